@@ -1,0 +1,310 @@
+//! What an instance is configured to do: properties as text, the table that knows each of them, the
+//! typed result, and the immutable snapshot that requests are decided with.
+//!
+//! Three ages: [`raw::Properties`] (text with line numbers) → [`Config`] (typed, every mistake of the
+//! file collected) → [`Snapshot`] (compiled, shared, never changed).
+
+mod parse;
+mod raw;
+mod snapshot;
+mod table;
+
+use alloc::{
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+pub use parse::{Problem, Severity, read};
+pub use raw::{Line, Properties, Source};
+pub use snapshot::{Keys, Secrets, Snapshot};
+pub use table::{PROPERTIES, Property, Reload, State};
+
+/// Where the run-time properties come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repository {
+    /// `agent.conf`.
+    Local,
+    /// The agent's profile in AM.
+    Centralized,
+}
+
+/// How attributes of one kind reach the application.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FetchMode {
+    /// Not at all.
+    #[default]
+    None,
+    /// As request headers (and as unforgeable variables).
+    HttpHeader,
+}
+
+/// Attribute → header names, with the way they travel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AttributeMap {
+    /// How.
+    pub mode: FetchMode,
+    /// (attribute in AM's spelling, header names).
+    pub map: Vec<(String, Vec<String>)>,
+}
+
+/// Where `REMOTE_USER` comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UserIdType {
+    /// A session property.
+    #[default]
+    Session,
+    /// A profile attribute.
+    Ldap,
+}
+
+/// Which decisions are audited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditAccess {
+    /// None.
+    #[default]
+    None,
+    /// Allowed ones.
+    Allow,
+    /// Refused ones.
+    Deny,
+    /// All.
+    Both,
+}
+
+/// Where audit events go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AuditTo {
+    /// To AM.
+    #[default]
+    Remote,
+    /// To the local file.
+    Local,
+    /// Both.
+    All,
+}
+
+/// How much the debug log says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// Only what needs somebody.
+    #[default]
+    Error,
+    /// What may need somebody soon.
+    Warning,
+    /// What an operator may want to follow.
+    Info,
+    /// One line a decision.
+    Debug,
+}
+
+/// One not-enforced rule: the pattern, and the method it is limited to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExemptRule {
+    /// URL pattern with `*` or `-*-`.
+    pub pattern: String,
+    /// Upper-case method; `None` means every method.
+    pub method: Option<String>,
+}
+
+/// Every property the product acts on, typed. Names of fields follow the property names.
+/// Intervals are in the unit of the property (minutes unless said otherwise).
+#[derive(Clone, Debug)]
+pub struct Config {
+    // --- bootstrap
+    /// `com.sun.identity.agents.config.username`
+    pub username: String,
+    /// `com.sun.identity.agents.config.organization.name`; begins with `/`
+    pub organization_name: String,
+    /// `com.sun.identity.agents.config.naming.url`; each with a trailing slash
+    pub naming_url: Vec<String>,
+    /// `com.sun.identity.agents.config.repository.location`
+    pub repository: Repository,
+    /// `com.sun.identity.agents.config.connect.timeout`, seconds
+    pub connect_timeout: u32,
+    /// `com.sun.identity.agents.config.receive.timeout`, seconds
+    pub receive_timeout: u32,
+    /// `com.forgerock.agents.config.cert.ca.file`
+    pub cert_ca_file: Option<String>,
+    /// `com.sun.identity.agents.config.trust.server.certs` (rule W5: absent means verify)
+    pub trust_server_certs: bool,
+    /// `com.forgerock.agents.config.hostmap`: (host, IP address)
+    pub hostmap: Vec<(String, String)>,
+    /// `org.forgerock.openam.agents.config.jwt.name`
+    pub jwt_name: String,
+    /// `org.forgerock.openam.agents.config.policy.evaluation.realm`
+    pub policy_realm: String,
+    /// `org.forgerock.openam.agents.config.policy.evaluation.application`
+    pub policy_set: String,
+    /// `com.sun.identity.agents.config.local.logfile`
+    pub local_logfile: Option<String>,
+    /// `com.sun.identity.agents.config.debug.level`
+    pub debug_level: Level,
+    /// `com.sun.identity.agents.config.local.audit.logfile`
+    pub local_audit_logfile: Option<String>,
+    /// `org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`
+    pub multivalue_pre_authn: bool,
+    /// `com.sun.identity.agents.config.notification.enable`
+    pub notification_enable: bool,
+    // --- login
+    /// `com.forgerock.agents.public.am.url`; with a trailing slash
+    pub public_am_url: Option<String>,
+    /// `org.forgerock.openam.agents.config.allow.custom.login`: 0, 1 or 2
+    pub allow_custom_login: u8,
+    /// `com.forgerock.agents.accept.sso.token`
+    pub accept_sso_token: bool,
+    /// `com.sun.identity.agents.config.login.url`
+    pub login_url: Vec<String>,
+    /// `com.sun.identity.agents.config.cdsso.redirect.uri`; begins with `/`
+    pub cdsso_redirect_uri: String,
+    /// `com.sun.identity.agents.config.redirect.param`
+    pub redirect_param: String,
+    /// `com.sun.identity.agents.config.agenturi.prefix`
+    pub agenturi_prefix: Option<String>,
+    /// `sunIdentityServerDeviceKeyValue`: the agent's root URLs
+    pub root_urls: Vec<String>,
+    /// `com.sun.identity.agents.config.fqdn.default`
+    pub fqdn_default: Option<String>,
+    /// `com.sun.identity.agents.config.fqdn.mapping`: (incoming, outgoing)
+    pub fqdn_mapping: Vec<(String, String)>,
+    /// `portcullis.login.callback.null.origin`: accept `Origin: null` on the callback (rule L2)
+    pub callback_null_origin: bool,
+    /// `portcullis.session.realms`: realms whose users count besides login and policy realm (rule L5)
+    pub session_realms: Vec<String>,
+    // --- cookies
+    /// `com.sun.identity.agents.config.cookie.name`; empty: ask AM
+    pub cookie_name: String,
+    /// `com.sun.identity.agents.config.cookie.secure`
+    pub cookie_secure: bool,
+    /// `com.sun.identity.cookie.httponly`
+    pub cookie_httponly: bool,
+    /// `com.forgerock.agents.cdsso.cookie.samesite`
+    pub cookie_samesite: Option<String>,
+    /// `com.sun.identity.agents.config.cdsso.cookie.domain`
+    pub cookie_domain: Vec<String>,
+    /// `com.sun.identity.agents.config.profile.attribute.cookie.maxage`, seconds; also the life of a login
+    pub cookie_maxage: u32,
+    /// `portcullis.cookies.forward`: let the agent's own cookies reach the back end (rule L4)
+    pub cookies_forward: bool,
+    // --- who is let in
+    /// `com.sun.identity.agents.config.sso.only`
+    pub sso_only: bool,
+    /// `com.sun.identity.agents.config.notenforced.url`
+    pub notenforced_url: Vec<ExemptRule>,
+    /// `com.sun.identity.agents.config.notenforced.url.invert`
+    pub notenforced_invert: bool,
+    /// `com.sun.identity.agents.config.ignore.path.info.for.not.enforced.list`
+    pub notenforced_ignore_path_info: bool,
+    /// `com.sun.identity.agents.config.url.comparison.case.ignore`
+    pub case_ignore: bool,
+    /// `com.sun.identity.agents.config.policy.cache.polling.interval`
+    pub policy_cache_interval: u32,
+    /// `com.sun.identity.agents.config.sso.cache.polling.interval`
+    pub sso_cache_interval: u32,
+    /// `com.sun.identity.agents.config.polling.interval`
+    pub polling_interval: u32,
+    /// `com.sun.identity.agents.config.access.denied.url`
+    pub access_denied_url: Option<String>,
+    // --- identity
+    /// `com.sun.identity.agents.config.userid.param`
+    pub userid_param: String,
+    /// `com.sun.identity.agents.config.userid.param.type`
+    pub userid_type: UserIdType,
+    /// `com.sun.identity.agents.config.session.attribute.{fetch.mode,mapping}`
+    pub session_attributes: AttributeMap,
+    /// `com.sun.identity.agents.config.profile.attribute.{fetch.mode,mapping}`
+    pub profile_attributes: AttributeMap,
+    /// `com.sun.identity.agents.config.response.attribute.{fetch.mode,mapping}`
+    pub response_attributes: AttributeMap,
+    /// `com.sun.identity.agents.config.attribute.multi.value.separator`
+    pub separator: String,
+    // --- logout
+    /// `com.sun.identity.agents.config.agent.logout.url`
+    pub agent_logout_url: Vec<String>,
+    /// `com.sun.identity.agents.config.logout.url`
+    pub logout_url: Vec<String>,
+    /// `com.sun.identity.agents.config.logout.redirect.url`
+    pub logout_redirect_url: Option<String>,
+    /// `com.forgerock.agents.config.logout.redirect.disable`
+    pub logout_redirect_disable: bool,
+    /// `org.forgerock.agents.config.logout.session.invalidate`
+    pub logout_session_invalidate: bool,
+    // --- audit
+    /// `com.sun.identity.agents.config.audit.accesstype`
+    pub audit_access: AuditAccess,
+    /// `com.sun.identity.agents.config.log.disposition`
+    pub audit_to: AuditTo,
+    // --- limits of our own
+    /// `portcullis.am.deadline`: what one request may spend waiting for AM, milliseconds
+    pub am_deadline: u32,
+    /// `portcullis.am.calls.max`: calls to AM under way at once, per worker
+    pub am_calls_max: u32,
+}
+
+impl Default for Config {
+    /// The documented defaults; the table's rows show the same values and a test compares them.
+    fn default() -> Config {
+        Config {
+            username: String::new(),
+            organization_name: "/".to_string(),
+            naming_url: vec![],
+            repository: Repository::Centralized,
+            connect_timeout: 4,
+            receive_timeout: 4,
+            cert_ca_file: None,
+            trust_server_certs: false,
+            hostmap: vec![],
+            jwt_name: "am-auth-jwt".to_string(),
+            policy_realm: "/".to_string(),
+            policy_set: "iPlanetAMWebAgentService".to_string(),
+            local_logfile: None,
+            debug_level: Level::Error,
+            local_audit_logfile: None,
+            multivalue_pre_authn: false,
+            notification_enable: true,
+            public_am_url: None,
+            allow_custom_login: 0,
+            accept_sso_token: false,
+            login_url: vec![],
+            cdsso_redirect_uri: "/agent/cdsso-oauth2".to_string(),
+            redirect_param: "goto".to_string(),
+            agenturi_prefix: None,
+            root_urls: vec![],
+            fqdn_default: None,
+            fqdn_mapping: vec![],
+            callback_null_origin: false,
+            session_realms: vec![],
+            cookie_name: "iPlanetDirectoryPro".to_string(),
+            cookie_secure: false,
+            cookie_httponly: true,
+            cookie_samesite: None,
+            cookie_domain: vec![],
+            cookie_maxage: 300,
+            cookies_forward: false,
+            sso_only: false,
+            notenforced_url: vec![],
+            notenforced_invert: false,
+            notenforced_ignore_path_info: true,
+            case_ignore: true,
+            policy_cache_interval: 3,
+            sso_cache_interval: 3,
+            polling_interval: 60,
+            access_denied_url: None,
+            userid_param: "UserToken".to_string(),
+            userid_type: UserIdType::Session,
+            session_attributes: AttributeMap::default(),
+            profile_attributes: AttributeMap::default(),
+            response_attributes: AttributeMap::default(),
+            separator: "|".to_string(),
+            agent_logout_url: vec![],
+            logout_url: vec![],
+            logout_redirect_url: None,
+            logout_redirect_disable: true,
+            logout_session_invalidate: true,
+            audit_access: AuditAccess::None,
+            audit_to: AuditTo::Remote,
+            am_deadline: 4000,
+            am_calls_max: 32,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What was decided, and what the host has to do about it.
+
+use alloc::{borrow::Cow, vec::Vec};
+
+use super::need::SessionKey;
+use crate::{
+    config::Snapshot,
+    event::Code,
+    record::{Attributes, Policy, Session},
+};
+
+/// Why a request is let through. Only the engine makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// A not-enforced rule, by its index.
+    NotEnforced(u32),
+    /// AM's policy allows the method.
+    Policy,
+    /// A live session is all that is asked for.
+    SsoOnly,
+    /// A logout URL: the session was ended and the application's page follows.
+    LogoutPage,
+}
+
+/// Proof that the engine allowed a request: nothing else can make one.
+pub struct Grant(Why);
+
+impl Grant {
+    pub(crate) fn new(why: Why) -> Grant {
+        Grant(why)
+    }
+
+    /// The reason.
+    pub fn why(&self) -> Why {
+        self.0
+    }
+}
+
+/// An answer of the agent's own.
+pub struct Response {
+    /// HTTP status.
+    pub status: u16,
+    /// Header fields; `Set-Cookie` may occur several times.
+    pub headers: Vec<(Cow<'static, str>, Vec<u8>)>,
+    /// Body, possibly empty.
+    pub body: Vec<u8>,
+}
+
+/// What happens to the request.
+pub enum Outcome {
+    /// Let it through.
+    Allow(Grant),
+    /// Answer it.
+    Respond(Response),
+}
+
+/// The user of an allowed request; the edits are made from it while they are walked.
+pub struct Identity<'a> {
+    /// The live session.
+    pub session: Session<'a>,
+    /// The policy answer, for its response attributes.
+    pub policy: Option<Policy<'a>>,
+    /// Profile attributes.
+    pub attributes: Option<Attributes<'a>>,
+}
+
+/// Receives the edits of a decision one by one. Slices live for the length of the call.
+pub trait Sink {
+    /// Replace the request header of this name.
+    fn request_header(&mut self, name: &[u8], value: &[u8]);
+    /// Remove the request header of this name.
+    fn remove_request_header(&mut self, name: &[u8]);
+    /// Set a variable of the host that no client can forge.
+    fn variable(&mut self, name: &[u8], value: &[u8]);
+    /// Set the authenticated user.
+    fn user(&mut self, name: &[u8]);
+    /// Add a header to the response, also to an allowed one.
+    fn response_header(&mut self, name: &[u8], value: &[u8]);
+}
+
+/// What changes in the request; walked with [`Edits::walk`], which lives in `decide/finish.rs`.
+#[derive(Default)]
+pub struct Edits<'a> {
+    /// The user, where one is known.
+    pub identity: Option<Identity<'a>>,
+    /// The `Cookie` headers as received; ours are taken out of them (rule L4).
+    pub cookies: Option<&'a Snapshot>,
+    /// Response headers of an allowed request (cookies that are cleared).
+    pub response: Vec<(Cow<'static, str>, Vec<u8>)>,
+}
+
+/// What the decision rests on; looked at once more before a suspended request is allowed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Basis {
+    /// The session, if one is involved.
+    pub session: Option<SessionKey>,
+}
+
+/// The decision about one request.
+pub struct Decision<'a> {
+    /// Let through, or answered.
+    pub outcome: Outcome,
+    /// Why, as a stable code.
+    pub reason: Code,
+    /// What changes in the request and the response.
+    pub edits: Edits<'a>,
+    /// What it rests on.
+    pub basis: Basis,
+    /// Incident id on the page and in the log; all-zero where there is none.
+    pub incident: [u8; 10],
+    /// Who it was about, for the audit line: (universal id, realm, tracking id).
+    pub subject: Option<Session<'a>>,
+    /// Age of the oldest fact the decision rests on, milliseconds.
+    pub age: u64,
+}

@@ -1,0 +1,12 @@
+//! The words in which the engine and its drivers speak: what a request is, what is known, what is
+//! needed, what was decided. Types only; no behaviour beyond what keeps a value well-formed.
+
+mod decision;
+mod facts;
+mod need;
+mod request;
+
+pub use decision::{Basis, Decision, Edits, Grant, Identity, Outcome, Response, Sink, Why};
+pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, UnixMillis};
+pub use need::{Act, Ask, Environment, Need, PolicyKey, Receipt, SessionKey, Step};
+pub use request::{Header, Local, RequestView};

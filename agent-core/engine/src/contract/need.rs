@@ -1,0 +1,110 @@
+//! What the engine may ask of its driver. Adding a variant is an architecture change.
+
+use alloc::{string::String, vec::Vec};
+
+use smallvec::SmallVec;
+
+use super::decision::Decision;
+use crate::token::Secret;
+
+/// Keyed digest of (instance, session token); the token itself is never a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct SessionKey(pub u128);
+
+/// Keyed digest of everything a policy answer depends on (rule S7).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PolicyKey(pub u128);
+
+/// The environment sent with a policy question, in the order sent.
+pub type Environment = Vec<(String, Vec<String>)>;
+
+/// A question: repeatable, shared by all who wait for the same answer, cached.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Ask {
+    /// Who is behind this token?
+    Session {
+        /// Where the answer is kept.
+        key: SessionKey,
+        /// AM's session token.
+        token: Secret,
+    },
+    /// May this session do what with this resource?
+    Policy {
+        /// Where the answer is kept.
+        key: PolicyKey,
+        /// The session it is about.
+        session: SessionKey,
+        /// AM's session token.
+        token: Secret,
+        /// URL exactly as sent to AM.
+        resource: String,
+        /// Realm of the policy set.
+        realm: String,
+        /// Policy set.
+        application: String,
+        /// Conditions may look at this.
+        environment: Environment,
+    },
+    /// Profile attributes of the session's user.
+    Attributes {
+        /// Where the answer is kept.
+        key: SessionKey,
+        /// AM's session token.
+        token: Secret,
+        /// Attribute names in AM's spelling.
+        names: Vec<String>,
+    },
+    /// The request's form body, at most `limit` bytes.
+    Form {
+        /// Bytes beyond which the body is refused.
+        limit: u64,
+    },
+}
+
+/// Something that must happen exactly once before the response, and whose receipt changes it.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Enter a `state` into the set of spent ones (rule L2).
+    SpendState {
+        /// Keyed digest of the state.
+        key: u128,
+        /// When the state expires anyway, wall clock.
+        expires: super::UnixMillis,
+    },
+    /// End a session here and at AM (rule S1).
+    EndSession {
+        /// The session.
+        key: SessionKey,
+        /// AM's session token.
+        token: Secret,
+        /// When the session would end anyway, wall clock; 0 when unknown.
+        expires: super::UnixMillis,
+    },
+}
+
+/// What became of an act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// It was carried out, by this request.
+    Done,
+    /// Somebody did it before: a replay.
+    Replayed,
+}
+
+/// What is missing. Every `Ask` precedes every `Do`.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Need {
+    /// Answers that may be fetched side by side.
+    Ask(SmallVec<[Ask; 2]>),
+    /// One act.
+    Do(Act),
+}
+
+/// One step of a request.
+#[must_use]
+pub enum Step<'a> {
+    /// Decided.
+    Done(Decision<'a>),
+    /// Get this, put it into the memo, call again.
+    Need(Need),
+}

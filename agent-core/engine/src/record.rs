@@ -1,0 +1,384 @@
+//! The bytes of a fact in shared memory: how an answer of AM is written once and read in place.
+//!
+//! Reading copies nothing and allocates nothing; whatever does not parse is `None`, which the caller
+//! treats as "not known". A record says nothing about its own age: the table keeps that beside it.
+
+use alloc::vec::Vec;
+
+/// First byte of every record; another layout gets another number, and old records become misses.
+const LAYOUT: u8 = 1;
+/// Longest single string.
+const MAX_STRING: usize = u16::MAX as usize;
+
+const KIND_SESSION: u8 = 1;
+const KIND_POLICY: u8 = 2;
+const KIND_ATTRIBUTES: u8 = 3;
+
+/// A reader over the bytes of one record.
+#[derive(Clone, Copy)]
+struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    fn take(&mut self, n: usize) -> Option<&'a [u8]> {
+        let (head, tail) = self.0.split_at_checked(n)?;
+        self.0 = tail;
+        Some(head)
+    }
+
+    fn byte(&mut self) -> Option<u8> {
+        self.take(1).map(|b| b[0])
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take(2).map(|b| u16::from_le_bytes([b[0], b[1]]))
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        let bytes: [u8; 8] = self.take(8)?.try_into().ok()?;
+        Some(u64::from_le_bytes(bytes))
+    }
+
+    fn string(&mut self) -> Option<&'a str> {
+        let n = self.u16()? as usize;
+        core::str::from_utf8(self.take(n)?).ok()
+    }
+
+    fn header(&mut self, kind: u8) -> Option<()> {
+        (self.byte()? == LAYOUT && self.byte()? == kind).then_some(())
+    }
+}
+
+/// Writes one record. Strings beyond 64 KiB make the record unusable instead of cutting them.
+struct Writer {
+    bytes: Vec<u8>,
+    fits: bool,
+}
+
+impl Writer {
+    fn new(kind: u8) -> Writer {
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend_from_slice(&[LAYOUT, kind]);
+        Writer { bytes, fits: true }
+    }
+
+    fn u16(&mut self, n: usize) {
+        self.fits &= n <= MAX_STRING;
+        self.bytes.extend_from_slice(&(n as u16).to_le_bytes());
+    }
+
+    fn u64(&mut self, n: u64) {
+        self.bytes.extend_from_slice(&n.to_le_bytes());
+    }
+
+    fn string(&mut self, s: &str) {
+        self.u16(s.len());
+        self.bytes.extend_from_slice(s.as_bytes());
+    }
+
+    fn pairs<'p>(&mut self, pairs: impl ExactSizeIterator<Item = (&'p str, &'p [&'p str])>) {
+        self.u16(pairs.len());
+        for (name, values) in pairs {
+            self.string(name);
+            self.u16(values.len());
+            for value in values {
+                self.string(value);
+            }
+        }
+    }
+
+    fn done(self) -> Option<Vec<u8>> {
+        self.fits.then_some(self.bytes)
+    }
+}
+
+/// Names with one or more values each, read in place.
+#[derive(Clone, Copy)]
+pub struct Pairs<'a> {
+    count: u16,
+    bytes: Reader<'a>,
+}
+
+impl<'a> Pairs<'a> {
+    fn read(r: &mut Reader<'a>) -> Option<Pairs<'a>> {
+        let count = r.u16()?;
+        let bytes = *r;
+        for _ in 0..count {
+            r.string()?;
+            for _ in 0..r.u16()? {
+                r.string()?;
+            }
+        }
+        Some(Pairs { count, bytes })
+    }
+
+    /// Every (name, values) in the order of the record.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Values<'a>)> {
+        let mut bytes = self.bytes;
+        (0..self.count).map_while(move |_| {
+            let name = bytes.string()?;
+            let count = bytes.u16()?;
+            let values = Values { count, bytes };
+            for _ in 0..count {
+                bytes.string()?;
+            }
+            Some((name, values))
+        })
+    }
+
+    /// The values of one name, compared exactly.
+    pub fn get(&self, name: &str) -> Option<Values<'a>> {
+        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+    }
+
+    /// The first value of one name.
+    pub fn first(&self, name: &str) -> Option<&'a str> {
+        self.get(name).and_then(|mut v| v.next())
+    }
+}
+
+/// The values of one name.
+#[derive(Clone, Copy)]
+pub struct Values<'a> {
+    count: u16,
+    bytes: Reader<'a>,
+}
+
+impl<'a> Iterator for Values<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<&'a str> {
+        self.count = self.count.checked_sub(1)?;
+        self.bytes.string()
+    }
+}
+
+/// What kind of identity a session belongs to (rule L5: only users count).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SessionKind {
+    /// A person.
+    User,
+    /// An application or agent.
+    Application,
+}
+
+/// A live session of AM.
+#[derive(Clone, Copy)]
+pub struct Session<'a> {
+    /// Whose it is.
+    pub kind: SessionKind,
+    /// The token is a client-side session: AM goes on calling it valid after a logout (rule S1).
+    pub client_side: bool,
+    /// End by AM's total limit, wall clock milliseconds.
+    pub max_end: u64,
+    /// End by AM's idle limit as it was when asked, wall clock milliseconds.
+    pub idle_end: u64,
+    /// Realm, beginning with `/`.
+    pub realm: &'a str,
+    /// Universal id, `id=demo,ou=user,…`.
+    pub universal_id: &'a str,
+    /// Session properties.
+    pub properties: Pairs<'a>,
+}
+
+impl<'a> Session<'a> {
+    /// Reads a session record.
+    pub fn decode(bytes: &'a [u8]) -> Option<Session<'a>> {
+        let mut r = Reader(bytes);
+        r.header(KIND_SESSION)?;
+        let flags = r.byte()?;
+        Some(Session {
+            kind: if flags & 1 == 1 { SessionKind::User } else { SessionKind::Application },
+            client_side: flags & 2 == 2,
+            max_end: r.u64()?,
+            idle_end: r.u64()?,
+            realm: r.string()?,
+            universal_id: r.string()?,
+            properties: Pairs::read(&mut r)?,
+        })
+    }
+}
+
+/// A session as an adapter learnt it, to be written.
+pub struct NewSession<'a> {
+    /// See [`Session::kind`].
+    pub kind: SessionKind,
+    /// See [`Session::client_side`].
+    pub client_side: bool,
+    /// See [`Session::max_end`].
+    pub max_end: u64,
+    /// See [`Session::idle_end`].
+    pub idle_end: u64,
+    /// See [`Session::realm`].
+    pub realm: &'a str,
+    /// See [`Session::universal_id`].
+    pub universal_id: &'a str,
+    /// See [`Session::properties`].
+    pub properties: &'a [(&'a str, &'a str)],
+}
+
+impl NewSession<'_> {
+    /// The record; `None` when a string is longer than 64 KiB.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let mut w = Writer::new(KIND_SESSION);
+        let user = u8::from(self.kind == SessionKind::User);
+        w.bytes.push(user | (u8::from(self.client_side) << 1));
+        w.u64(self.max_end);
+        w.u64(self.idle_end);
+        w.string(self.realm);
+        w.string(self.universal_id);
+        w.u16(self.properties.len());
+        for (name, value) in self.properties {
+            w.string(name);
+            w.u16(1);
+            w.string(value);
+        }
+        w.done()
+    }
+}
+
+/// AM's answer about one resource for one session.
+#[derive(Clone, Copy)]
+pub struct Policy<'a> {
+    /// When AM's answer ends, wall clock milliseconds; `u64::MAX` for never.
+    pub ttl: u64,
+    actions: Pairs<'a>,
+    /// Response attributes.
+    pub attributes: Pairs<'a>,
+    /// Advices; empty when there is none.
+    pub advices: Pairs<'a>,
+}
+
+impl<'a> Policy<'a> {
+    /// Reads a policy record.
+    pub fn decode(bytes: &'a [u8]) -> Option<Policy<'a>> {
+        let mut r = Reader(bytes);
+        r.header(KIND_POLICY)?;
+        Some(Policy {
+            ttl: r.u64()?,
+            actions: Pairs::read(&mut r)?,
+            attributes: Pairs::read(&mut r)?,
+            advices: Pairs::read(&mut r)?,
+        })
+    }
+
+    /// Whether AM allows this action; an action AM does not mention is not allowed.
+    pub fn allows(&self, action: &[u8]) -> bool {
+        self.actions
+            .iter()
+            .any(|(name, mut values)| name.as_bytes() == action && values.next() == Some("1"))
+    }
+
+    /// Whether AM attached advices.
+    pub fn has_advices(&self) -> bool {
+        self.advices.count > 0
+    }
+}
+
+/// A policy answer as an adapter learnt it, to be written.
+pub struct NewPolicy<'a> {
+    /// See [`Policy::ttl`].
+    pub ttl: u64,
+    /// Action name → allowed.
+    pub actions: &'a [(&'a str, bool)],
+    /// See [`Policy::attributes`].
+    pub attributes: &'a [(&'a str, &'a [&'a str])],
+    /// See [`Policy::advices`].
+    pub advices: &'a [(&'a str, &'a [&'a str])],
+}
+
+impl NewPolicy<'_> {
+    /// The record; `None` when a string is longer than 64 KiB.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        let mut w = Writer::new(KIND_POLICY);
+        w.u64(self.ttl);
+        w.u16(self.actions.len());
+        for (name, allowed) in self.actions {
+            w.string(name);
+            w.u16(1);
+            w.string(if *allowed { "1" } else { "0" });
+        }
+        w.pairs(self.attributes.iter().copied());
+        w.pairs(self.advices.iter().copied());
+        w.done()
+    }
+}
+
+/// Profile attributes of a user.
+#[derive(Clone, Copy)]
+pub struct Attributes<'a> {
+    /// The attributes asked for; one that the profile lacks is absent.
+    pub values: Pairs<'a>,
+}
+
+impl<'a> Attributes<'a> {
+    /// Reads an attributes record.
+    pub fn decode(bytes: &'a [u8]) -> Option<Attributes<'a>> {
+        let mut r = Reader(bytes);
+        r.header(KIND_ATTRIBUTES)?;
+        Some(Attributes { values: Pairs::read(&mut r)? })
+    }
+
+    /// The record; `None` when a string is longer than 64 KiB.
+    pub fn encode(values: &[(&str, &[&str])]) -> Option<Vec<u8>> {
+        let mut w = Writer::new(KIND_ATTRIBUTES);
+        w.pairs(values.iter().copied());
+        w.done()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::String;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn a_session_reads_back_as_written(
+            realm in ".{0,40}", id in ".{0,80}", max in any::<u64>(), idle in any::<u64>(),
+            props in proptest::collection::vec((".{0,20}", ".{0,60}"), 0..8), user in any::<bool>(),
+        ) {
+            let borrowed: Vec<(&str, &str)> =
+                props.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+            let kind = if user { SessionKind::User } else { SessionKind::Application };
+            let bytes = NewSession {
+                kind, client_side: !user, max_end: max, idle_end: idle,
+                realm: &realm, universal_id: &id, properties: &borrowed,
+            }.encode().unwrap();
+            let s = Session::decode(&bytes).unwrap();
+            prop_assert_eq!((s.kind, s.client_side, s.max_end, s.idle_end), (kind, !user, max, idle));
+            prop_assert_eq!((s.realm, s.universal_id), (realm.as_str(), id.as_str()));
+            let read: Vec<(String, String)> = s.properties.iter()
+                .map(|(n, mut v)| (n.into(), v.next().unwrap().into())).collect();
+            prop_assert_eq!(read, props);
+            for cut in 0..bytes.len() {
+                prop_assert!(Session::decode(&bytes[..cut]).is_none());
+            }
+        }
+
+        #[test]
+        fn rubbish_is_never_a_record(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Session::decode(&bytes);
+            let _ = Policy::decode(&bytes);
+            let _ = Attributes::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn an_action_that_am_does_not_mention_is_not_allowed() {
+        let bytes = NewPolicy {
+            ttl: u64::MAX,
+            actions: &[("GET", true), ("POST", false)],
+            attributes: &[("mail", &["a@example.com", "b@example.com"])],
+            advices: &[],
+        }
+        .encode()
+        .unwrap();
+        let p = Policy::decode(&bytes).unwrap();
+        assert!(p.allows(b"GET") && !p.allows(b"POST") && !p.allows(b"PUT") && !p.allows(b"get"));
+        assert_eq!(p.attributes.get("mail").unwrap().count(), 2);
+        assert!(!p.has_advices());
+    }
+}

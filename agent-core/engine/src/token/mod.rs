@@ -1,0 +1,9 @@
+//! Tokens and the cookies that carry them. Never logs, compares or prints one in the clear.
+
+pub mod authn_tx;
+pub mod cookie;
+pub mod jwt;
+pub mod sealed;
+mod secret;
+
+pub use secret::Secret;
