@@ -1,0 +1,15 @@
+//! URLs: the one form in which a request's URL is judged, the patterns it is compared with, and the
+//! addresses a browser may be sent to.
+
+mod authority;
+mod escape;
+
+pub mod canonical;
+pub mod index;
+pub mod pattern;
+pub mod return_url;
+
+pub use canonical::{Canonical, Refusal};
+pub use index::Index;
+pub use pattern::{Pattern, PatternError};
+pub use return_url::{AllowedHostError, AllowedHosts, ReturnUrl, ReturnUrlError};
