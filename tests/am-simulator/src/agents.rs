@@ -1,0 +1,124 @@
+//! `/json/agents`: profiles of Web Agents. An agent reads its own; administrators make, change and delete them.
+//! Stricter than the real server in one point: OpenAM answers anybody while the entry is in its cache, this never does.
+
+use crate::http::{Reply, json_body};
+use crate::rest::{Answer, Call};
+use crate::seed::find_agent;
+use crate::session::{Kind, Session};
+use crate::state::{Agent, universal_id};
+use serde_json::{Map, Value, json};
+
+/// Versions of `agents` and `users`.
+pub(crate) const VERSIONS: [(u32, u32); 3] = [(1, 2), (2, 1), (3, 0)];
+
+/// What an identity without the right gets.
+pub(crate) fn forbidden(operation: &str, caller: &Session) -> Reply {
+    let id = caller.universal_id();
+    Reply::error(
+        403,
+        &format!("Permission to perform the {operation} operation denied to {id}"),
+    )
+}
+
+/// Answers a call.
+pub(crate) fn answer(call: &Call<'_>) -> Answer {
+    let caller = call.caller()?;
+    let served = call.serve(&VERSIONS)?;
+    handle(call, caller)
+        .map(|r| r.version(served))
+        .map_err(|r| r.version(served))
+}
+
+fn handle(call: &Call<'_>, caller: &Session) -> Answer {
+    let am = call.am;
+    let rest: Vec<&str> = call.rest.iter().map(String::as_str).collect();
+    match (call.req.method.as_str(), rest.as_slice()) {
+        ("GET", [name]) => {
+            let own = caller.kind == Kind::Application
+                && caller.realm == call.realm
+                && caller.name.eq_ignore_ascii_case(name);
+            if !own && !caller.is_admin() {
+                return Err(forbidden("read", caller));
+            }
+            profile(call, name, 200)
+        }
+        ("GET", []) => Err(Reply::error(
+            500,
+            "AgentsRepo does not support search by query filter",
+        )),
+        ("POST", []) if call.action() == Some("create") => {
+            permitted(caller, "create")?;
+            let object = json_body(call.req)?;
+            am.create_agent(&call.realm, &object)?;
+            profile(call, object["username"].as_str().unwrap_or_default(), 201)
+        }
+        ("PUT", [name]) => {
+            permitted(caller, "edit")?;
+            let object = json_body(call.req)?;
+            if call.req.header("if-match").is_none() {
+                return Err(without_if_match(&object));
+            }
+            am.update_agent(&call.realm, name, &object)?;
+            profile(call, name, 200)
+        }
+        ("DELETE", [name]) => {
+            permitted(caller, "delete")?;
+            am.delete_agent(&call.realm, name)?;
+            Ok(Reply::json(200, &json!({"success": "true"})))
+        }
+        _ => Err(Reply::error(501, "Operation is not supported.")),
+    }
+}
+
+fn permitted(caller: &Session, operation: &str) -> Result<(), Reply> {
+    if caller.is_admin() {
+        return Ok(());
+    }
+    Err(forbidden(operation, caller))
+}
+
+/// AM takes a PUT without `If-Match` for a creation, and then misses the type in it.
+fn without_if_match(object: &Value) -> Reply {
+    let name = object.as_object().and_then(|o| o.keys().next());
+    let name = name.map_or("", String::as_str);
+    Reply::error(
+        404,
+        &format!("The attribute name {name} does not match the service schema"),
+    )
+}
+
+fn profile(call: &Call<'_>, name: &str, status: u16) -> Answer {
+    let mut data = call.am.data.lock();
+    let agent = find_agent(&mut data, &call.realm, name)?;
+    let body = object(agent, &call.realm);
+    Ok(Reply::json(status, &selected(call, name, body)))
+}
+
+fn object(agent: &Agent, realm: &str) -> Map<String, Value> {
+    let mut out: Map<String, Value> = agent
+        .attributes
+        .iter()
+        .map(|(k, v)| (k.clone(), json!(v)))
+        .collect();
+    out.insert("username".to_owned(), json!(agent.name));
+    out.insert("realm".to_owned(), json!(realm));
+    out.insert(
+        "universalid".to_owned(),
+        json!([universal_id(&agent.name, "agent", realm)]),
+    );
+    out
+}
+
+/// Applies `_fields`, and adds `_id` and `_rev` where the protocol version shows them.
+pub(crate) fn selected(call: &Call<'_>, id: &str, mut body: Map<String, Value>) -> Value {
+    if let Some(fields) = call.req.param("_fields") {
+        let wanted: Vec<&str> = fields.split(',').map(str::trim).collect();
+        body.retain(|k, _| wanted.contains(&k.as_str()));
+    }
+    if !call.version.hides_ids() {
+        let revision = body.values().map(|v| v.to_string().len()).sum::<usize>();
+        body.insert("_id".to_owned(), json!(id));
+        body.insert("_rev".to_owned(), json!(revision.to_string()));
+    }
+    Value::Object(body)
+}

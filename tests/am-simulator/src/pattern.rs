@@ -1,0 +1,194 @@
+//! Does a policy's resource pattern cover a URL? AM's rules, as measured on OpenAM 16.0.5: `*` crosses `/` but not `?`,
+//! `-*-` crosses neither; everything is compared without case; the port must be written out in the pattern.
+
+/// Whether `pattern` covers `resource`.
+pub(crate) fn covers(pattern: &str, resource: &str) -> bool {
+    if resource.contains('#') {
+        return false;
+    }
+    let Some(resource) = normal(resource) else {
+        return false;
+    };
+    matches(&tokens(&pattern.to_lowercase()), resource.as_bytes())
+}
+
+/// Lower case, with a port, without double slashes and dot segments. `None` when it is no absolute URL with a path.
+fn normal(resource: &str) -> Option<String> {
+    let lower = resource.to_lowercase();
+    let (scheme, rest) = lower.split_once("://")?;
+    let (before_query, query) = match rest.split_once('?') {
+        Some((b, q)) => (b, Some(q)),
+        None => (rest, None),
+    };
+    let (authority, path) = before_query.split_once('/')?;
+    let authority = match (authority.contains(':'), scheme) {
+        (true, _) => authority.to_owned(),
+        (false, "https") => format!("{authority}:443"),
+        (false, _) => format!("{authority}:80"),
+    };
+    let mut segments: Vec<&str> = Vec::new();
+    for segment in path.split('/') {
+        match segment {
+            "" | "." => {}
+            ".." => {
+                segments.pop();
+            }
+            other => segments.push(other),
+        }
+    }
+    let slash = if path.ends_with('/') && !segments.is_empty() {
+        "/"
+    } else {
+        ""
+    };
+    let query = query.map(|q| format!("?{q}")).unwrap_or_default();
+    Some(format!(
+        "{scheme}://{authority}/{}{slash}{query}",
+        segments.join("/")
+    ))
+}
+
+#[derive(Debug, PartialEq)]
+enum Token {
+    Byte(u8),
+    /// `-*-`
+    One,
+    /// `*`
+    Many,
+}
+
+fn tokens(pattern: &str) -> Vec<Token> {
+    let mut out = Vec::new();
+    let mut rest = pattern.as_bytes();
+    while let [first, tail @ ..] = rest {
+        if let Some(after) = rest.strip_prefix(b"-*-") {
+            out.push(Token::One);
+            rest = after;
+        } else {
+            out.push(if *first == b'*' {
+                Token::Many
+            } else {
+                Token::Byte(*first)
+            });
+            rest = tail;
+        }
+    }
+    out
+}
+
+/// Keeps the set of pattern positions that are still possible: linear in the text for a given pattern.
+fn matches(pattern: &[Token], text: &[u8]) -> bool {
+    let spread = |mut at: Vec<bool>| {
+        for i in 0..pattern.len() {
+            if at[i] && matches!(pattern[i], Token::One | Token::Many) {
+                at[i + 1] = true;
+            }
+        }
+        at
+    };
+    let mut at = vec![false; pattern.len() + 1];
+    at[0] = true;
+    at = spread(at);
+    for &byte in text {
+        let mut next = vec![false; pattern.len() + 1];
+        for (i, token) in pattern.iter().enumerate().filter(|(i, _)| at[*i]) {
+            match token {
+                Token::Byte(b) => next[i + 1] |= *b == byte,
+                Token::Many => next[i] |= byte != b'?',
+                Token::One => next[i] |= byte != b'?' && byte != b'/',
+            }
+        }
+        at = spread(next);
+    }
+    at[pattern.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const W: &str = "http://sim.test.example.org:8080";
+
+    fn docs(path: &str) -> bool {
+        ["/docs/*", "/docs/*?*"]
+            .iter()
+            .any(|p| covers(&format!("{W}{p}"), &format!("{W}{path}")))
+    }
+
+    #[test]
+    fn as_the_real_server_matched() {
+        for path in [
+            "/docs/a",
+            "/docs/b?x=1",
+            "/docs/",
+            "/DOCS/A",
+            "/docs/a/b/c?x=1&y=2",
+            "/docs//a",
+            "/docs/a?",
+            "/docs/%41",
+            "/docs/é",
+            "/docs/../docs/a",
+            "/docs/./a",
+            "/docs/%2e%2e/other",
+            "/docs/x*",
+            "/docs/a?x=/../",
+            "/docs/a;b",
+            "/docs/a b",
+            "/..//docs/a",
+            "/docs/x//y?z=1",
+            "/docs/?",
+            "/docs/a/../../docs/b",
+            "/docs/a/?x",
+            "/docs/a/",
+        ] {
+            assert!(docs(path), "{path}");
+        }
+        for path in [
+            "/none",
+            "/docs",
+            "/docs/../other",
+            "/docs/a#f",
+            "/docs/a?b?c",
+            "/docs?x=1",
+            "/",
+            "",
+        ] {
+            assert!(!docs(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn scheme_host_and_port() {
+        let p = format!("{W}/docs/*");
+        for r in [
+            "http://SIM.test.example.org:8080/docs/a",
+            "HTTP://sim.test.example.org:8080/docs/a",
+        ] {
+            assert!(covers(&p, r), "{r}");
+        }
+        for r in [
+            "http://sim.test.example.org/docs/a",
+            "https://sim.test.example.org:8080/docs/a",
+            "http://sim.test.example.org:08080/docs/a",
+            "http://user@sim.test.example.org:8080/docs/a",
+            "sim",
+        ] {
+            assert!(!covers(&p, r), "{r}");
+        }
+        assert!(covers("http://x:80/a", "http://x/a"));
+        assert!(covers("*://*:*/*", "https://x/a"));
+    }
+
+    #[test]
+    fn one_level() {
+        let p = format!("{W}/one/-*-/x");
+        assert!(covers(&p, &format!("{W}/one/a/x")));
+        assert!(covers(&p, &format!("{W}/one/a//x")));
+        assert!(!covers(&p, &format!("{W}/one/a/b/x")));
+        assert!(!covers(&p, &format!("{W}/one/a/y")));
+        let q = format!("{W}/one/-*-");
+        assert!(covers(&q, &format!("{W}/one/")));
+        assert!(covers(&q, &format!("{W}/one//x")));
+        assert!(!covers(&q, &format!("{W}/one/a?b")));
+    }
+}

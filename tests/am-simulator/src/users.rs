@@ -1,0 +1,121 @@
+//! `/json/users`: a person's entry for that person and for administrators, and whose session a token is.
+//! Stricter than the real server in one point: OpenAM answers anybody while the entry is in its cache, this never does.
+
+use crate::agents::{VERSIONS, forbidden, selected};
+use crate::clock::generalized;
+use crate::http::{Reply, json_body};
+use crate::rest::{Answer, Call};
+use crate::session::{Kind, Session};
+use crate::state::{Refused, User, universal_id, user_dn};
+use serde_json::{Map, Value, json};
+
+/// Answers a call.
+pub(crate) fn answer(call: &Call<'_>) -> Answer {
+    let caller = call.caller()?;
+    let served = call.serve(&VERSIONS)?;
+    handle(call, caller)
+        .map(|r| r.version(served))
+        .map_err(|r| r.version(served))
+}
+
+fn handle(call: &Call<'_>, caller: &Session) -> Answer {
+    let am = call.am;
+    let rest: Vec<&str> = call.rest.iter().map(String::as_str).collect();
+    let admin = |operation: &str| {
+        if caller.is_admin() {
+            Ok(())
+        } else {
+            Err(forbidden(operation, caller))
+        }
+    };
+    match (call.req.method.as_str(), rest.as_slice()) {
+        ("GET", [name]) => {
+            let own = caller.kind == Kind::User
+                && caller.realm == call.realm
+                && caller.name.eq_ignore_ascii_case(name);
+            if !own && !caller.is_admin() {
+                return Err(forbidden("read", caller));
+            }
+            entry(call, name, 200, own)
+        }
+        ("POST", []) if call.action() == Some("idFromSession") => {
+            Ok(Reply::json(200, &id_from_session(call, caller)))
+        }
+        ("POST", []) if call.action() == Some("create") => {
+            admin("create")?;
+            let object = json_body(call.req)?;
+            am.create_user(&object)?;
+            entry(
+                call,
+                object["username"].as_str().unwrap_or_default(),
+                201,
+                false,
+            )
+        }
+        ("PUT", [name]) => {
+            admin("edit")?;
+            let object = json_body(call.req)?;
+            if call.req.header("if-match").is_none() {
+                return Err(Reply::error(404, "Minimum password length is 8."));
+            }
+            am.update_user(name, &object)?;
+            entry(call, name, 200, false)
+        }
+        ("DELETE", [name]) => {
+            admin("delete")?;
+            let gone = am.data.lock().users.remove(&name.to_lowercase());
+            gone.ok_or_else(not_found)?;
+            Ok(Reply::json(200, &json!({"success": "true"})))
+        }
+        _ => Err(Reply::error(501, "Operation is not supported.")),
+    }
+}
+
+fn not_found() -> Refused {
+    Refused::new(404, "Resource cannot be found.")
+}
+
+fn id_from_session(call: &Call<'_>, caller: &Session) -> Value {
+    let context = call.am.config.context.as_str();
+    json!({"id": caller.name, "realm": caller.realm, "dn": caller.universal_id(),
+        "successURL": format!("{context}/console"), "fullLoginURL": caller.login_url(context)})
+}
+
+fn entry(call: &Call<'_>, name: &str, status: u16, own: bool) -> Answer {
+    let data = call.am.data.lock();
+    let user = data.users.get(&name.to_lowercase()).ok_or_else(not_found)?;
+    let mut body = object(user, &call.realm);
+    if own {
+        body.insert("roles".to_owned(), json!(["ui-self-service-user"]));
+    }
+    Ok(Reply::json(status, &selected(call, name, body)))
+}
+
+fn object(user: &User, realm: &str) -> Map<String, Value> {
+    let mut out: Map<String, Value> = user
+        .attributes
+        .iter()
+        .map(|(k, v)| (k.clone(), json!(v)))
+        .collect();
+    let mut put = |name: &str, value: Value| out.insert(name.to_owned(), value);
+    put("username", json!(user.name));
+    put("realm", json!(realm));
+    put("uid", json!([user.name]));
+    put(
+        "universalid",
+        json!([universal_id(&user.name, "user", realm)]),
+    );
+    put("dn", json!([user_dn(&user.name)]));
+    put(
+        "objectClass",
+        json!([
+            "inetorgperson",
+            "organizationalperson",
+            "person",
+            "inetuser",
+            "top"
+        ]),
+    );
+    put("createTimestamp", json!([generalized(user.created_ms)]));
+    out
+}
