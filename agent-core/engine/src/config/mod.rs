@@ -6,8 +6,12 @@
 
 mod parse;
 mod raw;
+mod scrub;
+mod secrets;
 mod snapshot;
 mod table;
+mod values;
+mod web;
 
 use alloc::{
     string::{String, ToString},
@@ -17,8 +21,11 @@ use alloc::{
 
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source};
-pub use snapshot::{Keys, Secrets, Snapshot};
-pub use table::{PROPERTIES, Property, Reload, State};
+pub use scrub::ScrubNames;
+pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
+pub use snapshot::{Keys, Snapshot};
+pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, State};
+pub use values::Values;
 
 /// Where the run-time properties come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,7 +116,7 @@ pub struct ExemptRule {
 
 /// Every property the product acts on, typed. Names of fields follow the property names.
 /// Intervals are in the unit of the property (minutes unless said otherwise).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
     // --- bootstrap
     /// `com.sun.identity.agents.config.username`

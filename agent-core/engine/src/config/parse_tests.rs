@@ -1,0 +1,409 @@
+use std::{
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+use super::*;
+use crate::config::{AuditTo, ExemptRule, Level, UserIdType};
+
+const P: &str = "com.sun.identity.agents.config";
+
+fn file(text: &str) -> Properties {
+    Properties::parse(text, Source::File("agent.conf".to_string()))
+}
+
+/// The smallest file that is right.
+fn minimal(more: &str) -> Properties {
+    file(&format!(
+        "{P}.username = wa1\n{P}.naming.url = https://am.example.com/am\n\
+         {P}.repository.location = local\n{more}"
+    ))
+}
+
+fn attributes(pairs: &[(&str, &[&str])]) -> Properties {
+    let owned: Vec<(String, Vec<String>)> = pairs
+        .iter()
+        .map(|(n, v)| (n.to_string(), v.iter().map(ToString::to_string).collect()))
+        .collect();
+    Properties::from_profile(&owned)
+}
+
+fn errors(problems: &[Problem]) -> Vec<String> {
+    let errors = problems.iter().filter(|p| p.severity == Severity::Error);
+    errors.map(ToString::to_string).collect()
+}
+
+fn texts(problems: &[Problem]) -> Vec<String> {
+    problems.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn the_smallest_file_is_enough() {
+    let (config, problems) = read(&minimal(""), None);
+    assert_eq!(problems, []);
+    let expected = Config {
+        username: "wa1".to_string(),
+        naming_url: vec!["https://am.example.com/am/".to_string()],
+        repository: Repository::Local,
+        ..Config::default()
+    };
+    assert_eq!(config, expected);
+}
+
+#[test]
+fn a_problem_is_one_line_with_place_and_remedy() {
+    let (_, problems) = read(&minimal(&format!("{P}.connect.timeout = abc\n")), None);
+    assert_eq!(
+        texts(&problems),
+        [
+            "agent.conf line 4: com.sun.identity.agents.config.connect.timeout: \"abc\" is not a number \
+          of seconds; write a whole number between 1 and 3600"
+        ]
+    );
+}
+
+#[test]
+fn fifteen_mistakes_are_named_at_once() {
+    let text = format!(
+        "{P}.repository.location = local
+{P}.username = AM_AGENT_NAME
+{P}.naming.url = https://am.example.com/am ftp://am2.example.com
+{P}.connect.timeout = 0
+{P}.receive.timeout = soon
+{P}.organization.name = //x
+{P}.sso.only = yes
+{P}.debug.level = loud
+{P}.fqdn.default = www example
+{P}.fqdn.mapping[] = www.example.com
+{P}.notenforced.url[GTE,1] = /public/*
+{P}.session.attribute.mapping[uid] = X User
+{P}.session.attribute.mapping[cn] = Content_Length
+com.forgerock.agents.config.hostmap[0] = am.example.com
+{P}.access.denied.url = //evil.example.com/
+{P}.cdsso.cookie.domain[0] = com
+"
+    );
+    let (_, problems) = read(&file(&text), None);
+    let lines: Vec<Option<u32>> = problems.iter().map(|p| p.line).collect();
+    let expected: Vec<Option<u32>> = (2..=16).map(Some).collect();
+    assert_eq!(lines, expected, "{:#?}", texts(&problems));
+    for (problem, line) in problems.iter().zip(text.lines().skip(1)) {
+        assert!(line.starts_with(&problem.property), "{problem}");
+        assert!(
+            !problem.what.is_empty() && !problem.remedy.is_empty(),
+            "{problem}"
+        );
+        assert_eq!(problem.severity, Severity::Error, "{problem}");
+    }
+}
+
+#[test]
+fn what_is_needed_to_ask_am_must_be_there() {
+    let (_, problems) = read(&file("# nothing\n"), None);
+    let texts = texts(&problems);
+    assert_eq!(texts.len(), 2);
+    assert!(
+        texts[0].starts_with(&format!("agent.conf: {P}.username: is missing; ")),
+        "{texts:?}"
+    );
+    assert!(
+        texts[1].starts_with(&format!("agent.conf: {P}.naming.url: is missing; ")),
+        "{texts:?}"
+    );
+}
+
+#[test]
+fn secrets_and_credentials_are_never_repeated() {
+    let text = "com.sun.identity.agents.config.naming.url = https://user:hunter2@am.example.com/\n\
+                com.sun.identity.agents.config.password = hunter2\n\
+                com.sun.identity.agents.config.key = hunter2\n\
+                com.forgerock.agents.config.cert.key.password = hunter2\n";
+    let (config, problems) = read(&file(text), None);
+    assert!(!problems.is_empty());
+    assert!(!format!("{problems:?}{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn exemptions_in_all_forms() {
+    let n = format!("{P}.notenforced.url");
+    let (config, problems) = read(
+        &minimal(&format!(
+            "{n}[0] = /a/* /b/*\n{n}[GET,1] = /c\n{n}[2,post] = /d\n{n} = /e\n{n}[]=\n{n}[7]=\n"
+        )),
+        None,
+    );
+    assert_eq!(problems, []);
+    let rule = |pattern: &str, method: Option<&str>| ExemptRule {
+        pattern: pattern.to_string(),
+        method: method.map(ToString::to_string),
+    };
+    assert_eq!(
+        config.notenforced_url,
+        [
+            rule("/a/*", None),
+            rule("/b/*", None),
+            rule("/c", Some("GET")),
+            rule("/d", Some("POST")),
+            rule("/e", None)
+        ]
+    );
+}
+
+#[test]
+fn wide_patterns_are_remarked_on() {
+    let text = format!("{P}.notenforced.url[0] = *\n{P}.agent.logout.url[0] = http://a:80/*\n");
+    let (_, problems) = read(&minimal(&text), None);
+    assert_eq!(problems.len(), 2);
+    assert!(problems.iter().all(|p| p.severity == Severity::Warning));
+}
+
+#[test]
+fn lists_and_maps_in_all_index_forms() {
+    let (config, problems) = read(
+        &minimal(&format!(
+            "{P}.login.url[10] = https://am/l10\n{P}.login.url[2] = https://am/l2\n\
+             com.forgerock.agents.config.hostmap = a|192.0.2.1,b|2001:db8::1\n\
+             {P}.session.attribute.fetch.mode = http_header\n\
+             {P}.session.attribute.mapping[UserToken] = X-User| X-Name\n\
+             {P}.fqdn.mapping[Old.example.com] = WWW.example.com\n\
+             {P}.fqdn.mapping[any] = *.example.com\n\
+             {P}.cdsso.cookie.domain[0] = .Example.com\n"
+        )),
+        None,
+    );
+    assert_eq!(problems, []);
+    assert_eq!(config.login_url, ["https://am/l2", "https://am/l10"]);
+    let pair = |a: &str, b: &str| (a.to_string(), b.to_string());
+    assert_eq!(
+        config.hostmap,
+        [pair("a", "192.0.2.1"), pair("b", "2001:db8::1")]
+    );
+    let names = vec!["X-User".to_string(), "X-Name".to_string()];
+    assert_eq!(
+        config.session_attributes.map,
+        [("UserToken".to_string(), names)]
+    );
+    assert_eq!(
+        config.fqdn_mapping,
+        [
+            pair("old.example.com", "www.example.com"),
+            pair("any", "*.example.com")
+        ]
+    );
+    assert_eq!(config.cookie_domain, [".example.com"]);
+}
+
+#[test]
+fn the_last_line_of_a_scalar_wins() {
+    let text = format!("{P}.sso.only = true\n{P}.sso.only = off\n{P}.sso.only =\n");
+    let (config, problems) = read(&minimal(&text), None);
+    assert!(!config.sso_only && problems.is_empty());
+}
+
+#[test]
+fn an_empty_cookie_name_means_ask_am() {
+    let (config, _) = read(&minimal(&format!("{P}.cookie.name =\n")), None);
+    assert_eq!(config.cookie_name, "");
+    let (config, _) = read(&minimal(""), None);
+    assert_eq!(config.cookie_name, "iPlanetDirectoryPro");
+}
+
+#[test]
+fn unverified_tls_is_honoured_with_a_warning() {
+    let (config, problems) = read(&minimal(""), None);
+    assert!(!config.trust_server_certs && problems.is_empty());
+    let (config, problems) = read(&minimal(&format!("{P}.trust.server.certs = true\n")), None);
+    assert!(config.trust_server_certs);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(problems[0].severity, Severity::Warning);
+}
+
+#[test]
+fn what_is_not_supported_is_said() {
+    let (_, problems) = read(
+        &minimal(&format!(
+            "{P}.postdata.preserve.enable = true\n\
+             {P}.postcache.entry.lifetime = 10\n\
+             {P}.iis.logonuser = true\n\
+             com.forgerock.agents.notenforced.url.regex.enable = true\n\
+             {P}.client.ip.validation.enable = false\n"
+        )),
+        None,
+    );
+    let texts = texts(&problems);
+    assert_eq!(texts.len(), 3, "{texts:#?}");
+    assert!(texts[0].contains("line 4") && texts[0].contains("not supported by this version"));
+    assert!(texts[1].contains("line 6") && texts[1].contains("concerns IIS only"));
+    assert!(texts[2].contains("line 7") && texts[2].contains("exempt other URLs"));
+    assert_eq!(errors(&problems).len(), 1);
+}
+
+#[test]
+fn a_cookie_mode_is_refused_because_clients_could_set_the_cookies() {
+    let text = format!("{P}.profile.attribute.fetch.mode = HTTP_COOKIE\n");
+    assert_eq!(errors(&read(&minimal(&text), None).1).len(), 1);
+}
+
+#[test]
+fn unknown_names_come_in_one_line_with_what_was_meant() {
+    let text = format!("{P}.sso.onyl = true\nfoo = bar\n{P}.SSO.ONLY = true\nfoo = baz\n");
+    let (config, problems) = read(&minimal(&text), None);
+    assert!(!config.sso_only);
+    assert_eq!(problems.len(), 1);
+    let text = problems[0].to_string();
+    assert!(
+        text.contains(&format!("{P}.sso.onyl (line 4), meant {P}.sso.only?")),
+        "{text}"
+    );
+    assert!(
+        text.contains("foo (line 5)") && !text.contains("foo (line 7)"),
+        "{text}"
+    );
+}
+
+#[test]
+fn lines_that_are_no_properties_are_named() {
+    let (_, problems) = read(&minimal("what is this\n"), None);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        (problems[0].line, problems[0].severity),
+        (Some(4), Severity::Warning)
+    );
+}
+
+#[test]
+fn combinations_are_checked() {
+    let names =
+        format!("{P}.cookie.name = same\norg.forgerock.openam.agents.config.jwt.name = same\n");
+    assert_eq!(errors(&read(&minimal(&names), None).1).len(), 1);
+    let custom = "org.forgerock.openam.agents.config.allow.custom.login = 2\n";
+    assert_eq!(errors(&read(&minimal(custom), None).1).len(), 1);
+    let both = format!("{custom}com.forgerock.agents.accept.ipdp.cookie = 1\n");
+    assert_eq!(errors(&read(&minimal(&both), None).1).len(), 0);
+}
+
+// --- precedence
+
+/// A centralized file that also says something about run-time properties.
+fn centralized() -> Properties {
+    file(&format!(
+        "{P}.username = wa1\n{P}.naming.url = https://am.example.com/am\n\
+         {P}.sso.only = true\n{P}.debug.level = warning\n{P}.connect.timeout = 9\n\
+         org.forgerock.openam.agents.config.policy.evaluation.realm = /file\n\
+         portcullis.am.deadline = 900\n"
+    ))
+}
+
+#[test]
+fn the_profile_decides_what_is_not_bootstrap() {
+    let sso = format!("{P}.sso.only");
+    let userid = format!("{P}.userid.param.type");
+    let timeout = format!("{P}.connect.timeout");
+    let level = format!("{P}.debug.level");
+    let profile = attributes(&[
+        (&sso, &["false"]),
+        (&userid, &["ldap"]),
+        (&timeout, &["77"]),
+        (&level, &["Debug"]),
+        (
+            "org.forgerock.openam.agents.config.policy.evaluation.realm",
+            &["/profile"],
+        ),
+    ]);
+    let (config, problems) = read(&centralized(), Some(&profile));
+    assert!(!config.sso_only);
+    assert_eq!(config.userid_type, UserIdType::Ldap);
+    assert_eq!(config.connect_timeout, 9, "bootstrap comes from the file");
+    assert_eq!(
+        config.debug_level,
+        Level::Debug,
+        "the profile replaces the file's level"
+    );
+    assert_eq!(
+        config.policy_realm, "/file",
+        "the file's realm wins where it names one"
+    );
+    assert_eq!(config.am_deadline, 900, "ours count in the file");
+    let texts = texts(&problems);
+    assert_eq!(texts.len(), 1, "{texts:#?}");
+    assert!(texts[0].contains(&sso) && texts[0].contains("profile in AM decides it"));
+}
+
+#[test]
+fn without_a_profile_the_file_is_all_there_is() {
+    let (config, problems) = read(&centralized(), None);
+    assert!(config.sso_only && problems.is_empty());
+}
+
+#[test]
+fn local_mode_does_not_listen_to_am() {
+    let profile = attributes(&[("com.sun.identity.agents.config.sso.only", &["true"])]);
+    let (config, problems) = read(&minimal(""), Some(&profile));
+    assert!(!config.sso_only && problems.is_empty());
+}
+
+#[test]
+fn a_custom_property_beats_the_attribute() {
+    let list = format!("{P}.notenforced.url");
+    let free = format!("{P}.freeformproperties");
+    let custom = format!("{list}[0]=/custom/*");
+    let boot = format!("{P}.connect.timeout=77");
+    let profile = attributes(&[
+        (&list, &["[0]=/one/*", "[1]=/two/*"]),
+        (&free, &[&custom, &boot]),
+    ]);
+    let base = file(&format!(
+        "{P}.username = wa1\n{P}.naming.url = https://am.example.com/am\n"
+    ));
+    let (config, problems) = read(&base, Some(&profile));
+    assert_eq!(config.notenforced_url.len(), 1);
+    assert_eq!(config.notenforced_url[0].pattern, "/custom/*");
+    assert_eq!(config.connect_timeout, 4);
+    assert_eq!(problems.len(), 1);
+    assert!(
+        problems[0]
+            .to_string()
+            .starts_with("custom property in AM: com.sun.")
+    );
+}
+
+#[test]
+fn the_profile_of_a_real_openam_is_understood() {
+    let text = include_str!("../../tests/data/profile-openam-16.json");
+    let json: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text).unwrap();
+    let values = |v: &serde_json::Value| match v {
+        serde_json::Value::Array(all) => all
+            .iter()
+            .filter_map(|s| s.as_str())
+            .map(ToString::to_string)
+            .collect(),
+        one => one
+            .as_str()
+            .map(ToString::to_string)
+            .into_iter()
+            .collect::<Vec<_>>(),
+    };
+    let pairs: Vec<_> = json.iter().map(|(n, v)| (n.clone(), values(v))).collect();
+    let base = file(&format!(
+        "{P}.username = wa1\n{P}.naming.url = https://am.example.com:8443/openam\n"
+    ));
+    let (config, problems) = read(&base, Some(&Properties::from_profile(&pairs)));
+    // Without rotation the log grows: that is worth saying; nothing else in it is news.
+    let texts = texts(&problems);
+    assert_eq!(texts.len(), 1, "{texts:#?}");
+    assert!(texts[0].contains("debug.file.size"));
+    let expected = Config {
+        username: "wa1".to_string(),
+        naming_url: vec!["https://am.example.com:8443/openam/".to_string()],
+        login_url: vec!["https://am.example.com:8443/openam/UI/Login".to_string()],
+        logout_url: vec!["https://am.example.com:8443/openam/UI/Logout".to_string()],
+        root_urls: vec!["http://www.example.com:80/".to_string()],
+        agenturi_prefix: Some("http://www.example.com:80/amagent/".to_string()),
+        fqdn_default: Some("www.example.com".to_string()),
+        audit_to: AuditTo::Remote,
+        ..Config::default()
+    };
+    assert_eq!(config, expected);
+}

@@ -1,0 +1,300 @@
+//! The configuration that requests are decided with: compiled once, shared by all, never changed.
+//!
+//! Holds everything that follows from the configuration alone: patterns, hosts, keys, names. It must
+//! not hold anything that AM or a request can change.
+
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+use core::hash::Hasher;
+
+use sha2::{Digest, Sha256};
+use siphasher::sip128::{Hasher128, SipHasher24};
+
+use super::{
+    Config, Repository, ScrubNames, Secrets,
+    parse::{Problem, Severity, agent_conf},
+    raw::Source,
+    web::{self, Base},
+};
+use crate::{
+    contract::{PolicyKey, SessionKey},
+    token::{
+        Secret, jwt,
+        sealed::{KeyRing, Purpose, SealKey},
+    },
+    url::{AllowedHosts, Index, Pattern},
+};
+
+/// Cookies of logins under way begin so, on https with the browser's prefix in front (rule L3).
+const PRE_AUTHENTICATION: &[u8] = b"agent-authn-";
+/// The prefix that makes browsers refuse a cookie set from elsewhere.
+const HOST_PREFIX: &[u8] = b"__Host-";
+/// How this product speaks to AM; part of the identity so that answers of one dialect never serve
+/// another.
+const DIALECT: &[u8] = b"A";
+
+/// Keys that cookies are sealed with.
+pub struct Keys {
+    /// Logins under way.
+    pub pre_authentication: KeyRing,
+    /// Sessions.
+    pub session_cookie: KeyRing,
+}
+
+/// A whole valid configuration, compiled.
+pub struct Snapshot {
+    /// What was configured.
+    pub config: Config,
+    /// Says whose answers these are: two instances that ask the same AM as the same agent share it.
+    pub identity: [u8; 16],
+    /// Key of the digests below; drawn when the shared memory was made.
+    hash_key: [u8; 16],
+    /// Keys of cookies.
+    pub keys: Keys,
+    /// Key of ID tokens (rule L1).
+    pub id_token_key: Secret,
+    /// Not-enforced URL patterns, numbered as in the configuration.
+    pub exempt: Index,
+    /// Logout URL patterns.
+    pub logout: Index,
+    /// Hosts that a redirect may lead back to (rule L7).
+    pub allowed_hosts: AllowedHosts,
+    /// Issuers that an ID token may name: AM as browsers may know it.
+    pub issuers: Vec<String>,
+    /// Realms whose users count (rule L5), each with its leading slash.
+    pub login_realms: Vec<String>,
+    /// Header names that no client may send.
+    pub scrub: ScrubNames,
+}
+
+impl Snapshot {
+    /// Compiles a configuration. `hash_key` comes from the shared memory, so that all workers agree.
+    ///
+    /// # Errors
+    /// Every pattern and host that cannot be compiled.
+    pub fn build(
+        config: Config,
+        secrets: Secrets,
+        hash_key: [u8; 16],
+    ) -> Result<Snapshot, Vec<Problem>> {
+        let mut problems = vec![];
+        let exempt = exempt(&config, &mut problems);
+        let logout = logout(&config, &mut problems);
+        let allowed_hosts = allowed_hosts(&config, &mut problems);
+        let Some(allowed_hosts) = allowed_hosts.filter(|_| problems.is_empty()) else {
+            return Err(problems);
+        };
+        Ok(Snapshot {
+            identity: identity(&config),
+            hash_key,
+            keys: Keys {
+                pre_authentication: ring(&secrets.agent_key, Purpose::PreAuthentication),
+                session_cookie: ring(&secrets.agent_key, Purpose::SessionCookie),
+            },
+            id_token_key: jwt::dialect_a_key(&secrets.password),
+            exempt,
+            logout,
+            allowed_hosts,
+            issuers: issuers(&config),
+            login_realms: login_realms(&config),
+            scrub: ScrubNames::of_config(&config),
+            config,
+        })
+    }
+
+    /// Where what is known about a session token is kept.
+    pub fn session_key(&self, token: &[u8]) -> SessionKey {
+        let mut digest = self.digest(b's');
+        part(&mut digest, token);
+        SessionKey(digest.finish128().into())
+    }
+
+    /// Where AM's decision is kept (rule S7). `resource` is the URL exactly as it is sent, and
+    /// `environment` all that is sent about the client; realm and policy set are the snapshot's own.
+    pub fn policy_key(&self, session: SessionKey, resource: &str, environment: &[u8]) -> PolicyKey {
+        let mut digest = self.digest(b'p');
+        digest.write(&session.0.to_le_bytes());
+        part(&mut digest, resource.as_bytes());
+        part(&mut digest, self.config.policy_realm.as_bytes());
+        part(&mut digest, self.config.policy_set.as_bytes());
+        part(&mut digest, environment);
+        PolicyKey(digest.finish128().into())
+    }
+
+    /// The name under which a login's `state` is entered as spent (rule L2).
+    pub fn state_key(&self, state: &[u8]) -> u128 {
+        let mut digest = self.digest(b't');
+        part(&mut digest, state);
+        digest.finish128().into()
+    }
+
+    /// Whether a cookie belongs to the agent and must not reach the application (rule L4). AM's own
+    /// session cookie does not: applications may use it.
+    pub fn ours(&self, cookie_name: &[u8]) -> bool {
+        let bare = cookie_name.strip_prefix(HOST_PREFIX).unwrap_or(cookie_name);
+        cookie_name == self.config.jwt_name.as_bytes() || bare.starts_with(PRE_AUTHENTICATION)
+    }
+
+    fn digest(&self, kind: u8) -> SipHasher24 {
+        let mut digest = SipHasher24::new_with_key(&self.hash_key);
+        digest.write(&[kind]);
+        digest.write(&self.identity);
+        digest
+    }
+}
+
+/// Each part goes with its length, so that no two different sequences look alike.
+fn part(digest: &mut SipHasher24, bytes: &[u8]) {
+    digest.write(&(bytes.len() as u64).to_le_bytes());
+    digest.write(bytes);
+}
+
+fn ring(root: &Secret, purpose: Purpose) -> KeyRing {
+    KeyRing::new(SealKey::derive(root, purpose))
+}
+
+fn identity(config: &Config) -> [u8; 16] {
+    let mut urls: Vec<&str> = config.naming_url.iter().map(String::as_str).collect();
+    urls.sort_unstable();
+    urls.dedup();
+    let mut digest = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
+    };
+    add(&(urls.len() as u64).to_le_bytes());
+    urls.iter().for_each(|u| add(u.as_bytes()));
+    add(config.organization_name.as_bytes());
+    add(config.username.as_bytes());
+    add(DIALECT);
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest.finalize()[..16]);
+    first
+}
+
+fn source(config: &Config) -> Source {
+    match config.repository {
+        Repository::Local => agent_conf(),
+        Repository::Centralized => Source::Am,
+    }
+}
+
+fn reject(config: &Config, property: &str, what: String, problems: &mut Vec<Problem>) {
+    problems.push(Problem {
+        severity: Severity::Error,
+        line: None,
+        source: source(config),
+        property: property.to_string(),
+        what,
+        remedy: "correct it".to_string(),
+    });
+}
+
+fn pattern(
+    config: &Config,
+    property: &str,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<Pattern> {
+    match Pattern::parse(text, config.case_ignore) {
+        Ok(pattern) => Some(pattern),
+        Err(error) => {
+            reject(
+                config,
+                property,
+                format!("\"{text}\" is no URL pattern: {error}"),
+                problems,
+            );
+            None
+        }
+    }
+}
+
+fn exempt(config: &Config, problems: &mut Vec<Problem>) -> Index {
+    const NAME: &str = "com.sun.identity.agents.config.notenforced.url";
+    let rules = config.notenforced_url.iter().filter_map(|rule| {
+        pattern(config, NAME, &rule.pattern, problems).map(|p| (p, rule.method.clone()))
+    });
+    Index::build(rules.collect())
+}
+
+fn logout(config: &Config, problems: &mut Vec<Problem>) -> Index {
+    const NAME: &str = "com.sun.identity.agents.config.agent.logout.url";
+    let urls = config.agent_logout_url.iter();
+    Index::build(
+        urls.filter_map(|u| Some((pattern(config, NAME, u, problems)?, None)))
+            .collect(),
+    )
+}
+
+/// Hosts of redirects (rule L7).
+fn allowed_hosts(config: &Config, _problems: &mut Vec<Problem>) -> Option<AllowedHosts> {
+    let mut hosts: Vec<String> = config.fqdn_default.iter().cloned().collect();
+    hosts.extend(
+        config
+            .fqdn_mapping
+            .iter()
+            .map(|(_, outgoing)| outgoing.clone()),
+    );
+    hosts.extend(
+        config
+            .agenturi_prefix
+            .iter()
+            .chain(&config.root_urls)
+            .cloned(),
+    );
+    Some(AllowedHosts(hosts))
+}
+
+/// Issuers of ID tokens: `iss` follows the host that the browser asked AM by (measured on OpenAM
+/// 16.0.5), so each URL of AM that is configured may be it, with the default port or without, and in
+/// a sub-realm with the realm behind it.
+fn issuers(config: &Config) -> Vec<String> {
+    let bases = config.naming_url.iter().chain(&config.public_am_url);
+    let bases = bases.filter_map(|u| Base::parse(u).ok());
+    let pages = config.login_url.iter().filter_map(|u| web::deployment(u));
+    let mut all = vec![];
+    for base in bases.chain(pages) {
+        let default = if base.scheme == "https" { 443 } else { 80 };
+        let ports = match base.effective_port() == default {
+            true => [None, Some(default)],
+            false => [base.port, base.port],
+        };
+        for port in ports {
+            let issuer = format!("{}{}oauth2", base.origin(port), base.path);
+            if config.organization_name != "/" {
+                all.push(format!("{issuer}{}", config.organization_name));
+            }
+            all.push(issuer);
+        }
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Realms whose users count (rule L5): where users log in, where the policies are, and those that
+/// `portcullis.session.realms` adds. The OpenID Connect login of dialect A happens in the agent's
+/// own realm; a login page of one's own in the realm that it names, or in the root realm.
+fn login_realms(config: &Config) -> Vec<String> {
+    let mut realms = vec![config.policy_realm.clone()];
+    if config.allow_custom_login != 2 {
+        realms.push(config.organization_name.clone());
+    }
+    if config.allow_custom_login != 0 {
+        let named = config.login_url.iter().map(|u| web::realm_parameter(u));
+        realms.extend(named.map(|realm| realm.unwrap_or_else(|| "/".to_string())));
+    }
+    realms.extend(config.session_realms.iter().cloned());
+    realms.sort_unstable();
+    realms.dedup();
+    realms
+}
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

@@ -1,0 +1,151 @@
+//! Rows about the agent's own identity, the way to AM, and where the configuration comes from.
+
+use alloc::string::String;
+
+use super::{From, Kind::*, Property, idle, later, nothing, works};
+use crate::config::{Level, Repository, web};
+
+#[rustfmt::skip]
+pub(super) const PROFILE: &[Property] = &[
+    works("com.sun.identity.agents.config.username", Text, "", "4.x",
+        "Name of the agent's profile in AM. The agent logs in with it, and ID tokens must be made out to it.",
+        |c, v| v.checked(&mut c.username, agent_name, "is no profile name", "write the name as AM has it, without quotes or white space"))
+        .boot().template("AM_AGENT_NAME").test("fifteen_mistakes_are_named_at_once"),
+    works("com.sun.identity.agents.config.organization.name", Text, "/", "4.x",
+        "Realm of that profile, with the case that AM shows.",
+        |c, v| v.realm(&mut c.organization_name)).boot().template("AM_AGENT_REALM"),
+    works("com.sun.identity.agents.config.password", Secret, "", "4.x",
+        "The agent's password, encrypted with the key below; kept in agent-password.conf. Made with `agentadmin --p`.",
+        nothing).boot().test("a_password_comes_back_with_its_key_only"),
+    works("com.sun.identity.agents.config.key", Secret, "", "4.x",
+        "Base64 of 32 random bytes in agent-key.conf: the root of all keys of this agent. Made with `agentadmin --k`; nodes of a farm share it.",
+        nothing).boot().test("the_key_file_holds_32_bytes"),
+    idle("com.sun.identity.agents.config.key.cache.disable", Switch, "false", "2023.6",
+        "Read the key again for each use.",
+        "the parent process reads the key once and workers get derived keys only").boot(),
+    works("sunIdentityServerDeviceKeyValue", List, "", "4.x",
+        "Root URLs of the agent, with their ports. AM accepts return addresses below them only; the agent redirects to their hosts.",
+        |c, v| v.root_urls(&mut c.root_urls)).template("agentRootURL=AM_AGENT_URL"),
+];
+
+fn agent_name(text: &str) -> bool {
+    !text.contains(|c: char| c.is_whitespace() || "\"'<>&/,=+".contains(c))
+}
+
+#[rustfmt::skip]
+pub(super) const CONNECTION: &[Property] = &[
+    works("com.sun.identity.agents.config.naming.url", Text, "", "4.x",
+        "AM's URLs, separated by spaces. The first that answers serves until it fails.",
+        |c, v| v.bases(&mut c.naming_url)).boot().template("AM_OPENAM_URL")
+        .test("fifteen_mistakes_are_named_at_once"),
+    works("com.sun.identity.agents.config.connect.timeout", Number, "4", "4.x",
+        "Seconds that connecting to AM may take.",
+        |c, v| v.number(&mut c.connect_timeout, 1, 3600, "seconds")).boot(),
+    works("com.sun.identity.agents.config.receive.timeout", Number, "4", "5.5",
+        "Seconds that an answer of AM may take.",
+        |c, v| v.number(&mut c.receive_timeout, 1, 3600, "seconds")).boot(),
+    works("com.forgerock.agents.config.hostmap", List, "", "5.0",
+        "Fixed addresses of AM's hosts, each host|address, in place of the resolver's.",
+        |c, v| v.hostmap(&mut c.hostmap)).boot(),
+    idle("org.forgerock.agents.config.connection.pool.enable", Switch, "true", "5.8",
+        "Keep connections to AM open between calls.",
+        "connections are always reused, within a fixed number").boot(),
+    idle("com.forgerock.agents.config.agent.auth.mode", Number, "0", "2024.11",
+        "Whether the agent logs in by tree or by module.",
+        "the way that AM offers is found once and kept").boot(),
+];
+
+#[rustfmt::skip]
+pub(super) const TLS: &[Property] = &[
+    works("com.sun.identity.agents.config.trust.server.certs", Switch, "false", "4.x",
+        "true accepts any certificate of AM, and each start warns of it. Unlike with other agents, leaving it out verifies.",
+        |c, v| {
+            v.switch(&mut c.trust_server_certs);
+            if let (true, Some(line)) = (c.trust_server_certs, v.last()) {
+                v.warn(line, "lets anybody on the network pose as AM, because no certificate is verified",
+                    "set it to false and name AM's authority in com.forgerock.agents.config.cert.ca.file");
+            }
+        }).boot().template("false").test("unverified_tls_is_honoured_with_a_warning"),
+    works("com.forgerock.agents.config.cert.ca.file", Text, "", "4.x",
+        "PEM file with the certificates that AM's one is verified with; without it the system's are used.",
+        |c, v| v.optional(&mut c.cert_ca_file)).boot().template("AM_SSL_CA"),
+    later("com.forgerock.agents.config.cert.file", Text, "", "4.x",
+        "PEM file with the certificate that the agent shows to AM.").boot(),
+    later("com.forgerock.agents.config.cert.key", Text, "", "4.x",
+        "PEM file with the key of that certificate.").boot(),
+    later("com.forgerock.agents.config.cert.key.password", Secret, "", "4.x",
+        "Encrypted pass phrase of that key; kept in agent-password.conf.").boot(),
+    idle("com.forgerock.agents.config.ciphers", Text, "", "4.x",
+        "Ciphers offered to AM, in OpenSSL's words.",
+        "the TLS library offers its own short list of strong ones").boot(),
+    later("org.forgerock.agents.config.tls", Text, "-TLSv1 -TLSv1.1", "4.x",
+        "Protocol versions not to use towards AM. Versions before 1.2 are never used.").boot(),
+    later("org.forgerock.agents.config.cert.verify.depth", Number, "9", "4.x",
+        "Longest chain of authorities above AM's certificate.").boot(),
+    later("org.forgerock.agents.config.tls.keylog.enable", Switch, "false", "2024.9",
+        "Write the secrets of TLS connections to the file of AM_SSL_KEYLOG_FILE, for tracing.").from(From::FileFirst),
+    idle("com.forgerock.agents.config.plain.channels.insecure", Switch, "false", "5.7",
+        "Take cookies marked Secure that AM sends over plain HTTP.",
+        "the agent keeps no cookies of AM").boot(),
+    idle("com.forgerock.agents.config.win.clientcert.friendly.name", Text, "", "2025.6",
+        "Windows' name of the certificate that the agent shows to AM.", "it concerns Windows only").boot(),
+    idle("org.forgerock.agents.config.secure.channel.disable", Switch, "false", "4.x",
+        "On Windows, use OpenSSL in place of Schannel.", "it concerns Windows only").boot(),
+];
+
+#[rustfmt::skip]
+pub(super) const PROXY: &[Property] = &[
+    later("com.sun.identity.agents.config.forward.proxy.host", Text, "", "4.x",
+        "Proxy on the way to AM.").boot(),
+    later("com.sun.identity.agents.config.forward.proxy.port", Number, "", "4.x",
+        "Its port.").boot(),
+    later("com.sun.identity.agents.config.forward.proxy.user", Text, "", "4.x",
+        "User name for the proxy.").boot(),
+    later("com.sun.identity.agents.config.forward.proxy.password", Secret, "", "4.x",
+        "Encrypted password for the proxy; kept in agent-password.conf.").boot(),
+];
+
+#[rustfmt::skip]
+pub(super) const CONFIGURATION: &[Property] = &[
+    works("com.sun.identity.agents.config.repository.location", Choice, "centralized", "4.x",
+        "centralized: run-time properties come from the profile in AM. local: everything comes from agent.conf.",
+        |c, v| v.choice(&mut c.repository, &[("centralized", Repository::Centralized), ("local", Repository::Local)]))
+        .boot().template("centralized").test("local_mode_does_not_listen_to_am"),
+    works("com.sun.identity.agents.config.polling.interval", Number, "60", "4.x",
+        "Minutes after which the profile is read from AM again.",
+        |c, v| v.number(&mut c.polling_interval, 1, 525_600, "minutes")),
+    works("com.sun.identity.agents.config.notification.enable", Switch, "true", "4.x",
+        "Hear from AM at once about ended sessions and changed policies and profiles.",
+        |c, v| v.switch(&mut c.notification_enable)).boot().from(From::FileFirst),
+    idle("com.sun.identity.agents.config.change.notification.enable", Switch, "true", "4.x",
+        "AM tells agents about changes of their profile.", "AM reads it, not the agent"),
+    idle("com.forgerock.agents.config.use.during.update", Switch, "false", "4.x",
+        "Go on with the old configuration while the new one is fetched.",
+        "requests always use the old configuration until the new one is complete").boot().from(From::ProfileFirst),
+    later("com.forgerock.agents.session.cache.eventually.consistent", Switch, "0", "5.9",
+        "Keep cached sessions over a change of the profile."),
+    later("org.forgerock.openam.agents.config.balance.websocket.connection.interval.in.minutes", Number, "30", "4.x",
+        "Minutes after which the notification connection is opened anew, to spread agents over servers.").boot(),
+    works("com.sun.identity.agents.config.debug.level", Choice, "error", "4.x",
+        "How much the log says: error, warning, info or debug.",
+        |c, v| v.choice(&mut c.debug_level, &[
+            ("error", Level::Error), ("warning", Level::Warning), ("message", Level::Warning),
+            ("info", Level::Info), ("debug", Level::Debug), ("all", Level::Debug),
+        ])).boot().from(From::ProfileFirst).hot().template("error"),
+    works("org.forgerock.openam.agents.config.jwt.name", Text, "am-auth-jwt", "4.x",
+        "Name of the cookie that carries the agent's session.",
+        |c, v| cookie_name(&mut c.jwt_name, v)).boot().template("am-auth-jwt"),
+];
+
+fn cookie_name(to: &mut String, v: &mut crate::config::values::Values<'_>) {
+    v.checked(
+        to,
+        usable_cookie_name,
+        "cannot be the name of this cookie",
+        "use letters, digits, - and _, and not agent-authn-tx",
+    );
+}
+
+fn usable_cookie_name(text: &str) -> bool {
+    web::is_token(text) && !text.contains("agent-authn-")
+}

@@ -1,0 +1,136 @@
+//! Rows about how users come in, stay recognised and leave.
+
+use super::{From, Kind::*, Property, idle, later, refused, works};
+use crate::config::web;
+
+#[rustfmt::skip]
+pub(super) const LOGIN: &[Property] = &[
+    works("org.forgerock.openam.agents.config.allow.custom.login", Choice, "0", "5.0",
+        "0: AM's OpenID Connect login. 1: a login page of your own, after which the agent gets an ID token. 2: the same without one, for migrations; needs accept.sso.token = 1.",
+        |c, v| v.choice(&mut c.allow_custom_login, &[("0", 0), ("1", 1), ("2", 2), ("false", 0), ("true", 1)])),
+    works("com.sun.identity.agents.config.login.url", List, "", "4.x",
+        "Login pages for allow.custom.login 1 and 2, in order; may carry realm and other parameters.",
+        |c, v| v.pages(&mut c.login_url)),
+    works("com.forgerock.agents.public.am.url", Text, "", "5.7",
+        "AM's URL as browsers know it, when it differs from naming.url.",
+        |c, v| v.base(&mut c.public_am_url)),
+    works("com.sun.identity.agents.config.cdsso.redirect.uri", Text, "agent/cdsso-oauth2", "5.0",
+        "Path on the protected server that AM sends the ID token to.",
+        |c, v| {
+            let Some(line) = v.last() else { return };
+            match web::endpoint(&line.value) {
+                Some(path) => c.cdsso_redirect_uri = path,
+                None => v.wrong(line, "is not a plain path", "write it as in agent/cdsso-oauth2"),
+            }
+        }),
+    works("com.sun.identity.agents.config.redirect.param", Text, "goto", "4.x",
+        "Name of the query parameter that carries the address to come back to.",
+        |c, v| v.checked(&mut c.redirect_param, parameter_name, "is not a parameter name", "use letters, digits, -, _ and .")),
+    works("com.sun.identity.agents.config.agenturi.prefix", Text, "", "4.x",
+        "URL of this agent; its host is one that redirects may lead to, and it stands in for overridden parts of request URLs.",
+        |c, v| v.base(&mut c.agenturi_prefix)),
+    works("com.forgerock.agents.accept.sso.token", Choice, "0", "5.7",
+        "1: AM's own session cookie counts as well as the agent's.",
+        |c, v| v.choice(&mut c.accept_sso_token, &[("0", false), ("1", true), ("false", false), ("true", true)]))
+        .alias(&["com.forgerock.agents.accept.ipdp.cookie"]),
+    later("com.forgerock.agents.conditional.login.url", List, "", "4.x",
+        "Login pages for requests whose URL contains a text: text|URL."),
+    later("org.forgerock.agents.config.conditional.login.pattern", List, "", "4.x",
+        "Regular expressions for request URLs; the entry n goes with entry n of conditional.login.url."),
+    later("org.forgerock.agents.config.conditional.login.url", List, "", "4.x",
+        "Login pages for those expressions."),
+    later("com.forgerock.agents.advice.b64.url.encode", Switch, "false", "5.7",
+        "Send advices to login pages of your own in base64url."),
+    later("com.sun.am.use_redirect_for_advice", Switch, "false", "4.x",
+        "Send advices in the query of a redirect, not in a form."),
+    later("org.forgerock.agents.config.fragment.redirect.enable", Switch, "false", "5.7",
+        "Keep the part of the address after # through a login, with one redirect more.").boot(),
+];
+
+fn parameter_name(text: &str) -> bool {
+    text.bytes()
+        .all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+}
+
+#[rustfmt::skip]
+pub(super) const ID_TOKEN: &[Property] = &[
+    later("com.forgerock.agents.jwt.aud.disable", Switch, "0", "5.7",
+        "1: do not compare the audience of ID tokens with the profile's name. It is always compared here."),
+    later("com.forgerock.agents.jwt.aud.whitelist", Text, "", "5.7",
+        "Further profile names that ID tokens may be made out to, separated by commas."),
+    idle("com.forgerock.agents.jwt.validate.signature.locally", Switch, "0", "2024.9",
+        "Verify the signature of ID tokens.", "it is always verified").boot(),
+];
+
+#[rustfmt::skip]
+pub(super) const COOKIES: &[Property] = &[
+    works("com.sun.identity.agents.config.cookie.name", Text, "iPlanetDirectoryPro", "4.x",
+        "Name of AM's session cookie. Written down empty, AM is asked for it.",
+        |c, v| {
+            let Some(line) = v.last() else { return };
+            if line.value.is_empty() || web::is_token(&line.value) {
+                c.cookie_name = line.value.clone();
+            } else {
+                v.wrong(line, "is not a cookie name", "write the name as AM has it");
+            }
+        }).empty_counts(),
+    works("com.sun.identity.agents.config.cookie.secure", Switch, "false", "4.x",
+        "Mark the agent's cookies Secure. On https the cookies of a login are so anyway.",
+        |c, v| v.switch(&mut c.cookie_secure)),
+    works("com.sun.identity.cookie.httponly", Switch, "true", "4.x",
+        "Keep the agent's cookies from scripts.",
+        |c, v| v.switch(&mut c.cookie_httponly)),
+    works("com.forgerock.agents.cdsso.cookie.samesite", Text, "", "5.7",
+        "SameSite attribute of the agent's cookies: Strict, Lax or None; none is written when unset.",
+        |c, v| {
+            let Some(line) = v.last() else { return };
+            match web::same_site(&line.value) {
+                Some(word) => c.cookie_samesite = Some(word),
+                None => v.wrong(line, "is not a SameSite value", "write Strict, Lax or None"),
+            }
+        }),
+    works("com.sun.identity.agents.config.cdsso.cookie.domain", List, "", "4.x",
+        "Domains that the session cookie is set for; without it, the host alone.",
+        |c, v| v.domains(&mut c.cookie_domain)),
+    works("com.sun.identity.agents.config.profile.attribute.cookie.maxage", Number, "300", "4.x",
+        "Seconds that a login may take, and that attribute cookies live.",
+        |c, v| v.number(&mut c.cookie_maxage, 1, 86_400, "seconds")),
+    works("org.forgerock.openam.agents.config.multivalue.pre.authn.cookies", Switch, "false", "5.7",
+        "true: one cookie for all logins under way. false: one for each.",
+        |c, v| v.switch(&mut c.multivalue_pre_authn)).boot(),
+    later("com.sun.identity.agents.config.profile.attribute.cookie.prefix", Text, "HTTP_", "4.x",
+        "Prefix of attribute cookies."),
+    later("com.sun.identity.agents.config.cookie.reset", List, "", "4.x",
+        "Cookies to clear on the way to login: name[=value][;Domain=domain]."),
+    later("com.sun.identity.agents.config.cookie.reset.enable", Switch, "false", "4.x",
+        "Clear those cookies."),
+    later("com.sun.identity.agents.config.encode.cookie.special.chars.enable", Switch, "false", "4.x",
+        "Percent-encode the values of attribute cookies."),
+    later("org.forgerock.agents.config.cdsso.persistent.cookie.enable", Switch, "false", "4.x",
+        "Let the session cookie outlive the browser."),
+];
+
+#[rustfmt::skip]
+pub(super) const LOGOUT: &[Property] = &[
+    works("com.sun.identity.agents.config.agent.logout.url", List, "", "4.x",
+        "URL patterns of the application that end the session.",
+        |c, v| v.patterns(&mut c.agent_logout_url, "makes every URL a logout")).alias(&["com.forgerock.agents.agent.logout.url"]),
+    works("com.sun.identity.agents.config.logout.url", List, "", "4.x",
+        "Page that a user is sent to on logout, in order.",
+        |c, v| v.pages(&mut c.logout_url)),
+    works("com.sun.identity.agents.config.logout.redirect.url", Text, "", "4.x",
+        "Page to show after the logout, when redirects are not disabled.",
+        |c, v| v.page(&mut c.logout_redirect_url)),
+    works("com.forgerock.agents.config.logout.redirect.disable", Switch, "true", "4.x",
+        "true: the application's page is shown, and the session ends in the background.",
+        |c, v| v.switch(&mut c.logout_redirect_disable)),
+    works("org.forgerock.agents.config.logout.session.invalidate", Switch, "true", "5.6",
+        "End the session in AM, not only the agent's cookie. false where the page itself does.",
+        |c, v| v.switch(&mut c.logout_session_invalidate)),
+    refused("org.forgerock.agents.config.logout.regex.enable", Switch, "false", "4.x",
+        "Read agent.logout.url as regular expressions.", "the patterns would be read as wildcards, and logouts missed"),
+    refused("com.forgerock.agents.agent.logout.url.regex", Text, "", "4.x",
+        "One regular expression for logout URLs.", "logouts would be missed; list the URLs in agent.logout.url"),
+    later("com.sun.identity.agents.config.logout.cookie.reset", List, "", "4.x",
+        "Cookies to clear on logout: name[=value][;Domain=domain].").from(From::Profile),
+];

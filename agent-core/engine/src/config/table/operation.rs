@@ -1,0 +1,104 @@
+//! Rows about the agent's own answers, preserved POSTs, load balancers, audit and logs.
+
+use super::{From, Kind::*, Property, idle, later, works};
+use crate::config::{AuditAccess, AuditTo};
+
+#[rustfmt::skip]
+pub(super) const RESPONSES: &[Property] = &[
+    later("com.forgerock.agents.cache_control_header.enable", Switch, "false", "4.x",
+        "Forbid caches to keep what is served without a session. The agent's own answers are never kept."),
+    later("com.forgerock.agents.csp.frame.ancestors.none", Switch, "0", "2025.3",
+        "1: the agent's pages may not be framed at all.").boot(),
+    later("com.forgerock.agents.csp.frame.ancestors.sources", Text, "", "2025.3",
+        "Sites that may frame the agent's pages.").boot(),
+    later("org.forgerock.agents.config.json.url", List, "", "4.x",
+        "URL patterns of programs that get JSON in place of redirects and pages."),
+    later("org.forgerock.agents.config.json.header", Map, "", "4.x",
+        "Request headers of such programs: [header]=value."),
+    later("org.forgerock.agents.config.json.url.invert", Switch, "false", "4.x",
+        "All but the listed ones get JSON."),
+    later("org.forgerock.agents.config.json.response.code", Number, "", "4.x",
+        "Status of JSON answers; the real one stands in the body."),
+];
+
+#[rustfmt::skip]
+pub(super) const POST_DATA: &[Property] = &[
+    later("com.sun.identity.agents.config.postdata.preserve.enable", Switch, "false", "4.x",
+        "Keep the body of a POST that needs a login, and send it on afterwards."),
+    later("com.sun.identity.agents.config.postcache.entry.lifetime", Number, "10", "4.x",
+        "Minutes that such a body is kept."),
+    later("org.forgerock.agents.config.postdata.preserve.dir", Text, "", "4.x",
+        "Directory for the bodies.").boot(),
+    later("org.forgerock.agents.config.skip.post.url", List, "", "4.x",
+        "URL patterns whose bodies are never touched."),
+    later("org.forgerock.agents.pdp.javascript.repost", Switch, "false", "4.x",
+        "Send the body on by script."),
+    later("com.sun.identity.agents.config.postdata.preserve.stickysession.mode", Text, "", "4.x",
+        "COOKIE or URL: mark the browser so that a load balancer finds the node with the body.").from(From::FileFirst),
+    later("com.sun.identity.agents.config.postdata.preserve.stickysession.value", Text, "", "4.x",
+        "That mark, as name=value.").from(From::FileFirst),
+    later("com.sun.identity.agents.config.postdata.preserve.lbcookie", Text, "", "4.x",
+        "Older form of the two properties above."),
+    later("com.forgerock.agents.config.pdpuri.prefix", Text, "", "4.x",
+        "Path under which a preserved POST is sent on."),
+];
+
+#[rustfmt::skip]
+pub(super) const LOAD_BALANCING: &[Property] = &[
+    later("com.sun.identity.agents.config.override.protocol", Switch, "false", "4.x",
+        "Take the scheme of agenturi.prefix for that of the request."),
+    later("com.sun.identity.agents.config.override.host", Switch, "false", "4.x",
+        "Take its host for that of the request."),
+    later("com.sun.identity.agents.config.override.port", Switch, "false", "4.x",
+        "Take its port for that of the request."),
+    later("com.sun.identity.agents.config.override.disable.hostmap", Map, "", "2024.6",
+        "Hosts, by regular expression, where some of these do not apply: [expression]=port|host|proto.")
+        .alias(&["com.sun.identity.agents.config.override.hostmap"]),
+    later("com.forgerock.agents.config.add.amlbcookie", Switch, "false", "5.8",
+        "Send AM's load balancer cookie with calls to AM."),
+];
+
+#[rustfmt::skip]
+pub(super) const AUDIT: &[Property] = &[
+    works("com.sun.identity.agents.config.audit.accesstype", Choice, "LOG_NONE", "4.x",
+        "Which decisions are audited: LOG_NONE, LOG_ALLOW, LOG_DENY or LOG_BOTH.",
+        |c, v| v.choice(&mut c.audit_access, &[
+            ("LOG_NONE", AuditAccess::None), ("LOG_ALLOW", AuditAccess::Allow),
+            ("LOG_DENY", AuditAccess::Deny), ("LOG_BOTH", AuditAccess::Both),
+        ])).from(From::ProfileFirst),
+    works("com.sun.identity.agents.config.log.disposition", Choice, "REMOTE", "4.x",
+        "Where audit lines go: REMOTE (AM), LOCAL (the file below) or ALL.",
+        |c, v| v.choice(&mut c.audit_to, &[
+            ("REMOTE", AuditTo::Remote), ("LOCAL", AuditTo::Local), ("ALL", AuditTo::All),
+        ])),
+    works("com.sun.identity.agents.config.local.audit.logfile", Text, "", "4.x",
+        "The local audit file.",
+        |c, v| v.optional(&mut c.local_audit_logfile)).boot().template("AM_AUDIT_FILE_PATH"),
+    later("com.sun.identity.agents.config.local.log.size", Number, "52428800", "4.x",
+        "Bytes after which the local audit file is rotated.").boot().from(From::ProfileFirst),
+    later("com.sun.identity.agents.config.local.log.rotate", Switch, "false", "4.x",
+        "Older switch for the same."),
+    later("com.sun.identity.agents.config.audit.path.fullurl", Switch, "false", "2024.6",
+        "Write whole URLs, not only paths.").from(From::FileFirst),
+    later("com.sun.identity.agents.config.universal.id.param", Text, "universalId", "2024.11",
+        "Attribute that names the user in audit lines.").from(From::FileFirst),
+    later("com.sun.identity.agents.config.universal.id.param.type", Text, "SESSION", "2024.11",
+        "Where to look for it: SESSION or LDAP.").from(From::FileFirst),
+    idle("com.sun.identity.agents.config.remote.logfile", Text, "", "4.x",
+        "Name of the file that AM writes audit lines to.", "AM reads it, not the agent"),
+    later("com.sun.identity.agents.config.remote.log.interval", Number, "5", "4.x",
+        "Minutes between two deliveries of audit lines to AM."),
+];
+
+#[rustfmt::skip]
+pub(super) const LOGS: &[Property] = &[
+    works("com.sun.identity.agents.config.local.logfile", Text, "", "4.x",
+        "The agent's log file; without it, the web server's error log.",
+        |c, v| v.optional(&mut c.local_logfile)).boot().template("AM_DEBUG_FILE_PATH"),
+    later("com.sun.identity.agents.config.debug.file.size", Number, "0", "4.x",
+        "Bytes after which the log is rotated; 0 is never.").boot().from(From::ProfileFirst),
+    later("com.forgerock.agents.config.max.num.log.files", Number, "0", "5.10.1",
+        "Rotated logs to keep; 0 keeps all.").boot(),
+    later("com.sun.identity.agents.config.debug.file.rotate", Switch, "true", "OpenAM",
+        "Whether the log is rotated by size."),
+];

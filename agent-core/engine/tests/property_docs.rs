@@ -1,0 +1,212 @@
+//! The reference of properties and the installer's template say what the table says.
+//!
+//! `BLESS=1 cargo test -p portcullis-engine --test property_docs` writes both anew.
+
+use std::{env, fmt::Write, fs, path::PathBuf};
+
+use portcullis_engine::config::{
+    From, Kind, PROPERTIES, Properties, Property, Reload, SECTIONS, Severity, Source, State, read,
+};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Compares a generated text with the file in the repository, or writes it.
+fn same_as(path: &str, text: &str) {
+    let file = root().join(path);
+    if env::var_os("BLESS").is_some() {
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, text).unwrap();
+        return;
+    }
+    let found = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        found == text,
+        "{path} is not what the table says; run this test with BLESS=1"
+    );
+}
+
+fn kind(row: &Property) -> &'static str {
+    match row.kind {
+        Kind::Text => "text",
+        Kind::Number => "number",
+        Kind::Switch => "true or false",
+        Kind::Choice => "one word",
+        Kind::List => "list, `name[0]`, `name[1]`, ...",
+        Kind::Map => "map, `name[key]`",
+        Kind::Secret => "secret",
+    }
+}
+
+fn place(row: &Property) -> &'static str {
+    match row.from {
+        From::File => "agent.conf",
+        From::Profile => "profile",
+        From::FileFirst => "agent.conf, otherwise profile",
+        From::ProfileFirst => "profile, otherwise agent.conf",
+    }
+}
+
+fn state(row: &Property) -> String {
+    match row.state {
+        State::Works => "works".to_string(),
+        State::NoEffect(why) => format!("no effect: {why}"),
+        State::RefusedUnlessDefault(why) => format!("refused unless it is the default: {why}"),
+        State::NotYet => "not yet: read, without effect, and reported when set".to_string(),
+    }
+}
+
+fn reference() -> String {
+    let mut out = String::from(
+        "# Properties\n\n\
+         <!-- Made from the property table; do not edit. -->\n\n\
+         A file holds one `name = value` a line; `#` begins a comment line. Names are compared with\n\
+         case. Lists and maps have one line for each entry. An unknown name, a wrong value and a\n\
+         value without effect are reported when the agent starts and by `agentadmin`.\n\n\
+         *Where* names the source that counts with `repository.location = centralized`; in local\n\
+         mode it is always `agent.conf`. A custom property of the profile beats the profile's own\n\
+         field. *Since* is the release of the Web Agent that first had the property, OpenAM where\n\
+         only the server knows it.\n",
+    );
+    let count = |f: fn(&State) -> bool| PROPERTIES.iter().filter(|p| f(&p.state)).count();
+    let _ = write!(
+        out,
+        "\n{} properties: {} work, {} have no effect here, {} must keep their default, {} are not \
+         supported yet.\n",
+        PROPERTIES.len(),
+        count(|s| matches!(s, State::Works)),
+        count(|s| matches!(s, State::NoEffect(_))),
+        count(|s| matches!(s, State::RefusedUnlessDefault(_))),
+        count(|s| matches!(s, State::NotYet)),
+    );
+    for (title, rows) in SECTIONS {
+        let _ = write!(out, "\n## {title}\n");
+        for row in *rows {
+            describe(&mut out, row);
+        }
+    }
+    out
+}
+
+fn describe(out: &mut String, row: &Property) {
+    let default = match row.default {
+        "" => "unset".to_string(),
+        text => format!("`{}`", text.replace('|', "\\|")),
+    };
+    let reload = match row.reload {
+        Reload::HotSwap => "while running",
+        Reload::Restart => "after a restart",
+    };
+    let _ = write!(out, "\n### {}\n\n{}\n\n", row.name, row.doc);
+    let _ = writeln!(out, "* Value: {}; default: {default}", kind(row));
+    let _ = writeln!(
+        out,
+        "* Where: {}; changes count {reload}; since {}",
+        place(row),
+        row.since
+    );
+    if !row.aliases.is_empty() {
+        let _ = writeln!(out, "* Also called: {}", row.aliases.join(", "));
+    }
+    let _ = writeln!(out, "* State: {}", state(row));
+}
+
+fn template() -> String {
+    let mut out = String::from(
+        "# Configuration of one agent instance. Comments begin with # in front of a line.\n\
+         # docs/properties.md explains every property. The agent's password and key are in\n\
+         # agent-password.conf and agent-key.conf beside this file.\n\n\
+         # --- Needed before AM can be asked; a change needs a restart of the web server\n",
+    );
+    for row in PROPERTIES.iter().filter(|r| r.bootstrap && shown(r)) {
+        let value = row.template.unwrap_or(row.default);
+        let off = if row.template.is_some() { "" } else { "#" };
+        let line = format!("{off}{} = {value}", row.name);
+        let _ = write!(out, "\n# {}\n{}\n", row.doc, line.trim_end());
+    }
+    out.push_str(
+        "\n# --- With repository.location = local the rest counts here, otherwise in the profile in AM\n",
+    );
+    for row in PROPERTIES.iter().filter(|r| !r.bootstrap && shown(r)) {
+        let value = row.template.unwrap_or(row.default);
+        let index = match row.kind {
+            Kind::List => "[0]",
+            Kind::Map => "[key]",
+            _ => "",
+        };
+        let line = format!("#{}{index} = {value}", row.name);
+        let _ = write!(out, "\n# {}\n{}\n", row.doc, line.trim_end());
+    }
+    out
+}
+
+fn shown(row: &Property) -> bool {
+    row.state == State::Works && row.kind != Kind::Secret
+}
+
+#[test]
+fn the_reference_says_what_the_table_says() {
+    same_as("docs/properties.md", &reference());
+}
+
+#[test]
+fn the_template_says_what_the_table_says() {
+    same_as("installer/templates/agent.conf.template", &template());
+}
+
+/// With the installer's answers in it, the template is a file without a single problem, in both
+/// modes and with all its comments taken off.
+#[test]
+fn the_filled_template_is_right() {
+    let filled = template()
+        .replace("AM_OPENAM_URL", "https://am.example.com/am")
+        .replace("AM_AGENT_NAME", "wa1")
+        .replace("AM_AGENT_REALM", "/")
+        .replace("AM_AGENT_FQDN", "www.example.com")
+        .replace("AM_AGENT_URL", "https://www.example.com:443/")
+        .replace("AM_DEBUG_FILE_PATH", "/var/log/agent/debug.log")
+        .replace("AM_AUDIT_FILE_PATH", "/var/log/agent/audit.log")
+        .replace("AM_SSL_CA", "");
+    let parse = |text: &str| {
+        let (config, problems) = read(
+            &Properties::parse(text, Source::File("agent.conf".to_string())),
+            None,
+        );
+        let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert!(texts.is_empty(), "{texts:#?}");
+        config
+    };
+    let config = parse(&filled);
+    assert_eq!(config.fqdn_default, None);
+    let local: String = filled
+        .replace("= centralized", "= local")
+        .lines()
+        .map(|l| {
+            l.strip_prefix('#')
+                .filter(|l| !l.starts_with(' '))
+                .unwrap_or(l)
+                .to_string()
+                + "\n"
+        })
+        .collect();
+    let config = parse(&local);
+    assert_eq!(config.fqdn_default.as_deref(), Some("www.example.com"));
+    assert_eq!(config.root_urls, ["https://www.example.com:443/"]);
+}
+
+/// An unfilled template must not start: each word left in it is named.
+#[test]
+fn an_unfilled_template_is_refused() {
+    let source = Source::File("agent.conf".to_string());
+    let (_, problems) = read(&Properties::parse(&template(), source), None);
+    let errors = problems
+        .iter()
+        .filter(|p| p.severity == Severity::Error)
+        .count();
+    let words = PROPERTIES.iter().filter(|r| r.bootstrap && shown(r));
+    let words = words
+        .filter(|r| r.template.is_some_and(|t| t.starts_with("AM_")))
+        .count();
+    assert_eq!(errors, words);
+}
