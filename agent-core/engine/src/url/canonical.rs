@@ -12,6 +12,8 @@
 //!   begins no escape becomes `%25`, an empty query is none.
 //! * A dot at the end of the host name is dropped: it names the same host.
 
+use alloc::{borrow::Cow, string::ToString};
+
 use arrayvec::ArrayString;
 use memchr::memchr;
 
@@ -404,6 +406,12 @@ enum Segment {
     Name,
     Nothing,
     Up,
+}
+
+impl From<Refusal> for Cow<'static, str> {
+    fn from(refusal: Refusal) -> Cow<'static, str> {
+        Cow::Owned(refusal.to_string())
+    }
 }
 
 impl From<Bad> for Refusal {

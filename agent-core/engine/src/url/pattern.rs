@@ -298,7 +298,7 @@ impl<'u> Parts<'u> {
 
 /// Which bytes a part of a rule keeps as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Origin,
     Path,
     Query,
@@ -306,7 +306,7 @@ enum Part {
 
 /// Literals with a wildcard between each two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Glob {
+pub(super) struct Glob {
     /// Never empty; in lower case when the comparison ignores case.
     literals: Vec<Vec<u8>>,
     /// The wildcards stop at `/` and `?`.
@@ -314,7 +314,7 @@ struct Glob {
 }
 
 impl Glob {
-    fn parse(text: &str, level: bool, part: Part, fold: bool) -> Glob {
+    pub(super) fn parse(text: &str, level: bool, part: Part, fold: bool) -> Glob {
         let literals = text
             .split(if level { "-*-" } else { "*" })
             .map(|literal| {
@@ -332,19 +332,19 @@ impl Glob {
         self.literals.first().map_or(&[], Vec::as_slice)
     }
 
-    fn last(&self) -> &[u8] {
+    pub(super) fn last(&self) -> &[u8] {
         self.literals.last().map_or(&[], Vec::as_slice)
     }
 
     /// The only text that matches, if there is only one.
-    fn exact(&self) -> Option<&[u8]> {
+    pub(super) fn exact(&self) -> Option<&[u8]> {
         (self.literals.len() == 1).then(|| self.first())
     }
 
     /// Each literal is taken at its first place behind the one before. For `*` a later place can't
     /// help; nor can it for `-*-`, because what lies between the two places would have to be free
     /// of slashes, and then the first place is as good. So there is nothing to go back to.
-    fn matches(&self, text: &[u8], fold: bool) -> bool {
+    pub(super) fn matches(&self, text: &[u8], fold: bool) -> bool {
         let (first, middle, last) = match self.literals.as_slice() {
             [] => return false,
             [only] => return only.len() == text.len() && same(text, only, fold),
