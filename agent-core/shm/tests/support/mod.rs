@@ -2,6 +2,8 @@
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
 use portcullis_shm::Key;
 
@@ -53,4 +55,26 @@ impl Random {
 pub(crate) fn key(n: u64) -> Key {
     let mut random = Random(n.wrapping_mul(0xd134_2543_de82_ef95));
     Key(u128::from(random.next()) << 64 | u128::from(random.next()))
+}
+
+/// Zeroed numbers that this process and its children share, for as long as they live.
+pub(crate) fn shared_numbers(count: usize) -> &'static [AtomicU64] {
+    let (protection, flags) = (
+        libc::PROT_READ | libc::PROT_WRITE,
+        libc::MAP_SHARED | libc::MAP_ANON,
+    );
+    // SAFETY: a new anonymous mapping.
+    let base = unsafe { libc::mmap(std::ptr::null_mut(), count * 8, protection, flags, -1, 0) };
+    assert_ne!(base, libc::MAP_FAILED);
+    // SAFETY: mapped just above for `count` words, zeroed, aligned, and never unmapped.
+    unsafe { std::slice::from_raw_parts(base.cast::<AtomicU64>(), count) }
+}
+
+/// Polls until `done`; fails after a limit that only a hung process reaches.
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !done() {
+        assert!(Instant::now() < limit, "waited too long: {what}");
+        std::thread::sleep(Duration::from_micros(200));
+    }
 }
