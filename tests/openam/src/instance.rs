@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,9 +30,13 @@ const SLOTS: u32 = 8;
 
 /// The process groups that this program started and has not ended.
 static STARTED: Mutex<Vec<u32>> = Mutex::new(Vec::new());
+/// Set once this program was told to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
 
-/// Ends every server that this program started, without waiting; for a program that was told to end.
+/// Ends every server that this program started, without waiting, and lets it start no more; for a
+/// program that was told to end.
 pub fn end_all() {
+    ENDING.store(true, Ordering::SeqCst);
     for pid in STARTED
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -218,6 +223,9 @@ impl Instance {
     }
 
     fn run(&self, mut command: Command) -> std::io::Result<Child> {
+        if ENDING.load(Ordering::SeqCst) {
+            return Err(std::io::Error::from(std::io::ErrorKind::Interrupted));
+        }
         let log = File::create(self.dir.join("tomcat.log"))?;
         let child = command
             .current_dir(&self.dir)

@@ -29,6 +29,9 @@ pub const ADMIN_PASSWORD: &str = "adminpassword";
 /// Names the state file of a server that several test programs share (`openam up --state FILE`).
 pub const STATE_VARIABLE: &str = "PORTCULLIS_OPENAM";
 
+/// How often a start is tried.
+const ATTEMPTS: u32 = 2;
+
 /// The releases that can be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum Version {
@@ -106,15 +109,37 @@ impl OpenAm {
         let java = java::find()?;
         let cache = maven::cache_dir()?;
         let programs = maven::programs(version, &cache)?;
-        let instance = instance::Instance::take(options.dir.as_deref(), &cache, version.name())?;
-        instance.lay_out(&programs)?;
+        let mut attempt = 1;
+        loop {
+            match Self::start_once(version, options.dir.as_deref(), &cache, &java, &programs) {
+                // OpenAM 14.8.4 now and then asks its embedded directory before that listens again
+                // and then refuses the set-up (seen in one start of two). A fresh tree helps.
+                Err(Unavailable::Failed(why)) if attempt < ATTEMPTS => {
+                    progress(&format!("attempt {attempt} failed: {why}"));
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn start_once(
+        version: Version,
+        dir: Option<&Path>,
+        cache: &Path,
+        java: &Path,
+        programs: &maven::Programs,
+    ) -> Result<Self, Unavailable> {
+        let instance = instance::Instance::take(dir, cache, version.name())?;
+        instance.lay_out(programs)?;
+        let config_dir = instance.config_dir();
         progress(&format!(
             "starting OpenAM {} in {}",
             version.name(),
-            instance.config_dir().display()
+            config_dir.display()
         ));
         let url = format!("http://{HOST}:{}/openam", instance.ports.http);
-        let mut server = instance.spawn(&java, &programs)?;
+        let mut server = instance.spawn(java, programs)?;
         configure::run(&mut server)?;
         progress(&format!("ready: {url}"));
         Ok(Self {

@@ -250,6 +250,23 @@ impl Admin {
         )
     }
 
+    /// Changes attributes of a user and leaves the others.
+    ///
+    /// # Errors
+    /// [`SeedError::Refused`] when there is no such user or attribute.
+    pub fn update_user(
+        &self,
+        realm: &str,
+        name: &str,
+        attributes: &Value,
+    ) -> Result<(), SeedError> {
+        let target = self
+            .am
+            .realm_target(realm, &format!("/users/{}", escape(name)));
+        let request = self.am.client.put(&target).header("If-Match", "*");
+        self.write(&format!("user {name}"), request, USERS, attributes)
+    }
+
     /// Deletes a user.
     ///
     /// # Errors
