@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub allowed_hosts: AllowedHosts,
     /// Issuers that an ID token may name: AM as browsers may know it.
     pub issuers: Vec<String>,
+    /// Origins that AM's login form may come from, as browsers write them (rule L2).
+    pub am_origins: Vec<String>,
     /// Realms whose users count (rule L5), each with its leading slash.
     pub login_realms: Vec<String>,
     /// Header names that no client may send.
@@ -85,9 +87,9 @@ impl Snapshot {
         let exempt = exempt(&config, &mut problems);
         let logout = logout(&config, &mut problems);
         let allowed_hosts = allowed_hosts(&config, &mut problems);
-        let Some(allowed_hosts) = allowed_hosts.filter(|_| problems.is_empty()) else {
+        if !problems.is_empty() {
             return Err(problems);
-        };
+        }
         Ok(Snapshot {
             identity: identity(&config),
             hash_key,
@@ -100,6 +102,7 @@ impl Snapshot {
             logout,
             allowed_hosts,
             issuers: issuers(&config),
+            am_origins: am_origins(&config),
             login_realms: login_realms(&config),
             scrub: ScrubNames::of_config(&config),
             config,
@@ -157,7 +160,8 @@ fn ring(root: &Secret, purpose: Purpose) -> KeyRing {
     KeyRing::new(SealKey::derive(root, purpose))
 }
 
-fn identity(config: &Config) -> [u8; 16] {
+/// Digest of what makes an instance: AM's URLs, the agent's realm and name, the dialect (design 3).
+pub fn identity(config: &Config) -> [u8; 16] {
     let mut urls: Vec<&str> = config.naming_url.iter().map(String::as_str).collect();
     urls.sort_unstable();
     urls.dedup();
@@ -190,7 +194,7 @@ fn reject(config: &Config, property: &str, what: String, problems: &mut Vec<Prob
         source: source(config),
         property: property.to_string(),
         what,
-        remedy: "correct it".to_string(),
+        remedy: "correct it in agent.conf or in the profile in AM".to_string(),
     });
 }
 
@@ -231,38 +235,39 @@ fn logout(config: &Config, problems: &mut Vec<Problem>) -> Index {
     )
 }
 
-/// Hosts of redirects (rule L7).
-fn allowed_hosts(config: &Config, _problems: &mut Vec<Problem>) -> Option<AllowedHosts> {
-    let mut hosts: Vec<String> = config.fqdn_default.iter().cloned().collect();
-    hosts.extend(
-        config
-            .fqdn_mapping
-            .iter()
-            .map(|(_, outgoing)| outgoing.clone()),
-    );
-    hosts.extend(
-        config
-            .agenturi_prefix
-            .iter()
-            .chain(&config.root_urls)
-            .cloned(),
-    );
-    Some(AllowedHosts(hosts))
+/// Hosts of redirects (rule L7), the default host first: it is where others are sent to.
+fn allowed_hosts(config: &Config, problems: &mut Vec<Problem>) -> AllowedHosts {
+    const FQDN: &str = "com.sun.identity.agents.config.fqdn.default";
+    const MAPPING: &str = "com.sun.identity.agents.config.fqdn.mapping";
+    const PREFIX: &str = "com.sun.identity.agents.config.agenturi.prefix";
+    const ROOT: &str = "sunIdentityServerDeviceKeyValue";
+    let texts = config.fqdn_default.iter().map(|h| (FQDN, h));
+    let texts = texts.chain(config.fqdn_mapping.iter().map(|(_, h)| (MAPPING, h)));
+    let texts = texts.chain(config.agenturi_prefix.iter().map(|u| (PREFIX, u)));
+    let texts = texts.chain(config.root_urls.iter().map(|u| (ROOT, u)));
+    let mut hosts = AllowedHosts::default();
+    for (property, text) in texts {
+        if let Err(error) = hosts.add(text) {
+            let what = format!("\"{text}\" cannot be redirected to: {error}");
+            reject(config, property, what, problems);
+        }
+    }
+    if hosts.is_empty() {
+        let what = format!("names no host, and neither does {ROOT}: no login could come back");
+        reject(config, FQDN, what, problems);
+    }
+    hosts
 }
 
 /// Issuers of ID tokens: `iss` follows the host that the browser asked AM by (measured on OpenAM
 /// 16.0.5), so each URL of AM that is configured may be it, with the default port or without, and in
 /// a sub-realm with the realm behind it.
 fn issuers(config: &Config) -> Vec<String> {
-    let bases = config.naming_url.iter().chain(&config.public_am_url);
-    let bases = bases.filter_map(|u| Base::parse(u).ok());
-    let pages = config.login_url.iter().filter_map(|u| web::deployment(u));
     let mut all = vec![];
-    for base in bases.chain(pages) {
-        let default = if base.scheme == "https" { 443 } else { 80 };
-        let ports = match base.effective_port() == default {
-            true => [None, Some(default)],
-            false => [base.port, base.port],
+    for base in am_bases(config) {
+        let ports = match base.port_for_browsers() {
+            None => [None, Some(base.effective_port())],
+            port => [port, port],
         };
         for port in ports {
             let issuer = format!("{}{}oauth2", base.origin(port), base.path);
@@ -275,6 +280,23 @@ fn issuers(config: &Config) -> Vec<String> {
     all.sort_unstable();
     all.dedup();
     all
+}
+
+/// Origins of AM in the form of RFC 6454 section 6.2: a default port is left out.
+fn am_origins(config: &Config) -> Vec<String> {
+    let mut all: Vec<String> = am_bases(config)
+        .map(|base| base.origin(base.port_for_browsers()))
+        .collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// AM as the configuration names it: for the agent, for browsers, and by its login pages.
+fn am_bases(config: &Config) -> impl Iterator<Item = Base> {
+    let bases = config.naming_url.iter().chain(&config.public_am_url);
+    let pages = config.login_url.iter().filter_map(|u| web::deployment(u));
+    bases.filter_map(|u| Base::parse(u).ok()).chain(pages)
 }
 
 /// Realms whose users count (rule L5): where users log in, where the policies are, and those that

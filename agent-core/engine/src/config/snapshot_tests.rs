@@ -185,3 +185,58 @@ fn our_cookies_are_known_by_name() {
         assert!(!snap.ours(theirs.as_bytes()), "{theirs}");
     }
 }
+
+#[test]
+fn what_cannot_be_compiled_is_named() {
+    let broken = Config {
+        notenforced_url: vec![crate::config::ExemptRule {
+            pattern: "*".to_string(),
+            method: None,
+        }],
+        agent_logout_url: vec!["".to_string()],
+        fqdn_mapping: vec![("any".to_string(), "*".to_string())],
+        ..config()
+    };
+    let problems = Snapshot::build(broken, secrets(), [1; 16]).err().unwrap();
+    let names: vec::Vec<&str> = problems.iter().map(|p| p.property.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "com.sun.identity.agents.config.notenforced.url",
+            "com.sun.identity.agents.config.agent.logout.url",
+            "com.sun.identity.agents.config.fqdn.mapping",
+        ]
+    );
+    let nowhere = Config {
+        fqdn_default: None,
+        root_urls: vec![],
+        ..config()
+    };
+    assert_eq!(
+        Snapshot::build(nowhere, secrets(), [1; 16])
+            .err()
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn redirects_lead_to_configured_hosts_only() {
+    let snap = snapshot(config(), [1; 16]);
+    assert!(snap.allowed_hosts.allows(false, "www.example.com", 80));
+    assert!(!snap.allowed_hosts.allows(false, "evil.example.com", 80));
+}
+
+#[test]
+fn origins_are_written_as_browsers_write_them() {
+    let config = Config {
+        naming_url: vec!["https://am.example.com:443/am/".to_string()],
+        public_am_url: Some("http://login.example.com:8080/am/".to_string()),
+        ..config()
+    };
+    assert_eq!(
+        am_origins(&config),
+        ["http://login.example.com:8080", "https://am.example.com"]
+    );
+}

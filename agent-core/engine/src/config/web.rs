@@ -109,8 +109,16 @@ impl Base {
 
     /// The port that connections go to.
     pub(super) fn effective_port(&self) -> u16 {
-        self.port
-            .unwrap_or(if self.scheme == "https" { 443 } else { 80 })
+        self.port.unwrap_or(self.default_port())
+    }
+
+    /// The port as browsers write it: not at all when it is the scheme's own.
+    pub(super) fn port_for_browsers(&self) -> Option<u16> {
+        self.port.filter(|port| *port != self.default_port())
+    }
+
+    fn default_port(&self) -> u16 {
+        if self.scheme == "https" { 443 } else { 80 }
     }
 
     /// Scheme, host and port; the port only if `port` says so.

@@ -257,7 +257,7 @@ const COUNT: usize = {
     n
 };
 
-const ALL: [Property; COUNT] = {
+static ALL: [Property; COUNT] = {
     let mut all = [connection::PROFILE[0]; COUNT];
     let (mut n, mut s) = (0, 0);
     while s < SECTIONS.len() {
@@ -331,6 +331,7 @@ mod tests {
                 Kind::Number => &["7", "70", "700", "1"],
                 Kind::Switch => &["true", "false"],
                 Kind::Choice => &[
+                    "1",
                     "LOCAL",
                     "DEBUG",
                     "LDAP",
