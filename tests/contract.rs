@@ -6,24 +6,26 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::time::Instant;
 
 use am_simulator::{Config, Simulator};
+use portcullis_openam::http::query;
 use portcullis_openam::{OpenAm, Options, Unavailable};
+use portcullis_tests::browser::Driver;
+use portcullis_tests::contract::world::{USER, USER_PASSWORD};
 use portcullis_tests::contract::{World, differences, expected_file, observe_all};
 use serde_json::Value;
 
 fn assert_same(who: &str, seen: &BTreeMap<String, Value>) -> Result<(), Box<dyn Error>> {
     let expected = serde_json::from_str(&std::fs::read_to_string(expected_file())?)?;
     let lines = differences(&expected, seen);
-    if lines.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
+    assert!(
+        lines.is_empty(),
         "{who} differs in {} places:\n{}",
         lines.len(),
         lines.join("\n")
-    )
-    .into())
+    );
+    Ok(())
 }
 
 #[test]
@@ -50,6 +52,58 @@ fn a_real_openam_answers_as_expected() -> Result<(), Box<dyn Error>> {
         std::fs::write(expected_file(), serde_json::to_string_pretty(&seen)? + "\n")?;
     }
     assert_same("the real OpenAM", &seen)?;
+    // Here and not in a test of its own, because a server takes a minute to start.
+    let driver = match Driver::start() {
+        Err(missing) if std::env::var_os("CI").is_none() => {
+            eprintln!("SKIPPED the login page of the real OpenAM: {missing}");
+            return Ok(());
+        }
+        outcome => outcome?,
+    };
+    a_person_logs_in(am.url(), &driver)?;
     am.stop();
+    Ok(())
+}
+
+/// Through the page that users see, which is a program in the browser: what AM sends is an empty page.
+fn a_person_logs_in(am: &str, driver: &Driver) -> Result<(), Box<dyn Error>> {
+    let begun = Instant::now();
+    let browser = driver.browser()?;
+    let opened = begun.elapsed();
+    let goto = format!("{am}/isAlive.jsp");
+    browser.goto(&format!(
+        "{am}/UI/Login?{}",
+        query(&[("realm", "/"), ("goto", &goto)])
+    ))?;
+    browser.type_into("#idToken1", USER)?;
+    browser.type_into("#idToken2", USER_PASSWORD)?;
+    let form = begun.elapsed();
+    browser.click("#loginButton_0")?;
+    browser.wait_for_url(&goto)?;
+    let text = browser.text()?;
+    assert!(text.contains("ALIVE"), "{text}");
+    let cookies = browser.cookies()?;
+    let session = cookies
+        .iter()
+        .find(|c| c.name == "iPlanetDirectoryPro")
+        .ok_or("no cookie")?;
+    assert_eq!(session.domain, ".test.example.org");
+    eprintln!(
+        "browser after {opened:?}, form after {form:?}, back at goto after {:?}",
+        begun.elapsed()
+    );
+
+    let (first, second) = (browser.tab()?, browser.new_tab()?);
+    assert_ne!(first, second);
+    browser.goto(&goto)?;
+    browser.switch_to(&first)?;
+    browser.delete_cookies()?;
+    assert!(
+        browser
+            .cookies()?
+            .iter()
+            .all(|c| c.name != "iPlanetDirectoryPro")
+    );
+    browser.quit()?;
     Ok(())
 }

@@ -531,16 +531,7 @@ pub const CASES: &[Case] = &[
         let seen = user_entry(w, &w.user()?)?;
         Ok(only(
             &seen,
-            &[
-                "_id",
-                "username",
-                "realm",
-                "mail",
-                "givenName",
-                "sn",
-                "cn",
-                "inetUserStatus",
-            ],
+            &["_id", "username", "realm", "mail", "givenName", "sn", "cn"],
         ))
     }),
     case("user.read by the agent", |w| {
