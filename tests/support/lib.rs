@@ -1,3 +1,52 @@
-//! Harness.
+//! The harness of the acceptance suite: real web servers, a real or simulated AM, a browser.
+//!
+//! A behaviour is written once, with [`both_servers!`], and runs on httpd and on nginx.
 
+pub mod backend;
+pub mod client;
+pub mod browser;
 pub mod contract;
+pub mod modules;
+pub mod server;
+pub mod site;
+pub mod visitor;
+
+use std::time::{Duration, Instant};
+
+/// Waits for an event; only a bound, never a measurement.
+///
+/// # Panics
+/// When the event does not come within a minute.
+pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
+    let limit = Instant::now() + Duration::from_secs(60);
+    while !happened() {
+        assert!(Instant::now() < limit, "waited in vain for {what}");
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+}
+
+/// Makes of each function a module with a test for httpd and one for nginx.
+#[macro_export]
+macro_rules! both_servers {
+    ($($(#[$meta:meta])* fn $name:ident($kind:ident: Kind) $body:block)*) => {
+        $(
+            $(#[$meta])*
+            mod $name {
+                #[allow(unused_imports)]
+                use super::*;
+
+                fn scenario($kind: $crate::server::Kind) $body
+
+                #[test]
+                fn httpd() {
+                    scenario($crate::server::Kind::Httpd);
+                }
+
+                #[test]
+                fn nginx() {
+                    scenario($crate::server::Kind::Nginx);
+                }
+            }
+        )*
+    };
+}

@@ -1,1 +1,21 @@
-//! Placeholder.
+//! A worker's side of the agent: the loop around the engine, the calls to AM, the lease.
+//!
+//! The engine decides; this crate gets what it needs. It owns every wait, socket, clock and file.
+
+mod agent;
+pub mod am;
+mod audit;
+pub mod client;
+mod evaluate;
+mod fetch;
+mod leader;
+mod logs;
+mod memo;
+mod ticket;
+mod worker;
+
+pub use agent::{AddError, Agent, Instance, MAX_INSTANCES, Start};
+pub use evaluate::{Call, Host, Progress, Verdict, evaluate};
+pub use logs::HostLog;
+pub use ticket::{Ticket, Wants};
+pub use worker::{StartError, WorkerOptions};

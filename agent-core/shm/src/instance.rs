@@ -48,6 +48,11 @@ pub struct Full;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct InstanceId(u8);
 
+impl InstanceId {
+    /// The first place; always there, whoever has it.
+    pub const FIRST: InstanceId = InstanceId(0);
+}
+
 /// Proof of having taken the lease once; worthless when somebody took it later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]

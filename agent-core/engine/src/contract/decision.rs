@@ -112,4 +112,6 @@ pub struct Decision<'a> {
     pub subject: Option<Session<'a>>,
     /// Age of the oldest fact the decision rests on, milliseconds.
     pub age: u64,
+    /// More for the log line: names and numbers, never a secret.
+    pub detail: Cow<'static, str>,
 }

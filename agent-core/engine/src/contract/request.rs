@@ -48,6 +48,9 @@ pub struct RequestView<'r> {
 impl<'r> RequestView<'r> {
     /// The values of all fields of this name, compared without case, in order.
     pub fn values<'v>(&'v self, name: &'v [u8]) -> impl Iterator<Item = &'r [u8]> + 'v {
-        self.headers.iter().filter(move |h| h.name.eq_ignore_ascii_case(name)).map(|h| h.value)
+        self.headers
+            .iter()
+            .filter(move |h| h.name.eq_ignore_ascii_case(name))
+            .map(|h| h.value)
     }
 }

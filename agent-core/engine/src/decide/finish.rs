@@ -1,0 +1,241 @@
+//! What an allowed request carries to the application: user, attributes, cookies without ours.
+
+use alloc::{string::String, vec::Vec};
+
+use super::{Cx, Stage, allow, ask, fail_closed::refuse_for, session::User};
+use crate::{
+    config::{AttributeMap, FetchMode, UserIdType},
+    contract::{Ask, Decision, Edits, Identity, Known, RequestView, Sink, Why},
+    event::Code,
+    record::{Attributes, Pairs, Policy, Values},
+    token::{Secret, cookie},
+};
+
+/// Prefix of the variables that carry attributes: `$portcullis_attr_…`.
+const VARIABLE_PREFIX: &[u8] = b"portcullis_attr_";
+
+/// The stage: asks for profile attributes where they are wanted, then allows.
+pub(super) fn finish<'a>(
+    cx: &Cx<'a, '_>,
+    user: User<'a>,
+    policy: Option<Policy<'a>>,
+) -> Stage<'a, Decision<'a>> {
+    let attributes = if wants_profile(cx) {
+        match cx.facts.attributes(user.key) {
+            Known::Fresh(attributes) => Some(attributes),
+            Known::Failed(error, _) => {
+                return Ok(refuse_for(cx, error, Code::LoginSessionDead));
+            }
+            Known::Stale(..) | Known::Missing => {
+                let token = Secret::new(user.token.to_vec());
+                return Err(ask(Ask::Attributes {
+                    key: user.key,
+                    token,
+                    names: names(cx),
+                }));
+            }
+        }
+    } else {
+        None
+    };
+    let (why, code) = match policy.is_some() {
+        true => (Why::Policy, Code::AllowedByPolicy),
+        false => (Why::SsoOnly, Code::AllowedSsoOnly),
+    };
+    let identity = Identity {
+        session: user.session,
+        policy,
+        attributes,
+    };
+    let mut decision = allow(
+        cx,
+        why,
+        code,
+        Edits {
+            identity: Some(identity),
+            ..Edits::default()
+        },
+    );
+    decision.basis.session = Some(user.key);
+    Ok(decision)
+}
+
+fn wants_profile(cx: &Cx<'_, '_>) -> bool {
+    let config = &cx.snap.config;
+    config.profile_attributes.mode != FetchMode::None || config.userid_type == UserIdType::Ldap
+}
+
+/// The profile attributes to ask for.
+fn names(cx: &Cx<'_, '_>) -> Vec<String> {
+    let config = &cx.snap.config;
+    let mut names: Vec<String> = config
+        .profile_attributes
+        .map
+        .iter()
+        .map(|(name, _)| name.clone())
+        .collect();
+    if config.userid_type == UserIdType::Ldap {
+        names.push(config.userid_param.clone());
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+impl Edits<'_> {
+    /// Walks the edits of an allowed request. `scratch` is reused between requests: once it has
+    /// grown to the size of an application's values, nothing is allocated here.
+    pub fn walk(&self, req: &RequestView<'_>, scratch: &mut Vec<u8>, sink: &mut dyn Sink) {
+        for (name, value) in &self.response {
+            sink.response_header(name.as_bytes(), value);
+        }
+        let Some(snap) = self.cookies else { return };
+        let config = &snap.config;
+        if !config.cookies_forward {
+            cookies_without_ours(req, snap, scratch, sink);
+        }
+        let Some(identity) = &self.identity else {
+            return;
+        };
+        let profile = identity.attributes.map(|Attributes { values }| values);
+        let response = identity.policy.map(|p| p.attributes);
+        let properties = identity.session.properties;
+        let user = match config.userid_type {
+            UserIdType::Session => properties.first(&config.userid_param),
+            UserIdType::Ldap => profile.and_then(|p| p.first(&config.userid_param)),
+        };
+        if let Some(user) = user {
+            scratch.clear();
+            push_safe(scratch, user, "");
+            sink.user(scratch);
+        }
+        map(
+            &config.session_attributes,
+            Some(properties),
+            &config.separator,
+            scratch,
+            sink,
+        );
+        map(
+            &config.profile_attributes,
+            profile,
+            &config.separator,
+            scratch,
+            sink,
+        );
+        map(
+            &config.response_attributes,
+            response,
+            &config.separator,
+            scratch,
+            sink,
+        );
+    }
+}
+
+/// Rule L4: our cookies stay here.
+fn cookies_without_ours(
+    req: &RequestView<'_>,
+    snap: &crate::config::Snapshot,
+    scratch: &mut Vec<u8>,
+    sink: &mut dyn Sink,
+) {
+    scratch.clear();
+    match cookie::without(req.values(b"cookie"), |name| snap.ours(name), scratch) {
+        false => {} // none of ours in it: as it came
+        true if scratch.is_empty() => sink.remove_request_header(b"Cookie"),
+        true => sink.request_header(b"Cookie", scratch),
+    }
+}
+
+fn map(
+    map: &AttributeMap,
+    values: Option<Pairs<'_>>,
+    separator: &str,
+    scratch: &mut Vec<u8>,
+    sink: &mut dyn Sink,
+) {
+    let (FetchMode::HttpHeader, Some(values)) = (map.mode, values) else {
+        return;
+    };
+    for (attribute, headers) in &map.map {
+        let Some(found) = values.get(attribute) else {
+            continue;
+        };
+        scratch.clear();
+        join(scratch, found, separator);
+        if scratch.is_empty() {
+            continue;
+        }
+        let value_end = scratch.len();
+        for header in headers {
+            scratch.truncate(value_end);
+            scratch.extend_from_slice(VARIABLE_PREFIX);
+            let folded = header.bytes().map(|b| match b.is_ascii_alphanumeric() {
+                true => b.to_ascii_lowercase(),
+                false => b'_',
+            });
+            scratch.extend(folded);
+            let (value, variable) = scratch.split_at(value_end);
+            sink.request_header(header.as_bytes(), value);
+            sink.variable(variable, value);
+        }
+    }
+}
+
+fn join(out: &mut Vec<u8>, values: Values<'_>, separator: &str) {
+    for (i, value) in values.enumerate() {
+        if i > 0 {
+            out.extend_from_slice(separator.as_bytes());
+        }
+        push_safe(out, value, separator);
+    }
+}
+
+/// Appends a value so that it is one header value and looks like one attribute value.
+///
+/// Outside printable ASCII the whole value becomes an RFC 2047 word (the vendor's default,
+/// `com.forgerock.agents.header.mime.encode` 0), which also keeps line breaks out. A separator inside
+/// a value is percent-encoded (rule U4).
+fn push_safe(out: &mut Vec<u8>, value: &str, separator: &str) {
+    if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        out.extend_from_slice(b"=?UTF-8?B?");
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, value);
+        out.extend_from_slice(text.as_bytes());
+        out.extend_from_slice(b"?=");
+        return;
+    }
+    if separator.is_empty() || !value.contains(separator) {
+        out.extend_from_slice(value.as_bytes());
+        return;
+    }
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for (i, part) in value.split(separator).enumerate() {
+        if i > 0 {
+            for byte in separator.bytes() {
+                let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
+                out.extend_from_slice(&[b'%', digits[0], digits[1]]);
+            }
+        }
+        out.extend_from_slice(part.as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn safe(value: &str) -> String {
+        let mut out = Vec::new();
+        push_safe(&mut out, value, "|");
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_value_stays_one_value() {
+        assert_eq!(safe("demo"), "demo");
+        assert_eq!(safe("a|b"), "a%7Cb");
+        assert_eq!(safe("a\r\nX-Admin: 1"), "=?UTF-8?B?YQ0KWC1BZG1pbjogMQ==?=");
+        assert_eq!(safe("J\u{f6}rg"), "=?UTF-8?B?SsO2cmc=?=");
+    }
+}

@@ -1,0 +1,74 @@
+//! Ends the session when a logout URL is asked for.
+
+use super::{Cx, Stage, allow, respond, session};
+use crate::{
+    contract::{Act, Decision, Edits, Known, Need, Receipt, UnixMillis, Why},
+    event::Code,
+    login, page,
+    token::Secret,
+};
+
+/// The stage: decided when the URL is a logout URL.
+pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
+    if cx.snap.logout.find(cx.req.method, cx.url.url()).is_none() {
+        return Ok(None);
+    }
+    if cross_site_fetch(cx) {
+        return Ok(Some(allow(
+            cx,
+            Why::LogoutPage,
+            Code::NotEnforced,
+            Edits::default(),
+        )));
+    }
+    let config = &cx.snap.config;
+    if config.logout_session_invalidate
+        && let session::Presented::Token(token) = session::presented(cx)
+    {
+        let key = session::key_of(cx, &token);
+        // What is known of the session's end bounds how long the token must be remembered.
+        let expires = match cx.facts.session(key) {
+            Known::Fresh(s) | Known::Stale(s, _) => UnixMillis(s.max_end),
+            _ => UnixMillis(0),
+        };
+        let act = Act::EndSession {
+            key,
+            token: Secret::new(token.to_vec()),
+            expires,
+        };
+        match cx.facts.receipt(&act) {
+            Known::Fresh(Receipt::Done | Receipt::Replayed) => {}
+            Known::Failed(error, _) => {
+                return Ok(Some(super::fail_closed::refuse_for(
+                    cx,
+                    error,
+                    Code::LoggedOut,
+                )));
+            }
+            Known::Stale(..) | Known::Missing => return Err(Need::Do(act)),
+        }
+    }
+    let response = session::clear_session_cookies(cx);
+    if config.logout_redirect_disable {
+        let edits = Edits {
+            response,
+            ..Edits::default()
+        };
+        return Ok(Some(allow(cx, Why::LogoutPage, Code::LogoutPage, edits)));
+    }
+    let mut redirect = page::redirect(login::logout_address(cx));
+    redirect.headers.extend(response);
+    Ok(Some(respond(
+        cx.facts,
+        Code::LoggedOut,
+        redirect,
+        None,
+        "".into(),
+    )))
+}
+
+/// Rule S8: a request that another site makes and that is not a navigation ends nothing.
+fn cross_site_fetch(cx: &Cx<'_, '_>) -> bool {
+    let is = |name: &[u8], value: &[u8]| cx.req.values(name).any(|v| v == value);
+    is(b"sec-fetch-site", b"cross-site") && !is(b"sec-fetch-mode", b"navigate")
+}

@@ -1,0 +1,216 @@
+//! The decision about one request: the order of the stages, on one screen.
+//!
+//! A stage either ends the request or lets it go on. Nothing reaches "allow" but through one of the
+//! constructors at the end of this file; a stage that can't know answers through `fail_closed`.
+
+mod endpoint;
+mod exempt;
+mod fail_closed;
+mod finish;
+mod logout;
+mod policy;
+mod session;
+
+use alloc::{borrow::Cow, string::ToString, vec::Vec};
+
+pub(crate) use fail_closed::refuse_for;
+pub use fail_closed::{Failure, fail_closed};
+pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
+
+use crate::{
+    config::Snapshot,
+    contract::{
+        Ask, Basis, Decision, Edits, Facts, Grant, Need, Now, Outcome, RequestView, Response, Step,
+        Why,
+    },
+    event::Code,
+    page,
+    record::Session,
+    url::Canonical,
+};
+
+/// What every stage may look at.
+#[derive(Clone, Copy)]
+pub(crate) struct Cx<'a, 'u> {
+    /// The request.
+    pub(crate) req: &'a RequestView<'a>,
+    /// The configuration this request is decided with, from beginning to end.
+    pub(crate) snap: &'a Snapshot,
+    /// What is known.
+    pub(crate) facts: &'a dyn Facts,
+    /// When it is.
+    pub(crate) now: Now,
+    /// The one form of the URL that every rule is matched against.
+    pub(crate) url: &'u Canonical,
+}
+
+/// Decides a request, or says what is missing.
+///
+/// Total: it never panics and has no error of its own; an internal fault is a denial with
+/// [`Code::Internal`]. Call it again with the same request, snapshot, time and memo after each need.
+pub fn decide<'a>(
+    req: &'a RequestView<'a>,
+    snap: &'a Snapshot,
+    facts: &'a dyn Facts,
+    now: Now,
+) -> Step<'a> {
+    let mut url = Canonical::new();
+    if let Err(refusal) = url.set(req) {
+        return Step::Done(bad_request(facts, Code::AmbiguousUrl, refusal.into()));
+    }
+    let cx = Cx {
+        req,
+        snap,
+        facts,
+        now,
+        url: &url,
+    };
+    match stages(&cx) {
+        Ok(decision) => Step::Done(decision),
+        Err(need) => Step::Need(need),
+    }
+}
+
+/// The answer where no snapshot can decide: the instance has no valid configuration, or the request
+/// may not wait. Never an allow.
+pub fn decide_without_configuration<'a>(facts: &dyn Facts, code: Code) -> Decision<'a> {
+    let status = if (300..400).contains(&code.number()) || code == Code::NotStored {
+        403
+    } else {
+        503
+    };
+    refuse(facts, code, status, None, "".into())
+}
+
+/// A stage's result: decided or not here (`Ok`), or something is missing (`Err`).
+pub(crate) type Stage<'a, T> = Result<T, Need>;
+
+fn stages<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
+    // ORDER: nothing may be decided before the request is known to be unambiguous; the agent's own
+    // endpoints come before rules that could exempt them; a logout URL counts as not enforced; the
+    // session comes before the policy, which is about it.
+    if let Some(decision) = endpoint::connection_header(cx) {
+        return Ok(decision);
+    }
+    if let Some(decision) = endpoint::callback(cx)? {
+        return Ok(decision);
+    }
+    if let Some(decision) = logout::logout(cx)? {
+        return Ok(decision);
+    }
+    if let Some(rule) = exempt::exempt(cx) {
+        return Ok(allow(
+            cx,
+            Why::NotEnforced(rule),
+            Code::NotEnforced,
+            Edits::default(),
+        ));
+    }
+    let user = match session::session(cx)? {
+        session::Outcome::User(user) => user,
+        session::Outcome::Decided(decision) => return Ok(decision),
+    };
+    let answer = match policy::policy(cx, &user)? {
+        policy::Outcome::Allowed(answer) => answer,
+        policy::Outcome::Decided(decision) => return Ok(decision),
+    };
+    finish::finish(cx, user, answer)
+}
+
+// --- the constructors of a decision
+
+/// Lets the request through.
+pub(crate) fn allow<'a>(cx: &Cx<'a, '_>, why: Why, code: Code, edits: Edits<'a>) -> Decision<'a> {
+    let subject = edits.identity.as_ref().map(|i| i.session);
+    Decision {
+        outcome: Outcome::Allow(Grant::new(why)),
+        reason: code,
+        edits: Edits {
+            cookies: Some(cx.snap),
+            ..edits
+        },
+        basis: Basis::default(),
+        incident: [0; 10],
+        subject,
+        age: 0,
+        detail: Cow::Borrowed(""),
+    }
+}
+
+/// Answers with a response of our own.
+pub(crate) fn respond<'a>(
+    facts: &dyn Facts,
+    code: Code,
+    response: Response,
+    subject: Option<Session<'a>>,
+    detail: Cow<'static, str>,
+) -> Decision<'a> {
+    Decision {
+        outcome: Outcome::Respond(response),
+        reason: code,
+        edits: Edits::default(),
+        basis: Basis::default(),
+        incident: incident(facts),
+        subject,
+        age: 0,
+        detail,
+    }
+}
+
+/// A page that refuses the request.
+pub(crate) fn refuse<'a>(
+    facts: &dyn Facts,
+    code: Code,
+    status: u16,
+    subject: Option<Session<'a>>,
+    detail: Cow<'static, str>,
+) -> Decision<'a> {
+    let (title, text) = match status {
+        400 => (
+            "Bad request",
+            "The address could not be understood. Check it and try again.",
+        ),
+        413 => ("Too large", "What you sent is larger than this page takes."),
+        503 => (
+            "Not available",
+            "The login service cannot be reached now. Try again in a moment.",
+        ),
+        _ if (210..240).contains(&code.number()) => (
+            "Login did not work",
+            "The login could not be completed. Go back to the page you wanted and try again.",
+        ),
+        _ => ("No access", "You may not see this page."),
+    };
+    let mut response = page::page(status, title, text, &incident(facts));
+    if status == 503 {
+        response
+            .headers
+            .push((Cow::Borrowed("Retry-After"), b"5".to_vec()));
+    }
+    respond(facts, code, response, subject, detail)
+}
+
+fn bad_request<'a>(facts: &dyn Facts, code: Code, detail: Cow<'static, str>) -> Decision<'a> {
+    refuse(facts, code, 400, None, detail)
+}
+
+/// Random 80 bits of this request; a node tag comes with the trace ring.
+fn incident(facts: &dyn Facts) -> [u8; 10] {
+    let seed = facts.seed();
+    let mut id = [0; 10];
+    id.copy_from_slice(&seed[22..32]);
+    id
+}
+
+/// The need for one answer.
+pub(crate) fn ask(ask: Ask) -> Need {
+    Need::Ask(smallvec::smallvec![ask])
+}
+
+/// Text for a decision's detail; never with secrets.
+pub(crate) fn detail(text: impl ToString) -> Cow<'static, str> {
+    Cow::Owned(text.to_string())
+}
+
+/// Response headers that clear cookies, as [`Edits`] carry them.
+pub(crate) type ResponseHeaders = Vec<(Cow<'static, str>, Vec<u8>)>;

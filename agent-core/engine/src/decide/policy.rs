@@ -1,0 +1,97 @@
+//! What AM's policy says about this URL for this session.
+
+use alloc::{
+    string::{String, ToString},
+    vec,
+};
+use core::net::IpAddr;
+
+use super::{
+    Cx, Failure, Stage, ask,
+    fail_closed::{self, refuse_for},
+    refuse,
+    session::User,
+};
+use crate::{
+    contract::{Ask, Decision, Environment, FactError, Known},
+    event::Code,
+    login,
+    record::Policy,
+    token::Secret,
+};
+
+/// How the stage ends.
+#[allow(clippy::large_enum_variant)] // moved once, on the stack; boxing would allocate on each hit
+pub(super) enum Outcome<'a> {
+    /// Allowed; the answer, unless nobody asked (SSO-only mode).
+    Allowed(Option<Policy<'a>>),
+    Decided(Decision<'a>),
+}
+
+/// The stage.
+pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<'a>> {
+    let config = &cx.snap.config;
+    if config.sso_only {
+        return Ok(Outcome::Allowed(None));
+    }
+    let key = match cx.req.client {
+        IpAddr::V4(ip) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
+        IpAddr::V6(ip) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
+    };
+    let answer = match cx.facts.policy(key) {
+        Known::Fresh(answer) if answer.ttl > cx.now.wall.0 => answer,
+        Known::Failed(FactError::Dead, _) => {
+            return Ok(Outcome::Decided(login::start(cx, Code::LoginSessionDead)));
+        }
+        Known::Failed(error, _) => {
+            debug_assert!(!matches!(fail_closed::fail_closed(error), Failure::Login));
+            return Ok(Outcome::Decided(refuse_for(
+                cx,
+                error,
+                Code::LoginSessionDead,
+            )));
+        }
+        Known::Fresh(_) | Known::Stale(..) | Known::Missing => {
+            return Err(ask(Ask::Policy {
+                key,
+                session: user.key,
+                token: Secret::new(user.token.to_vec()),
+                resource: cx.url.url().to_string(),
+                realm: config.policy_realm.clone(),
+                application: config.policy_set.clone(),
+                environment: environment(cx.req.client),
+            }));
+        }
+    };
+    if answer.allows(cx.req.method) {
+        return Ok(Outcome::Allowed(Some(answer)));
+    }
+    let code = match answer.has_advices() {
+        true => Code::DeniedWithAdvices,
+        false => Code::DeniedByPolicy,
+    };
+    let names = advice_names(&answer);
+    Ok(Outcome::Decided(refuse(
+        cx.facts,
+        code,
+        403,
+        Some(user.session),
+        names.into(),
+    )))
+}
+
+/// What conditions may look at (protocol reference 6.1).
+fn environment(client: IpAddr) -> Environment {
+    vec![("requestIp".to_string(), vec![client.to_string()])]
+}
+
+fn advice_names(answer: &Policy<'_>) -> String {
+    let mut names = String::new();
+    for (name, _) in answer.advices.iter() {
+        if !names.is_empty() {
+            names.push_str(", ");
+        }
+        names.push_str(name);
+    }
+    names
+}

@@ -1,0 +1,207 @@
+//! Who is asking: the token of the request and the session behind it.
+
+use alloc::string::String;
+
+use arrayvec::ArrayVec;
+
+use super::{
+    Cx, Failure, ResponseHeaders, Stage, ask,
+    fail_closed::{self, refuse_for},
+    refuse,
+};
+use crate::{
+    contract::{Ask, Decision, Known, SessionKey},
+    event::Code,
+    login,
+    record::{Session, SessionKind},
+    token::{Secret, cookie},
+};
+
+/// Longest token read from a cookie.
+pub(crate) const MAX_TOKEN: usize = 4096;
+
+/// The session token of a request, in the clear, for this call only.
+pub(crate) type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
+
+/// A live session and where it is kept.
+pub(crate) struct User<'a> {
+    pub(crate) key: SessionKey,
+    pub(crate) token: TokenBuffer,
+    pub(crate) session: Session<'a>,
+}
+
+/// How the stage ends.
+#[allow(clippy::large_enum_variant)] // moved once, on the stack; boxing would allocate on each hit
+pub(super) enum Outcome<'a> {
+    User(User<'a>),
+    Decided(Decision<'a>),
+}
+
+/// What the cookies of a request hold.
+pub(crate) enum Presented {
+    /// A session token.
+    Token(TokenBuffer),
+    /// Nothing that counts; the code says why, and these cookies are cleared.
+    None(Code),
+}
+
+/// The session token that the request carries: our own cookie first, AM's where it is accepted.
+pub(crate) fn presented(cx: &Cx<'_, '_>) -> Presented {
+    let config = &cx.snap.config;
+    let own = own_cookie(cx);
+    if let Presented::None(code) = &own {
+        if !config.accept_sso_token || config.cookie_name.is_empty() {
+            return own;
+        }
+        let code = *code;
+        return match cookie::only(cx.req.values(b"cookie"), config.cookie_name.as_bytes()) {
+            cookie::One::None => Presented::None(code),
+            cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
+            cookie::One::One(value) => match sso_token(value) {
+                Some(token) => Presented::Token(token),
+                None => Presented::None(Code::LoginBadCookie),
+            },
+        };
+    }
+    own
+}
+
+fn own_cookie(cx: &Cx<'_, '_>) -> Presented {
+    match cookie::only(cx.req.values(b"cookie"), cx.snap.config.jwt_name.as_bytes()) {
+        cookie::One::None => Presented::None(Code::LoginNoToken),
+        cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
+        cookie::One::One(value) => {
+            let mut token = TokenBuffer::new();
+            let keys = &cx.snap.keys.session_cookie;
+            let opened = keys.open(
+                &cx.snap.identity,
+                cookie_scope(cx),
+                cx.now.wall,
+                value,
+                &mut token,
+            );
+            match opened.is_ok() {
+                true => Presented::Token(token),
+                false => Presented::None(Code::LoginBadCookie),
+            }
+        }
+    }
+}
+
+/// AM's own cookie value, percent-decoded once.
+fn sso_token(value: &[u8]) -> Option<TokenBuffer> {
+    let mut token = TokenBuffer::new();
+    for byte in percent_encoding::percent_decode(value) {
+        token.try_push(byte).ok()?;
+    }
+    (!token.is_empty()).then_some(token)
+}
+
+/// Where what is known about a token is kept: both ways to write one token are one session.
+pub(crate) fn key_of(cx: &Cx<'_, '_>, token: &[u8]) -> SessionKey {
+    let mut normal = TokenBuffer::new();
+    // A longer token came from no cookie of ours; it is its own key, unnormalised.
+    if normal.try_extend_from_slice(token).is_err() {
+        return cx.snap.session_key(token);
+    }
+    crate::am::a::normalize_in_place(&mut normal);
+    cx.snap.session_key(&normal)
+}
+
+/// The host or domain that a session cookie is sealed for: the configured domain that the host is
+/// in, or the host itself.
+pub(crate) fn cookie_scope<'u>(cx: &Cx<'u, 'u>) -> &'u str {
+    let host = cx.url.host();
+    let within = |domain: &&String| {
+        let domain = domain.trim_start_matches('.');
+        host.strip_suffix(domain)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
+    cx.snap
+        .config
+        .cookie_domain
+        .iter()
+        .find(within)
+        .map_or(host, String::as_str)
+}
+
+/// The stage.
+pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
+    let token = match presented(cx) {
+        Presented::Token(token) => token,
+        Presented::None(code) => {
+            return Ok(Outcome::Decided(login::start(cx, code)));
+        }
+    };
+    let key = key_of(cx, &token);
+    match live(cx, key, || Secret::new(token.to_vec()))? {
+        Ok(session) => match acceptable(cx, &session) {
+            None => Ok(Outcome::User(User {
+                key,
+                token,
+                session,
+            })),
+            Some(code) => Ok(Outcome::Decided(refuse(
+                cx.facts,
+                code,
+                403,
+                Some(session),
+                super::detail(alloc::format!("realm {}", session.realm)),
+            ))),
+        },
+        Err(error) => Ok(Outcome::Decided(match fail_closed::fail_closed(error) {
+            Failure::Login => login::start(cx, Code::LoginSessionDead),
+            Failure::Refuse(..) => refuse_for(cx, error, Code::LoginSessionDead),
+        })),
+    }
+}
+
+/// The session behind a token, alive now; or why not.
+pub(crate) fn live<'a>(
+    cx: &Cx<'a, '_>,
+    key: SessionKey,
+    token: impl FnOnce() -> Secret,
+) -> Stage<'a, Result<Session<'a>, crate::contract::FactError>> {
+    match cx.facts.session(key) {
+        Known::Fresh(session) if session.max_end > cx.now.wall.0 => Ok(Ok(session)),
+        Known::Fresh(_) => Ok(Err(crate::contract::FactError::Dead)),
+        Known::Failed(error, _) => Ok(Err(error)),
+        Known::Stale(..) | Known::Missing => Err(ask(Ask::Session {
+            key,
+            token: token(),
+        })),
+    }
+}
+
+/// Rule L5: a person's session, of a realm that this instance names.
+pub(crate) fn acceptable(cx: &Cx<'_, '_>, session: &Session<'_>) -> Option<Code> {
+    if session.kind != SessionKind::User {
+        return Some(Code::DeniedNotUser);
+    }
+    let named = cx
+        .snap
+        .login_realms
+        .iter()
+        .any(|realm| realm.eq_ignore_ascii_case(session.realm));
+    (!named).then_some(Code::DeniedRealm)
+}
+
+/// Clears our session cookie, and AM's where it lives in our domain.
+pub(crate) fn clear_session_cookies(cx: &Cx<'_, '_>) -> ResponseHeaders {
+    let config = &cx.snap.config;
+    let mut headers = ResponseHeaders::new();
+    let mut clear = |domain: Option<&str>| {
+        let cookie = cookie::SetCookie::clear(&config.jwt_name)
+            .domain(domain)
+            .secure(config.cookie_secure || cx.req.local.tls)
+            .http_only(config.cookie_httponly);
+        if let Some(value) = cookie.to_bytes() {
+            headers.push(("Set-Cookie".into(), value));
+        }
+    };
+    clear(None);
+    for domain in &config.cookie_domain {
+        clear(Some(domain));
+    }
+    headers
+}

@@ -1,0 +1,228 @@
+//! The stable codes: one row for each decision, warning and error, with its cause and its remedy.
+//!
+//! A code's number never changes its meaning. `docs/log-codes.md` is written from this table.
+
+/// How much a line matters to the operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// Somebody has to act.
+    Error,
+    /// Somebody may have to act.
+    Warning,
+    /// Worth knowing.
+    Info,
+    /// One line a request.
+    Debug,
+}
+
+/// One row of the table.
+pub struct Row {
+    /// Number, printed as `PCL0123`.
+    pub number: u16,
+    /// Severity of the log line.
+    pub severity: Severity,
+    /// What happened.
+    pub text: &'static str,
+    /// Why it happens.
+    pub cause: &'static str,
+    /// What to do.
+    pub remedy: &'static str,
+}
+
+macro_rules! codes {
+    ($($variant:ident $number:literal $severity:ident $text:literal $cause:literal $remedy:literal;)*) => {
+        /// A stable code.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $text] $variant,)*
+        }
+
+        impl Code {
+            /// All codes in the order of their numbers.
+            pub const ALL: &'static [Code] = &[$(Code::$variant,)*];
+
+            /// The code's row.
+            pub const fn row(self) -> &'static Row {
+                match self {
+                    $(Code::$variant => &Row {
+                        number: $number,
+                        severity: Severity::$severity,
+                        text: $text,
+                        cause: $cause,
+                        remedy: $remedy,
+                    },)*
+                }
+            }
+        }
+    };
+}
+
+codes! {
+    AllowedByPolicy 100 Debug "allowed by policy"
+        "AM's policy allows this method on this URL." "Nothing.";
+    NotEnforced 101 Debug "not enforced"
+        "A not-enforced rule matches the URL." "Nothing.";
+    AllowedSsoOnly 102 Debug "allowed: a live session is enough"
+        "`com.sun.identity.agents.config.sso.only` is true." "Nothing.";
+    LogoutPage 103 Info "logged out; the application's page follows"
+        "The URL is in `com.sun.identity.agents.config.agent.logout.url`." "Nothing.";
+    LoginNoToken 200 Info "login: the request carries no session token"
+        "First visit, or the cookie is gone." "Nothing; if it repeats, look whether the browser keeps the cookie.";
+    LoginSessionDead 201 Info "login: AM says the session has ended"
+        "It timed out, was logged out or was removed." "Nothing.";
+    LoginBadCookie 202 Info "login: the session cookie is not one of ours or has expired"
+        "The cookie was sealed for another instance, host or key, was altered, or is past its life."
+        "If it follows a change of `agent-key.conf`: expected once for each user.";
+    LoginTwoCookies 203 Warning "login: two different session cookies of one name; both were cleared"
+        "A sibling host set a cookie of the same name for the parent domain."
+        "Look for another application or agent with the same `jwt.name` in the domain.";
+    LoginDone 204 Info "login finished; back to the page asked for"
+        "AM's form arrived and everything in it was right." "Nothing.";
+    LoginRestarted 205 Info "login took too long; it starts again at the page asked for"
+        "More time passed than `profile.attribute.cookie.maxage` allows." "Raise that property if users need longer.";
+    LoginOtherHost 206 Info "redirected to the host name under which logins work"
+        "The request's host is none of `fqdn.default`, `fqdn.mapping`, `agenturi.prefix` or the agent root URLs."
+        "Add the host to the agent root URLs in AM and to `fqdn.mapping` if users should use it.";
+    CallbackNotPost 210 Warning "login refused: the agent's endpoint was not called with a form POST"
+        "Somebody opened the endpoint by hand, or AM reported an error in the address."
+        "Look at the address: `error=` in it is AM's reason.";
+    CallbackOrigin 211 Warning "login refused: the form does not come from AM"
+        "`Origin` is none of the AM URLs configured."
+        "Set `com.forgerock.agents.public.am.url` if browsers reach AM under another name.";
+    CallbackForm 212 Warning "login refused: the form is not as AM sends it"
+        "A field is missing, occurs twice or is malformed." "Repeat with the browser's network view open.";
+    CallbackAmError 213 Warning "login refused by AM"
+        "AM answered the login with an error, named in the detail."
+        "Look up the error; `redirect_uri_mismatch` means the agent root URL is missing in the profile.";
+    CallbackNoCookie 214 Warning "login refused: the browser did not bring back the cookie of this login"
+        "Cookies are blocked, the login began on another host, or it is a forged login."
+        "Check that users stay on one host name and that the browser accepts cookies.";
+    CallbackState 215 Warning "login refused: the state is not one this browser began"
+        "A stale tab, or a forged login." "Open the page again.";
+    CallbackReplayed 216 Warning "login refused: this answer of AM was used before"
+        "Reload of the form, or a replay." "Open the page again.";
+    TokenMalformed 220 Warning "login refused: id_token is malformed"
+        "Something between AM and the browser altered it." "Compare with AM's own page.";
+    TokenAlgorithm 221 Warning "login refused: id_token has another algorithm than this AM uses"
+        "A forged token, or another kind of AM than the one configured." "Check the AM URL of the instance.";
+    TokenSignature 222 Warning "login refused: id_token's signature is wrong"
+        "A forged token, or the agent password in AM is not the one of this instance."
+        "Set the agent password again on both sides.";
+    TokenAudience 223 Warning "login refused: id_token was made for another agent"
+        "Two agents share a cookie domain, or a token was carried over." "Check `username` of the instance.";
+    TokenIssuer 224 Warning "login refused: id_token comes from another AM"
+        "`iss` follows the name under which the browser reaches AM."
+        "Set `com.forgerock.agents.public.am.url` to that name.";
+    TokenNonce 225 Warning "login refused: id_token belongs to another login"
+        "A replayed or swapped token." "Open the page again.";
+    TokenRealm 226 Warning "login refused: id_token is of another realm"
+        "The user logged in to a realm that this instance does not name." "Check `organization.name`.";
+    TokenExpired 227 Warning "login refused: id_token has expired"
+        "OpenAM's lives four seconds: the form took longer, or the clocks differ."
+        "Compare the clocks of AM and this host.";
+    TokenNotYetValid 228 Warning "login refused: id_token is from the future"
+        "The clocks differ." "Compare the clocks of AM and this host.";
+    TokenClaims 229 Warning "login refused: id_token lacks a claim or has one twice"
+        "A forged token, or another kind of AM." "Check the AM URL of the instance.";
+    LoginDeadSession 230 Warning "login refused: AM does not know the session that the id_token carries"
+        "It ended between login and return." "Open the page again.";
+    LoginStateStore 231 Error "login refused: the state could not be recorded as used"
+        "The table of used states is full or damaged." "Look at the number of logins; restart the host if it stays.";
+    LoginCookieTooLarge 232 Error "login refused: the session cookie would be larger than a browser takes"
+        "Client-side sessions with many properties." "Use server-side sessions, or fewer properties.";
+    DeniedByPolicy 300 Info "denied by policy"
+        "AM's policy does not allow this method on this URL." "Ask AM's administrator, with the URL exactly as logged.";
+    DeniedWithAdvices 301 Info "denied: AM asks for more than this session has"
+        "A condition of the policy, named by its advices, is not met." "Log in again at the level the policy asks for.";
+    DeniedRealm 302 Warning "denied: the session is of a realm that this instance does not serve"
+        "The user logged in to another realm." "`portcullis.session.realms` widens it.";
+    DeniedNotUser 303 Warning "denied: the session is not a person's"
+        "An application's or agent's token was presented." "Log in as a user.";
+    SessionEndedMeanwhile 305 Info "denied: the session ended while the request waited"
+        "A logout at the same moment." "Log in again.";
+    DeniedHost 306 Warning "denied: no login is possible under this host name"
+        "None of `fqdn.default`, `fqdn.mapping`, `agenturi.prefix` or the agent root URLs names a host."
+        "Set `com.sun.identity.agents.config.agenturi.prefix`.";
+    AmbiguousUrl 310 Info "bad request: the URL is ambiguous or malformed"
+        "It could be read in two ways, and the host might serve the other one." "Send the plain form of the URL.";
+    ConnectionHeader 311 Warning "bad request: `Connection` names a header that the agent sets"
+        "A client tried to have an identity header removed on the way." "Nothing.";
+    LoggedOut 400 Info "logged out"
+        "The URL is a logout URL." "Nothing.";
+    UnavailableTransport 500 Error "AM cannot be reached"
+        "No connection to AM, or it broke." "Check AM, name resolution, routes and firewalls.";
+    UnavailableTimeout 501 Error "AM did not answer in time"
+        "AM is overloaded or hangs." "Check AM; `com.sun.identity.agents.config.receive.timeout` is the limit.";
+    UnavailableTls 502 Error "AM's certificate could not be verified"
+        "The CA is not known here, or the name differs." "Set `com.forgerock.agents.config.cert.ca.file`.";
+    UnavailableStatus 503 Error "AM answered with an error"
+        "AM or something before it is broken." "Look at AM's logs.";
+    UnavailableProtocol 504 Error "AM's answer is not understood"
+        "A proxy or another server answers under AM's address." "Ask the AM URL with curl.";
+    UnavailableBusy 505 Warning "too many requests wait for AM"
+        "AM is slower than requests come in." "Check AM; `portcullis.am.calls.max` is the cap.";
+    UnavailableAgentLogin 506 Error "the agent cannot log in to AM"
+        "Profile name, password or realm is wrong, or the profile is inactive."
+        "Compare `com.sun.identity.agents.config.username`, `…organization.name` and the password with AM.";
+    UnavailableDraining 507 Info "this worker is shutting down"
+        "The host is being reloaded or stopped." "Nothing.";
+    UnavailableStore 508 Error "a shared table could not take an entry"
+        "It is full or damaged." "Restart the host if it stays.";
+    NoConfiguration 509 Error "no valid configuration yet"
+        "The profile could not be read from AM, or `agent.conf` has errors." "See the lines before this one.";
+    AmNotAllowed 510 Error "AM refuses this agent the answer"
+        "The agent lacks a privilege, or the policy set does not exist in that realm."
+        "Check `policy.evaluation.application` and `policy.evaluation.realm`.";
+    Internal 511 Error "internal error"
+        "A fault in the agent." "Please report it with the incident id.";
+    NotStored 513 Info "a sub-request for which nothing is known yet was refused"
+        "Sub-requests of the host never ask AM." "Open the page itself once.";
+    BodyTooLarge 514 Info "the form is too large"
+        "More than the agent's endpoint takes." "Nothing.";
+    ConfigProblem 600 Error "a configuration has a mistake"
+        "See the line: property, value." "See the line.";
+    ConfigWarning 601 Warning "a configuration holds something doubtful"
+        "See the line: property, value." "See the line.";
+    ConfigKept 602 Error "the new configuration was refused; the old one stays"
+        "It has mistakes, see the lines before." "Mend it; it is read again by itself.";
+    ConfigApplied 603 Info "configuration applied"
+        "Start, or a change in AM." "Nothing.";
+    WorkerStarted 604 Info "agent worker startup complete"
+        "A worker process began." "Nothing.";
+    AgentLoggedIn 605 Info "the agent logged in to AM"
+        "Start, or the earlier session ended." "Nothing.";
+    AgentLoginRefused 606 Error "AM refused the agent's login"
+        "Profile name, password or realm is wrong, or the profile is inactive."
+        "Compare `com.sun.identity.agents.config.username`, `…organization.name` and the password (`agentadmin --p`) with AM's profile.";
+    AgentLoginFailed 607 Error "the agent's login did not reach AM"
+        "AM is down or not reachable." "Check `com.sun.identity.agents.config.naming.url`.";
+    ProfileFailed 608 Error "the agent's profile could not be read from AM"
+        "AM is down, or the profile is not a Web Agent's." "Check the profile in AM.";
+    LogoutRetry 609 Warning "a logout could not be told to AM yet; it is tried again"
+        "AM is down." "Check AM.";
+    LogFile 610 Error "a log file cannot be written"
+        "Directory or owner is wrong." "Check the owner and mode of the instance's `logs`.";
+}
+
+impl Code {
+    /// Number of the code.
+    pub const fn number(self) -> u16 {
+        self.row().number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_rise_and_every_row_says_something() {
+        let mut last = 0;
+        for code in Code::ALL {
+            let row = code.row();
+            assert!(row.number > last, "{code:?}");
+            assert!(!row.text.is_empty() && !row.cause.is_empty() && !row.remedy.is_empty());
+            last = row.number;
+        }
+    }
+}

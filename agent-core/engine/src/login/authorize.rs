@@ -1,0 +1,180 @@
+//! The way to AM: the authorize address and the pre-authentication cookie that binds the answer to
+//! this browser (rule L3).
+
+use alloc::{format, string::String, vec::Vec};
+
+use sha2::{Digest, Sha256};
+
+use super::{append, public_am};
+use crate::{
+    contract::{Facts, UnixMillis},
+    decide::{Cx, ResponseHeaders},
+    token::{
+        authn_tx::{self, Pending, PendingList},
+        cookie::{self, SetCookie},
+    },
+    url::ReturnUrl,
+};
+
+/// How long a login that took too long can still be told from a forged one, milliseconds.
+const GRACE: u64 = 3_600_000;
+
+/// Longest sealed cookie that is opened.
+pub(super) const MAX_COOKIE: usize = 4096;
+
+/// The address of AM and the cookies that remember this login.
+pub(super) fn begin(cx: &Cx<'_, '_>, back: &ReturnUrl) -> (String, ResponseHeaders) {
+    let config = &cx.snap.config;
+    let life = u64::from(config.cookie_maxage) * 1000;
+    let pending = Pending {
+        state: derive(cx.facts, b"state"),
+        nonce: derive(cx.facts, b"nonce"),
+        url: back.as_str().into(),
+        realm: config.organization_name.clone(),
+        expires: UnixMillis(cx.now.wall.0 + life),
+    };
+    let state = authn_tx::text(&pending.state);
+    let mut address = format!("{}oauth2/authorize", public_am(cx));
+    append(&mut address, "client_id", &config.username);
+    append(&mut address, "response_type", "id_token");
+    append(&mut address, "scope", "openid");
+    append(&mut address, "response_mode", "form_post");
+    append(&mut address, "redirect_uri", &redirect_uri(cx));
+    append(&mut address, "state", &state);
+    append(&mut address, "nonce", &authn_tx::text(&pending.nonce));
+    append(&mut address, "realm", &pending.realm);
+    // Dialect A ignores these two, so they may always be sent (measured on OpenAM 16.0.5).
+    append(&mut address, "agent_provider", "true");
+    append(&mut address, "agent_realm", &pending.realm);
+    (address, remember(cx, pending, &state))
+}
+
+/// The agent's own address on the host that was asked for, port written out as AM compares it.
+fn redirect_uri(cx: &Cx<'_, '_>) -> String {
+    format!("{}{}", cx.url.origin(), cx.snap.config.cdsso_redirect_uri)
+}
+
+/// Independent 16 bytes for each purpose out of the request's one seed.
+fn derive(facts: &dyn Facts, purpose: &[u8]) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    let digest = Sha256::new()
+        .chain_update(purpose)
+        .chain_update(facts.seed())
+        .finalize();
+    bytes.copy_from_slice(&digest[..16]);
+    bytes
+}
+
+/// A 96-bit nonce for a seal, of its own for each purpose.
+pub(super) fn seal_nonce(facts: &dyn Facts, purpose: &[u8]) -> [u8; 12] {
+    let mut nonce = [0; 12];
+    nonce.copy_from_slice(&derive(facts, purpose)[..12]);
+    nonce
+}
+
+/// Name of the cookie. `__Host-` keeps siblings of the domain from setting it.
+pub(super) fn cookie_name(cx: &Cx<'_, '_>, state: Option<&str>) -> String {
+    let prefix = if cx.req.local.tls { "__Host-" } else { "" };
+    match state {
+        None => format!("{prefix}agent-authn-tx"),
+        Some(state) => format!("{prefix}agent-authn-tx-{state}"),
+    }
+}
+
+/// Stores one more login in the browser, in one cookie for all or one for each
+/// (`org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`).
+fn remember(cx: &Cx<'_, '_>, pending: Pending, state: &str) -> ResponseHeaders {
+    let mut headers = ResponseHeaders::new();
+    if cx.snap.config.multivalue_pre_authn {
+        let name = cookie_name(cx, None);
+        let mut list = read(cx, &name).unwrap_or_default();
+        list.push(pending);
+        headers.extend(write(cx, &name, &list));
+        return headers;
+    }
+    for name in surplus(cx) {
+        headers.extend(clear(cx, &name));
+    }
+    let mut list = PendingList::default();
+    list.push(pending);
+    headers.extend(write(cx, &cookie_name(cx, Some(state)), &list));
+    headers
+}
+
+/// The oldest of the cookies of single logins, as many as are too many with one more to come.
+fn surplus(cx: &Cx<'_, '_>) -> Vec<String> {
+    let prefix = format!("{}-", cookie_name(cx, None));
+    let mut known: Vec<(u64, String)> = cookie::pairs(cx.req.values(b"cookie"))
+        .filter_map(|(name, _)| core::str::from_utf8(name).ok())
+        .filter(|name| name.starts_with(&prefix))
+        .map(|name| {
+            let expires = read(cx, name)
+                .and_then(|list| list.oldest())
+                .map_or(0, |t| t.0);
+            (expires, name.into())
+        })
+        .collect();
+    known.sort_unstable();
+    let keep = authn_tx::MAX_PENDING - 1;
+    let many = known.len().saturating_sub(keep);
+    known.into_iter().take(many).map(|(_, name)| name).collect()
+}
+
+/// The logins that a cookie of the browser remembers; `None` when it is absent or not ours.
+pub(super) fn read(cx: &Cx<'_, '_>, name: &str) -> Option<PendingList> {
+    let cookie::One::One(value) = cookie::only(cx.req.values(b"cookie"), name.as_bytes()) else {
+        return None;
+    };
+    let mut plain = arrayvec::ArrayVec::<u8, MAX_COOKIE>::new();
+    let keys = &cx.snap.keys.pre_authentication;
+    keys.open(
+        &cx.snap.identity,
+        cx.url.host(),
+        cx.now.wall,
+        value,
+        &mut plain,
+    )
+    .ok()?;
+    PendingList::decode(&plain)
+}
+
+/// The `Set-Cookie` for a list; clears the cookie when nothing is left in it.
+pub(super) fn write(cx: &Cx<'_, '_>, name: &str, list: &PendingList) -> ResponseHeaders {
+    let Some(newest) = list.newest() else {
+        return clear(cx, name);
+    };
+    let expires = UnixMillis(newest.0 + GRACE);
+    let keys = &cx.snap.keys.pre_authentication;
+    let nonce = seal_nonce(cx.facts, name.as_bytes());
+    let sealed = keys.seal(
+        &cx.snap.identity,
+        cx.url.host(),
+        expires,
+        &list.encode(),
+        nonce,
+    );
+    let life = (expires.0 - cx.now.wall.0) / 1000;
+    one(base(cx, SetCookie::new(name, &sealed)).max_age(life))
+}
+
+/// The `Set-Cookie` that removes a login's cookie.
+pub(super) fn clear(cx: &Cx<'_, '_>, name: &str) -> ResponseHeaders {
+    one(base(cx, SetCookie::clear(name)))
+}
+
+/// On https the form comes from another site: `SameSite=None` whatever other cookies say (rule L3).
+fn base<'s>(cx: &Cx<'_, '_>, cookie: SetCookie<'s>) -> SetCookie<'s> {
+    let tls = cx.req.local.tls;
+    cookie
+        .http_only(true)
+        .secure(tls)
+        .same_site(tls.then_some("None"))
+}
+
+fn one(cookie: SetCookie<'_>) -> ResponseHeaders {
+    cookie
+        .to_bytes()
+        .map(|value| ("Set-Cookie".into(), value))
+        .into_iter()
+        .collect()
+}

@@ -1,0 +1,329 @@
+//! The way back: AM's form is checked against the login this browser began, and becomes a cookie.
+//!
+//! Every failure is terminal (a page with an incident id), never a redirect that could loop; only a
+//! login that took too long starts again (rule L2).
+
+use alloc::{
+    borrow::Cow,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use percent_encoding::percent_decode;
+
+use super::authorize;
+use crate::{
+    contract::{Act, Ask, Decision, FactError, Known, Need, Receipt, UnixMillis},
+    decide::{
+        Cx, Failure, ResponseHeaders, Stage, acceptable, ask, cookie_scope, detail, fail_closed,
+        key_of, live, refuse, refuse_for, respond,
+    },
+    event::Code,
+    page,
+    record::Session,
+    token::{
+        Secret,
+        authn_tx::{self, Pending, PendingList},
+        cookie::SetCookie,
+        jwt::{self, JwtError},
+    },
+    url::ReturnUrl,
+};
+
+/// Longest form that is read.
+const MAX_FORM: u64 = 64 * 1024;
+/// Longest `Set-Cookie` a browser is sure to keep (RFC 6265, 6.1).
+const MAX_SET_COOKIE: usize = 4096;
+
+/// A refusal: code, status, more for the log.
+struct Refusal(Code, u16, Cow<'static, str>);
+
+impl Refusal {
+    fn of(code: Code) -> Refusal {
+        Refusal(code, 403, "".into())
+    }
+}
+
+/// The two fields of AM's form.
+struct Form {
+    id_token: Secret,
+    state: String,
+}
+
+/// The login this answer belongs to, and the cookie that remembered it.
+struct Begun {
+    pending: Pending,
+    cookie: String,
+    rest: PendingList,
+}
+
+/// Decides a request to the callback address.
+pub(crate) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
+    if let Err(refusal) = origin_and_method(cx) {
+        return Ok(refused(cx, refusal));
+    }
+    let bytes = match cx.facts.form() {
+        Known::Fresh(bytes) => bytes,
+        Known::Failed(..) => return Ok(refuse(cx.facts, Code::BodyTooLarge, 413, None, "".into())),
+        Known::Stale(..) | Known::Missing => return Err(ask(Ask::Form { limit: MAX_FORM })),
+    };
+    let begun_and_form = form(bytes).and_then(|form| Ok((begun(cx, &form.state)?, form)));
+    let (begun, form) = match begun_and_form {
+        Ok(both) => both,
+        Err(refusal) => return Ok(refused(cx, refusal)),
+    };
+    if begun.pending.expires <= cx.now.wall {
+        return Ok(restart(cx, &begun));
+    }
+    match token(cx, &form, &begun.pending) {
+        Ok(token) => finish(cx, begun, token),
+        Err(refusal) => Ok(refused(cx, refusal)),
+    }
+}
+
+fn refused<'a>(cx: &Cx<'a, '_>, Refusal(code, status, detail): Refusal) -> Decision<'a> {
+    refuse(cx.facts, code, status, None, detail)
+}
+
+/// Rule L2: a form POST, from AM when the browser says from where.
+fn origin_and_method(cx: &Cx<'_, '_>) -> Result<(), Refusal> {
+    if cx.req.method != b"POST" {
+        return Err(
+            match error_parameter(cx.url.query().unwrap_or("").as_bytes()) {
+                Some(error) => Refusal(Code::CallbackAmError, 403, detail(error)),
+                None => Refusal(Code::CallbackNotPost, 400, "".into()),
+            },
+        );
+    }
+    let mut types = cx.req.values(b"content-type");
+    let form_encoded = types.next().is_some_and(|t| {
+        let essence = t
+            .split(|b| *b == b';')
+            .next()
+            .unwrap_or_default()
+            .trim_ascii();
+        essence.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    });
+    if !form_encoded || types.next().is_some() {
+        return Err(Refusal(Code::CallbackForm, 400, "Content-Type".into()));
+    }
+    let mut origins = cx.req.values(b"origin");
+    match (origins.next(), origins.next()) {
+        (None, _) => Ok(()),
+        (Some(b"null"), None) if cx.snap.config.callback_null_origin => Ok(()),
+        (Some(origin), None) if is_am(cx, origin) => Ok(()),
+        _ => Err(Refusal::of(Code::CallbackOrigin)),
+    }
+}
+
+/// An origin leaves a default port out; the configured addresses are compared likewise.
+fn is_am(cx: &Cx<'_, '_>, origin: &[u8]) -> bool {
+    cx.snap
+        .am_origins
+        .iter()
+        .any(|known| known.as_bytes() == origin)
+}
+
+/// AM's `error` parameter, only as far as it is a plain word (RFC 6749, 4.1.2.1).
+fn error_parameter(bytes: &[u8]) -> Option<String> {
+    let value = fields(bytes)
+        .find(|(name, _)| name == "error")
+        .map(|(_, value)| value)?;
+    let plain = value.len() <= 64
+        && value
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    plain.then_some(value)
+}
+
+/// The fields of a form; a field that is not UTF-8 becomes an empty name, which nobody looks for.
+fn fields(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
+    bytes
+        .split(|b| *b == b'&')
+        .filter(|field| !field.is_empty())
+        .map(|field| {
+            let mut halves = field.splitn(2, |b| *b == b'=');
+            let mut text = || {
+                let plus: Vec<u8> = halves
+                    .next()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|b| if *b == b'+' { b' ' } else { *b })
+                    .collect();
+                percent_decode(&plus)
+                    .decode_utf8()
+                    .map(|s| s.to_string())
+                    .unwrap_or_default()
+            };
+            (text(), text())
+        })
+}
+
+fn form(bytes: &[u8]) -> Result<Form, Refusal> {
+    if let Some(error) = error_parameter(bytes) {
+        return Err(Refusal(Code::CallbackAmError, 403, detail(error)));
+    }
+    let (mut id_token, mut state) = (None, None);
+    for (name, value) in fields(bytes) {
+        let slot = match name.as_str() {
+            "id_token" => &mut id_token,
+            "state" => &mut state,
+            _ => continue, // `scope` and whatever a later AM adds
+        };
+        if slot.replace(value).is_some() {
+            return Err(Refusal(
+                Code::CallbackForm,
+                400,
+                detail("a field occurs twice"),
+            ));
+        }
+    }
+    match (id_token, state) {
+        (Some(token), Some(state)) => Ok(Form {
+            id_token: Secret::new(token.into_bytes()),
+            state,
+        }),
+        _ => Err(Refusal(
+            Code::CallbackForm,
+            400,
+            detail("a field is missing"),
+        )),
+    }
+}
+
+/// The login this browser began with this state.
+fn begun(cx: &Cx<'_, '_>, state: &str) -> Result<Begun, Refusal> {
+    let Some(wanted) = authn_tx::parse(state) else {
+        return Err(Refusal(Code::CallbackForm, 400, detail("state")));
+    };
+    let multi = cx.snap.config.multivalue_pre_authn;
+    let cookie = authorize::cookie_name(cx, (!multi).then_some(state));
+    let mut rest = authorize::read(cx, &cookie).ok_or(Refusal::of(Code::CallbackNoCookie))?;
+    let pending = rest.take(&wanted).ok_or(Refusal::of(Code::CallbackState))?;
+    Ok(Begun {
+        pending,
+        cookie,
+        rest,
+    })
+}
+
+/// An expired state with a valid cookie: back to the page asked for, where a new login begins.
+fn restart<'a>(cx: &Cx<'a, '_>, begun: &Begun) -> Decision<'a> {
+    back(cx, Code::LoginRestarted, begun, ResponseHeaders::new())
+}
+
+fn back<'a>(cx: &Cx<'a, '_>, code: Code, begun: &Begun, cookies: ResponseHeaders) -> Decision<'a> {
+    let Ok(target) = ReturnUrl::parse(&begun.pending.url, &cx.snap.allowed_hosts) else {
+        return refuse(cx.facts, Code::DeniedHost, 403, None, "".into());
+    };
+    let mut response = page::redirect(target.as_str().to_string());
+    response.headers.extend(cookies);
+    response
+        .headers
+        .extend(authorize::write(cx, &begun.cookie, &begun.rest));
+    respond(cx.facts, code, response, None, "".into())
+}
+
+/// Checks the id_token; what it gives is the session token in it, nothing else (rule L1).
+fn token(cx: &Cx<'_, '_>, form: &Form, pending: &Pending) -> Result<Secret, Refusal> {
+    let nonce = authn_tx::text(&pending.nonce);
+    let issuers: Vec<&str> = cx.snap.issuers.iter().map(String::as_str).collect();
+    let expect = jwt::Expect {
+        client: &cx.snap.config.username,
+        issuers: &issuers,
+        nonce: &nonce,
+        realm: &pending.realm,
+    };
+    jwt::verify(
+        form.id_token.expose(),
+        &cx.snap.id_token_key,
+        &expect,
+        cx.now.wall,
+    )
+    .map(|token| token.sso_token)
+    .map_err(|error| Refusal::of(code_of(&error)))
+}
+
+fn code_of(error: &JwtError) -> Code {
+    match error {
+        JwtError::Malformed | JwtError::TooLarge => Code::TokenMalformed,
+        JwtError::BadAlgorithm => Code::TokenAlgorithm,
+        JwtError::BadSignature => Code::TokenSignature,
+        JwtError::WrongAudience => Code::TokenAudience,
+        JwtError::WrongIssuer => Code::TokenIssuer,
+        JwtError::WrongNonce => Code::TokenNonce,
+        JwtError::WrongRealm => Code::TokenRealm,
+        JwtError::Expired => Code::TokenExpired,
+        JwtError::NotYetValid => Code::TokenNotYetValid,
+        JwtError::MissingClaim(_) | JwtError::DuplicateClaim => Code::TokenClaims,
+    }
+}
+
+/// The last checks, which need AM and the shared set of used states; then the cookie.
+fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decision<'a>> {
+    let key = key_of(cx, token.expose());
+    let session = match live(cx, key, || token.clone())? {
+        Ok(session) => session,
+        Err(FactError::Dead) => return Ok(refused(cx, Refusal::of(Code::LoginDeadSession))),
+        Err(error) => return Ok(refuse_for(cx, error, Code::LoginDeadSession)),
+    };
+    if let Some(code) = acceptable(cx, &session) {
+        let realm = detail(session.realm);
+        return Ok(refuse(cx.facts, code, 403, Some(session), realm));
+    }
+    let Some(cookies) = session_cookies(cx, &session, &token) else {
+        return Ok(refused(cx, Refusal::of(Code::LoginCookieTooLarge)));
+    };
+    let act = Act::SpendState {
+        key: cx.snap.state_key(&begun.pending.state),
+        expires: begun.pending.expires,
+    };
+    match cx.facts.receipt(&act) {
+        Known::Fresh(Receipt::Done) => Ok(back(cx, Code::LoginDone, &begun, cookies)),
+        Known::Fresh(Receipt::Replayed) => Ok(refused(cx, Refusal::of(Code::CallbackReplayed))),
+        Known::Failed(error, _) => Ok(match fail_closed(error) {
+            Failure::Login => refused(cx, Refusal::of(Code::LoginStateStore)),
+            Failure::Refuse(status, _) => {
+                refused(cx, Refusal(Code::LoginStateStore, status, "".into()))
+            }
+        }),
+        Known::Stale(..) | Known::Missing => Err(Need::Do(act)),
+    }
+}
+
+/// The session cookies, sealed for this instance and host; `None` when a browser would drop them.
+fn session_cookies(
+    cx: &Cx<'_, '_>,
+    session: &Session<'_>,
+    token: &Secret,
+) -> Option<ResponseHeaders> {
+    let config = &cx.snap.config;
+    let nonce = authorize::seal_nonce(cx.facts, b"session");
+    let sealed = cx.snap.keys.session_cookie.seal(
+        &cx.snap.identity,
+        cookie_scope(cx),
+        UnixMillis(session.max_end),
+        token.expose(),
+        nonce,
+    );
+    let domains: Vec<Option<&str>> = match config.cookie_domain.is_empty() {
+        true => alloc::vec![None],
+        false => config
+            .cookie_domain
+            .iter()
+            .map(|d| Some(d.as_str()))
+            .collect(),
+    };
+    domains
+        .into_iter()
+        .map(|domain| {
+            let value = SetCookie::new(&config.jwt_name, &sealed)
+                .domain(domain)
+                .secure(config.cookie_secure || cx.req.local.tls)
+                .http_only(config.cookie_httponly)
+                .same_site(config.cookie_samesite.as_deref())
+                .to_bytes()?;
+            (value.len() <= MAX_SET_COOKIE).then_some(("Set-Cookie".into(), value))
+        })
+        .collect()
+}

@@ -1,0 +1,119 @@
+//! Sends a browser to AM to log in, and takes it back.
+//!
+//! Two ways: AM's OIDC endpoint with the agent as client (`authorize`, `callback`), and AM's own
+//! cookie in a shared domain (custom login mode 2).
+
+mod authorize;
+mod callback;
+
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+
+pub(crate) use callback::callback;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::{
+    contract::Decision,
+    decide::{Cx, clear_session_cookies, refuse, respond},
+    event::Code,
+    page,
+    url::ReturnUrl,
+};
+
+/// Everything but unreserved characters (RFC 3986, 2.3).
+const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// One value of a query string.
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, COMPONENT).to_string()
+}
+
+/// Appends `name=value` to an address that may have a query already.
+fn append(address: &mut String, name: &str, value: &str) {
+    address.push(if address.contains('?') { '&' } else { '?' });
+    address.push_str(name);
+    address.push('=');
+    address.push_str(&encoded(value));
+}
+
+/// The base URL of AM as browsers see it, with a trailing slash.
+fn public_am<'c>(cx: &Cx<'c, '_>) -> &'c str {
+    let config = &cx.snap.config;
+    let first = config.naming_url.first().map_or("", String::as_str);
+    config.public_am_url.as_deref().unwrap_or(first)
+}
+
+/// Starts a login; `code` says why one is needed.
+pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Decision<'a> {
+    let back = match ReturnUrl::from_canonical(cx.url, &cx.snap.allowed_hosts) {
+        Ok(back) => back,
+        Err(_) => return other_host(cx),
+    };
+    let (location, cookies) = match cx.snap.config.allow_custom_login {
+        2 => (legacy_address(cx, back.as_str()), Default::default()),
+        _ => authorize::begin(cx, &back),
+    };
+    let mut response = page::redirect(location);
+    response.headers.extend(cookies);
+    if !matches!(code, Code::LoginNoToken) {
+        response.headers.extend(clear_session_cookies(cx));
+    }
+    respond(cx.facts, code, response, None, "".into())
+}
+
+/// Rule L7: a host that is not configured gets no login; a browser is sent to one that is.
+fn other_host<'a>(cx: &Cx<'a, '_>) -> Decision<'a> {
+    let readable = matches!(cx.req.method, b"GET" | b"HEAD");
+    match cx
+        .snap
+        .allowed_hosts
+        .primary(cx.url.scheme(), cx.url.port())
+    {
+        Some(origin) if readable && origin != cx.url.origin() => {
+            let mut location = origin;
+            location.push_str(&cx.url.url()[cx.url.origin().len()..]);
+            let response = page::redirect(location);
+            respond(cx.facts, Code::LoginOtherHost, response, None, "".into())
+        }
+        _ => refuse(
+            cx.facts,
+            Code::DeniedHost,
+            403,
+            None,
+            cx.url.host().to_string().into(),
+        ),
+    }
+}
+
+/// Custom login mode 2: the login page with `goto`; AM's cookie comes back by the shared domain.
+fn legacy_address(cx: &Cx<'_, '_>, back: &str) -> String {
+    let config = &cx.snap.config;
+    let mut address = match config.login_url.first() {
+        Some(url) => url.clone(),
+        None => format!("{}UI/Login", public_am(cx)),
+    };
+    if config.organization_name != "/" && !address.contains("realm=") {
+        append(&mut address, "realm", &config.organization_name);
+    }
+    append(&mut address, &config.redirect_param, back);
+    address
+}
+
+/// Where a logout with redirection ends (`com.sun.identity.agents.config.logout.url`).
+pub(crate) fn logout_address(cx: &Cx<'_, '_>) -> String {
+    let config = &cx.snap.config;
+    let mut address = match config.logout_url.first() {
+        Some(url) => url.clone(),
+        None => format!("{}UI/Logout", public_am(cx)),
+    };
+    if let Some(target) = &config.logout_redirect_url {
+        append(&mut address, &config.redirect_param, target);
+    }
+    address
+}

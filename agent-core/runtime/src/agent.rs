@@ -1,0 +1,356 @@
+//! One generation of a host's configuration: its instances, made by the parent, used by workers.
+//!
+//! The parent reads files and opens logs; it never asks AM. A worker inherits the whole by the fork.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Arc, OnceLock},
+};
+
+use arc_swap::ArcSwapOption;
+use portcullis_engine::{
+    config::{
+        self, Config, Problem, Properties, Repository, ScrubNames, Secrets, Severity as Grade,
+        Snapshot, Source,
+    },
+    event::{Code, Severity},
+};
+use portcullis_shm::{InstanceId, InstanceState, Mapping, StatusWord};
+use zeroize::Zeroizing;
+
+use crate::{
+    logs::{HostLog, Logs},
+    worker::{StartError, Worker, WorkerOptions},
+};
+
+/// Most instances of one generation.
+pub const MAX_INSTANCES: usize = portcullis_shm::INSTANCES;
+/// Longest configuration file.
+const MAX_FILE: u64 = 8 << 20;
+
+/// A generation.
+pub struct Agent {
+    log: HostLog,
+    instances: Vec<Instance>,
+    mapping: OnceLock<Arc<Mapping>>,
+    worker: OnceLock<Arc<Worker>>,
+}
+
+/// What `agent.conf` and the files beside it say.
+pub struct Start {
+    /// The lines, for merging with AM's profile.
+    pub files: Properties,
+    /// Typed; in centralized mode only its bootstrap part holds.
+    pub config: Config,
+    /// The instance's secrets.
+    pub secrets: Secrets,
+}
+
+/// One `agent.conf`.
+pub struct Instance {
+    index: usize,
+    path: PathBuf,
+    start: Option<Start>,
+    snapshot: ArcSwapOption<Snapshot>,
+    logs: Logs,
+    id: OnceLock<InstanceId>,
+    built_in: ScrubNames,
+}
+
+/// Why an instance could not be added.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// The configuration can't be used; every mistake was logged.
+    #[error("the configuration has mistakes")]
+    Configuration,
+    /// Too many instances.
+    #[error("more than {MAX_INSTANCES} instances")]
+    Full,
+}
+
+impl Agent {
+    /// A generation without instances.
+    pub fn new(log: HostLog) -> Agent {
+        Agent {
+            log,
+            instances: Vec::new(),
+            mapping: OnceLock::new(),
+            worker: OnceLock::new(),
+        }
+    }
+
+    /// Reads an `agent.conf`; the same path gives the same index.
+    ///
+    /// With `keep_broken` a configuration with mistakes still gets an index, and answers 503.
+    ///
+    /// # Errors
+    /// Every mistake is logged with line, property and remedy before this returns.
+    pub fn add(&mut self, path: &Path, keep_broken: bool) -> Result<usize, AddError> {
+        if let Some(known) = self.instances.iter().find(|i| i.path == path) {
+            return Ok(known.index);
+        }
+        if self.instances.len() >= MAX_INSTANCES {
+            return Err(AddError::Full);
+        }
+        let (start, problems) = read(path);
+        for problem in &problems {
+            self.problem(path, problem);
+        }
+        let start = start.filter(|_| problems.iter().all(|p| p.severity < Grade::Error));
+        // What can't be compiled has to fail here, where the operator sees it.
+        let start = start.filter(|start| self.compiles(path, start));
+        if start.is_none() && !keep_broken {
+            return Err(AddError::Configuration);
+        }
+        let index = self.instances.len();
+        self.instances.push(Instance {
+            index,
+            path: path.to_path_buf(),
+            start,
+            snapshot: ArcSwapOption::empty(),
+            logs: Logs::default(),
+            id: OnceLock::new(),
+            built_in: ScrubNames::built_in(),
+        });
+        Ok(index)
+    }
+
+    fn compiles(&self, path: &Path, start: &Start) -> bool {
+        match Snapshot::build(start.config.clone(), start.secrets.clone(), [0; 16]) {
+            Ok(_) => true,
+            Err(problems) => {
+                problems.iter().for_each(|p| self.problem(path, p));
+                false
+            }
+        }
+    }
+
+    fn problem(&self, path: &Path, problem: &Problem) {
+        let (code, severity) = match problem.severity {
+            Grade::Error => (Code::ConfigProblem, Severity::Error),
+            Grade::Warning => (Code::ConfigWarning, Severity::Warning),
+        };
+        let directory = path.parent().unwrap_or(path).display();
+        (self.log)(
+            severity,
+            &format!("PCL{:04} {directory}: {problem}", code.number()),
+        );
+    }
+
+    /// Opens logs and binds the generation to the mapping; local configurations are compiled here.
+    /// Trouble with one instance makes that instance answer 503, never the parent fail.
+    pub fn attach(&mut self, mapping: Arc<Mapping>) {
+        let hash_key = mapping.boot_key();
+        for instance in &mut self.instances {
+            let Some(start) = &instance.start else {
+                continue;
+            };
+            let (logs, problems) = Logs::open(&start.config);
+            instance.logs = logs;
+            for problem in problems {
+                instance.logs.line(&self.log, Code::LogFile, &problem);
+            }
+            match mapping.instance(config::identity(&start.config)) {
+                Ok(state) => {
+                    let _ = instance.id.set(state.id());
+                }
+                Err(full) => {
+                    instance
+                        .logs
+                        .line(&self.log, Code::ConfigProblem, &full.to_string());
+                    continue;
+                }
+            }
+            if start.config.repository == Repository::Local
+                && !start.config.cookie_name.is_empty()
+                && let Ok(snapshot) =
+                    Snapshot::build(start.config.clone(), start.secrets.clone(), hash_key)
+            {
+                instance.snapshot.store(Some(Arc::new(snapshot)));
+            }
+        }
+        let _ = self.mapping.set(mapping);
+    }
+
+    /// Starts this process's worker; only after the fork.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn start_worker(self: &Arc<Self>, options: WorkerOptions) -> Result<(), StartError> {
+        let worker = Worker::start(self, options)?;
+        let _ = self.worker.set(worker);
+        Ok(())
+    }
+
+    /// The worker of this process.
+    pub fn worker(&self) -> Option<&Worker> {
+        self.worker.get().map(|worker| &**worker)
+    }
+
+    /// An instance by its index.
+    pub fn instance(&self, index: usize) -> Option<&Instance> {
+        self.instances.get(index)
+    }
+
+    /// How many instances there are.
+    pub fn len(&self) -> usize {
+        self.instances.len()
+    }
+
+    /// True without instances.
+    pub fn is_empty(&self) -> bool {
+        self.instances.is_empty()
+    }
+
+    pub(crate) fn mapping(&self) -> Option<Arc<Mapping>> {
+        self.mapping.get().cloned()
+    }
+
+    pub(crate) fn host_log(&self) -> &HostLog {
+        &self.log
+    }
+
+    pub(crate) fn log_all(&self, code: Code, text: &str) {
+        (self.log)(
+            code.row().severity,
+            &format!("PCL{:04} {text}", code.number()),
+        );
+    }
+
+    /// Whether a client may not send this header to a server block with these instances (rule U3).
+    pub fn scrubs(&self, instances: &[u32], name: &[u8]) -> bool {
+        instances
+            .iter()
+            .any(|index| match self.instance(*index as usize) {
+                None => true,
+                Some(instance) => {
+                    instance.built_in.matches(name)
+                        || instance
+                            .snapshot
+                            .load()
+                            .as_ref()
+                            .is_some_and(|s| s.scrub.matches(name))
+                }
+            })
+    }
+}
+
+impl Instance {
+    /// Its place in the generation.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// What the files say; `None` when they can't be used.
+    pub fn start(&self) -> Option<&Start> {
+        self.start.as_ref().filter(|_| self.id.get().is_some())
+    }
+
+    /// True when no configuration can ever come.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.start().is_none()
+    }
+
+    /// The configuration in force.
+    pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
+        self.snapshot.load_full()
+    }
+
+    pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
+        self.snapshot.store(Some(Arc::new(snapshot)));
+    }
+
+    pub(crate) fn logs(&self) -> &Logs {
+        &self.logs
+    }
+
+    /// The instance's state in the mapping. An instance without a place looks at the first one; it
+    /// never has a snapshot, so nothing is decided with it.
+    pub(crate) fn state<'m>(&self, mapping: &'m Mapping) -> InstanceState<'m> {
+        match self.id.get() {
+            Some(id) => mapping.instance_at(*id),
+            None => mapping.instance_at(InstanceId::FIRST),
+        }
+    }
+
+    /// Why there is no configuration.
+    pub(crate) fn trouble(&self, mapping: &Mapping) -> Code {
+        if self.is_broken() {
+            return Code::NoConfiguration;
+        }
+        let last = self.state(mapping).status(StatusWord::LastError);
+        match last {
+            n if n == u64::from(Code::AgentLoginRefused.number()) => Code::UnavailableAgentLogin,
+            n if n == u64::from(Code::AgentLoginFailed.number()) => Code::UnavailableTransport,
+            _ => Code::NoConfiguration,
+        }
+    }
+}
+
+/// Reads `agent.conf` and the two files beside it.
+fn read(path: &Path) -> (Option<Start>, Vec<Problem>) {
+    let mut files = Properties::default();
+    let mut problems = Vec::new();
+    let beside = |name: &str| path.with_file_name(name);
+    let all = [
+        (path.to_path_buf(), false),
+        (beside("agent-key.conf"), true),
+        (beside("agent-password.conf"), true),
+    ];
+    for (file, secret) in all {
+        match text(&file, secret) {
+            Ok(text) => files.append(Properties::parse(&text, source(&file))),
+            Err(what) => problems.push(Problem {
+                severity: Grade::Error,
+                line: None,
+                source: source(&file),
+                property: String::new(),
+                what,
+                remedy: "install the instance again with agentadmin, or correct the file".into(),
+            }),
+        }
+    }
+    if !problems.is_empty() {
+        return (None, problems);
+    }
+    let (config, found) = config::read(&files, None);
+    problems.extend(found);
+    match Secrets::read(&files) {
+        Ok(secrets) => (
+            Some(Start {
+                files,
+                config,
+                secrets,
+            }),
+            problems,
+        ),
+        Err(more) => {
+            problems.extend(more);
+            (None, problems)
+        }
+    }
+}
+
+fn source(file: &Path) -> Source {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    Source::File(name.into_owned())
+}
+
+/// The text of a file. Secret files that others may read are refused (rule K3).
+fn text(path: &Path, secret: bool) -> Result<Zeroizing<String>, String> {
+    let meta = fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?;
+    if meta.len() > MAX_FILE {
+        return Err(format!("is larger than {MAX_FILE} bytes"));
+    }
+    if secret && meta.mode() & 0o077 != 0 {
+        return Err(format!(
+            "can be read by others (mode {:o}); it must be 0600",
+            meta.mode() & 0o777
+        ));
+    }
+    fs::read_to_string(path)
+        .map(Zeroizing::new)
+        .map_err(|e| format!("cannot be read: {e}"))
+}

@@ -1,0 +1,253 @@
+//! What can be asked of AM: one function an operation, over one or more servers.
+//!
+//! Finds the server that answers and stays with it. Must not cache, must not log the agent in again
+//! by itself (that is shared by all workers), and must not turn one kind of failure into another.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use parking_lot::Mutex;
+use portcullis_engine::{
+    am::{
+        AmError, Exchange,
+        a::{
+            agent_login, attributes,
+            audit::{self, AuditEvent},
+            logout::{self, Ended},
+            policy::{self, Question},
+            profile,
+            server_info::{self, ServerInfo},
+            session::{self, user_of},
+            validate,
+        },
+    },
+    contract::{Cause, UnixMillis},
+    record,
+    token::Secret,
+};
+use reqwest::Url;
+use tokio::time::Instant;
+
+use crate::client::{Answer, Call, Client, ClientError, Failure, Settings};
+
+/// Whom to ask, and as whom.
+#[derive(Clone, Debug)]
+pub struct Site {
+    /// `naming.url`: AM's base URLs, in order of preference.
+    pub urls: Vec<String>,
+    /// Realm of the agent's profile, beginning with `/`.
+    pub realm: String,
+    /// Name of the agent's profile.
+    pub agent: String,
+    /// Name of AM's session cookie until [`Am::server_info`] has asked.
+    pub cookie_name: String,
+}
+
+/// An attribute or property and its values.
+pub type Named = (String, Vec<String>);
+
+/// AM, as one worker reaches it for one instance.
+pub struct Am {
+    client: Client,
+    bases: Vec<Url>,
+    /// Index of the server that answered last. It only grows; the remainder counts.
+    current: AtomicUsize,
+    realm: String,
+    agent: String,
+    token_header: Mutex<Arc<str>>,
+    last_failure: Mutex<Option<Failure>>,
+}
+
+impl Am {
+    /// Connects to nothing yet.
+    pub fn new(site: &Site, settings: &Settings) -> Result<Am, ClientError> {
+        let bases = site
+            .urls
+            .iter()
+            .enumerate()
+            .map(|(i, url)| base(url).ok_or(ClientError::Url(i)))
+            .collect::<Result<Vec<Url>, ClientError>>()?;
+        if bases.is_empty() {
+            return Err(ClientError::Url(0));
+        }
+        Ok(Am {
+            client: Client::new(settings, &bases)?,
+            bases,
+            current: AtomicUsize::new(0),
+            realm: site.realm.clone(),
+            agent: site.agent.clone(),
+            token_header: Mutex::new(Arc::from(site.cookie_name.as_str())),
+            last_failure: Mutex::new(None),
+        })
+    }
+
+    /// The newest failure of a call, for the log. It names no URL and no token.
+    pub fn last_failure(&self) -> Option<Failure> {
+        self.last_failure.lock().clone()
+    }
+
+    /// Asks AM for the name of its session cookie, and presents tokens under that name from now on.
+    pub async fn server_info(&self, call: Call) -> Result<ServerInfo, AmError> {
+        let answer = self.ask(&server_info::encode(), call).await?;
+        let info = answer.read(server_info::parse)?;
+        *self.token_header.lock() = Arc::from(info.cookie_name.as_str());
+        Ok(info)
+    }
+
+    /// Logs the agent in. Each login makes a session at AM that nothing else removes: share the token,
+    /// and end it with [`Am::logout`].
+    pub async fn agent_login(&self, password: &Secret, call: Call) -> Result<Secret, AmError> {
+        let exchange = agent_login::encode(&self.realm, &self.agent, password);
+        let answer = self.ask(&exchange, call).await?;
+        let cookie = self.header();
+        answer.read(|reply| agent_login::parse(reply, &cookie))
+    }
+
+    /// The agent's profile.
+    pub async fn profile(&self, agent: &Secret, call: Call) -> Result<Vec<Named>, AmError> {
+        let exchange = profile::encode(&self.realm, &self.agent, &self.header(), agent);
+        let answer = self.ask(&exchange, call).await?;
+        answer.read(|reply| profile::parse(reply, &self.agent))
+    }
+
+    /// A record of the session behind `token`. With `reset` the question counts as activity of the
+    /// user. `now` is the wall clock before the call.
+    ///
+    /// Where AM's words do not say whose token is dead, the agent's own is validated first (rule S5).
+    pub async fn session(
+        &self,
+        agent: &Secret,
+        token: &Secret,
+        reset: bool,
+        now: UnixMillis,
+        call: Call,
+    ) -> Result<Vec<u8>, AmError> {
+        let answer = self
+            .ask(&session::encode(agent, token, reset)?, call)
+            .await?;
+        match answer.read(|reply| session::parse(reply, token, now))? {
+            session::Answer::Live(record) => Ok(record),
+            session::Answer::Doubt => match self.validate(agent, call).await? {
+                true => Err(AmError::UserDead),
+                false => Err(AmError::AgentDead),
+            },
+        }
+    }
+
+    /// A policy record for each resource asked about, in that order.
+    pub async fn evaluate(
+        &self,
+        agent: &Secret,
+        question: &Question<'_>,
+        call: Call,
+    ) -> Result<Vec<(String, Vec<u8>)>, AmError> {
+        if question.resources.is_empty() {
+            return Ok(Vec::new());
+        }
+        let exchange = policy::encode(question, &self.header(), agent)?;
+        let answer = self.ask(&exchange, call).await?;
+        answer.read(|reply| policy::parse(reply, question.resources))
+    }
+
+    /// A record of the profile attributes of the session's user, read with the user's own token.
+    /// The question counts as activity of the user.
+    pub async fn attributes(
+        &self,
+        token: &Secret,
+        session: &record::Session<'_>,
+        names: &[String],
+        call: Call,
+    ) -> Result<Vec<u8>, AmError> {
+        let user = user_of(session.universal_id).ok_or(AmError::PROTOCOL)?;
+        let header = self.header();
+        let exchange = attributes::encode(session.realm, &user, names, &header, token)?;
+        let answer = self.ask(&exchange, call).await?;
+        answer.read(|reply| attributes::parse(reply, names))
+    }
+
+    /// Ends the session of this token, a user's or the agent's own.
+    pub async fn logout(&self, token: &Secret, call: Call) -> Result<Ended, AmError> {
+        let answer = self
+            .ask(&logout::encode(&self.header(), token)?, call)
+            .await?;
+        answer.read(logout::parse)
+    }
+
+    /// Whether this token is alive.
+    pub async fn validate(&self, token: &Secret, call: Call) -> Result<bool, AmError> {
+        let answer = self
+            .ask(&validate::encode(&self.header(), token), call)
+            .await?;
+        answer.read(validate::parse)
+    }
+
+    /// Writes one record to AM's audit log.
+    pub async fn audit(
+        &self,
+        agent: &Secret,
+        event: &AuditEvent<'_>,
+        call: Call,
+    ) -> Result<(), AmError> {
+        let exchange = audit::encode(&self.realm, event, &self.header(), agent)?;
+        let answer = self.ask(&exchange, call).await?;
+        answer.read(audit::parse)
+    }
+
+    fn header(&self) -> Arc<str> {
+        Arc::clone(&self.token_header.lock())
+    }
+
+    /// Asks the server that answered last; when it can't be reached, the next ones while the deadline
+    /// lasts. An answer of any status is an answer.
+    async fn ask(&self, exchange: &Exchange, call: Call) -> Result<Answer, AmError> {
+        let mut failed = Failure {
+            cause: Cause::Transport,
+            why: String::new(),
+        };
+        for _ in &self.bases {
+            let at = self.current.load(Ordering::Relaxed);
+            let base = &self.bases[at % self.bases.len()];
+            failed = match self.client.send(base, exchange, call).await {
+                Ok(answer) => return Ok(answer),
+                Err(failure) => failure,
+            };
+            if !matches!(failed.cause, Cause::Transport | Cause::Timeout | Cause::Tls) {
+                break;
+            }
+            // Calls that fail together move on by one server, not by one each.
+            let next = at.wrapping_add(1);
+            let _ = self
+                .current
+                .compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+            if Instant::now() >= call.until {
+                break;
+            }
+        }
+        let cause = failed.cause;
+        *self.last_failure.lock() = Some(failed);
+        Err(AmError::Unavailable(cause))
+    }
+}
+
+/// A base URL with its trailing slash. A user name in it would be sent as a header of its own, and
+/// query and fragment mean nothing in a base.
+fn base(url: &str) -> Option<Url> {
+    let mut base = Url::parse(url).ok()?;
+    let plain = base.username().is_empty()
+        && base.password().is_none()
+        && base.query().is_none()
+        && base.fragment().is_none();
+    if !matches!(base.scheme(), "http" | "https") || !base.has_host() || !plain {
+        return None;
+    }
+    if !base.path().ends_with('/') {
+        base.set_path(&format!("{}/", base.path()));
+    }
+    Some(base)
+}
+
+#[cfg(test)]
+#[path = "am_tests.rs"]
+mod tests;

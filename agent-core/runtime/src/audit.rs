@@ -1,0 +1,138 @@
+//! What is written about a decision: the audit event and the line with its code.
+//!
+//! Both leave out what could let anybody in: no cookie, no token, no query string.
+
+use portcullis_engine::{
+    config::{AuditAccess, AuditTo},
+    contract::{Decision, Outcome, RequestView},
+    event::Severity,
+    page::incident_text,
+};
+use serde_json::json;
+
+use crate::{
+    agent::Instance,
+    logs::timestamp,
+    worker::{Line, Worker},
+};
+
+/// Longest target that is shown.
+const MAX_SHOWN: usize = 512;
+
+/// Records one decision. Routine allows that nobody reads cost one comparison.
+pub(crate) fn record(
+    instance: &Instance,
+    worker: &Worker,
+    req: &RequestView<'_>,
+    decision: &Decision<'_>,
+    age: u64,
+) {
+    let allowed = matches!(decision.outcome, Outcome::Allow(_));
+    if audited(instance, allowed) {
+        worker.write(instance.index(), Line::Audit(event(req, decision, allowed)));
+    }
+    let severity = decision.reason.row().severity;
+    if instance.logs().wants(severity) || severity == Severity::Info {
+        worker.write(
+            instance.index(),
+            Line::Log(decision.reason, text(req, decision, age)),
+        );
+    }
+}
+
+fn audited(instance: &Instance, allowed: bool) -> bool {
+    let Some(snap) = instance.snapshot() else {
+        return false;
+    };
+    let here = matches!(snap.config.audit_to, AuditTo::Local | AuditTo::All);
+    here && match snap.config.audit_access {
+        AuditAccess::None => false,
+        AuditAccess::Allow => allowed,
+        AuditAccess::Deny => !allowed,
+        AuditAccess::Both => true,
+    }
+}
+
+/// The event in the shape of AM's audit log (behaviour of the Web Agent 2024.3).
+fn event(req: &RequestView<'_>, decision: &Decision<'_>, allowed: bool) -> String {
+    let subject = decision.subject.as_ref();
+    let tracking: Vec<&str> = subject
+        .and_then(|s| s.properties.first("AMCtxId"))
+        .into_iter()
+        .collect();
+    let status = if allowed { "SUCCESSFUL" } else { "DENIED" };
+    let incident = incident(decision);
+    json!({
+        "timestamp": timestamp(),
+        "eventName": "AM-ACCESS-OUTCOME",
+        "transactionId": incident,
+        "userId": subject.map_or("", |s| s.universal_id),
+        "trackingIds": tracking,
+        "component": "Web Policy Agent",
+        "realm": subject.map_or("", |s| s.realm),
+        "client": { "ip": req.client.to_string() },
+        "server": { "port": req.local.port },
+        "request": { "protocol": "HTTP", "operation": shown(req.method) },
+        "http": { "request": {
+            "secure": req.local.tls,
+            "method": shown(req.method),
+            "path": path(req),
+        } },
+        "response": { "status": status, "detail": { "reason": format!("PCL{:04}", decision.reason.number()) } },
+    })
+    .to_string()
+}
+
+/// The line: who, what, why; the host's own log adds when.
+fn text(req: &RequestView<'_>, decision: &Decision<'_>, age: u64) -> String {
+    let scheme = if req.local.tls { "https" } else { "http" };
+    let mut line = format!(
+        "{} {scheme}://{}{}",
+        shown(req.method),
+        shown(req.host),
+        path(req)
+    );
+    line.push_str(&format!(" client={}", req.client));
+    if let Some(subject) = &decision.subject {
+        line.push_str(&format!(
+            " user=\"{}\"",
+            shown(subject.universal_id.as_bytes())
+        ));
+    }
+    if !decision.detail.is_empty() {
+        line.push_str(&format!(
+            " detail=\"{}\"",
+            shown(decision.detail.as_bytes())
+        ));
+    }
+    if age > 0 {
+        line.push_str(&format!(" age={age}ms"));
+    }
+    if decision.incident != [0; 10] {
+        line.push_str(&format!(" incident={}", incident(decision)));
+    }
+    line
+}
+
+fn incident(decision: &Decision<'_>) -> String {
+    match decision.incident {
+        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => String::new(),
+        id => String::from_utf8_lossy(&incident_text(&id)).into_owned(),
+    }
+}
+
+/// The target without its query, which may carry secrets.
+fn path(req: &RequestView<'_>) -> String {
+    let end = req
+        .target
+        .iter()
+        .position(|b| *b == b'?')
+        .unwrap_or(req.target.len());
+    shown(&req.target[..end])
+}
+
+/// Bytes from outside, safe in a line: anything but printable ASCII is escaped, and it ends.
+fn shown(bytes: &[u8]) -> String {
+    let cut = &bytes[..bytes.len().min(MAX_SHOWN)];
+    cut.escape_ascii().to_string()
+}

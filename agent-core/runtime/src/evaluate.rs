@@ -1,0 +1,373 @@
+//! The loop around the engine: decide, get what is missing, decide again.
+//!
+//! Runs on the host's own thread. It never waits: where an answer has to come from elsewhere the
+//! request becomes a [`Ticket`], and the host calls again when the ticket is ready.
+
+use std::{
+    cell::Cell,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portcullis_engine::{
+    config::Snapshot,
+    contract::{
+        Act, Cause, Decision, FactError, MonoMillis, Need, Now, Outcome, Receipt, RequestView,
+        Sink, Step, UnixMillis,
+    },
+    decide, decide_without_configuration,
+    event::Code,
+};
+use portcullis_shm::{Ended, Key, Spent, clock};
+
+use crate::{
+    agent::{Agent, Instance},
+    audit, fetch,
+    logs::wall_ms,
+    memo::{Memo, View},
+    ticket::{Mailbox, Ticket, Wants},
+    worker::{Job, Worker},
+};
+
+/// Most rounds of one request (design 1).
+const MAX_ROUNDS: u8 = 8;
+
+thread_local! {
+    /// The memo of the thread's last request, for its buffers.
+    static SPARE: Cell<Option<Box<Memo>>> = const { Cell::new(None) };
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
+
+/// The host's part of an answer: edits as [`Sink`], and the body of our own response.
+pub trait Host: Sink {
+    /// The body of an answer of our own, after its headers.
+    fn body(&mut self, body: &[u8]);
+}
+
+/// What became of a call.
+pub enum Progress {
+    /// Decided; the host has everything.
+    Decided(Verdict),
+    /// The request waits.
+    Waiting(Box<Ticket>),
+}
+
+/// The decision in numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Verdict {
+    /// Status of our own answer; `None` lets the request through.
+    pub status: Option<u16>,
+    /// The stable code.
+    pub code: Code,
+}
+
+/// What the shim says of a request beside the view.
+#[derive(Clone, Copy)]
+pub struct Call {
+    /// A sub-request: only what is known already may be used.
+    pub stored_only: bool,
+    /// Comes back from `completed`.
+    pub tag: usize,
+}
+
+/// Decides a request, or suspends it.
+pub fn evaluate(
+    agent: &Agent,
+    index: usize,
+    req: &RequestView<'_>,
+    call: Call,
+    ticket: Option<Box<Ticket>>,
+    host: &mut dyn Host,
+) -> Option<Progress> {
+    let instance = agent.instance(index)?;
+    let worker = agent.worker()?;
+    let mut run = Run::new(instance, worker, ticket);
+    Some(run.turn(req, call, host))
+}
+
+/// One call of the host about one request.
+struct Run<'w> {
+    instance: &'w Instance,
+    worker: &'w Worker,
+    memo: Box<Memo>,
+    now: Now,
+    resumed: Option<Box<Ticket>>,
+    rounds: u8,
+}
+
+impl<'w> Run<'w> {
+    fn new(instance: &'w Instance, worker: &'w Worker, ticket: Option<Box<Ticket>>) -> Run<'w> {
+        let Some(mut ticket) = ticket else {
+            let memo = SPARE.take().unwrap_or_default();
+            return Run {
+                instance,
+                worker,
+                memo,
+                now: now(),
+                resumed: None,
+                rounds: 0,
+            };
+        };
+        if ticket.wants == Wants::Am {
+            match ticket.answered() {
+                true => ticket.collect(),
+                false => ticket.fail_open(FactError::Unavailable(Cause::Timeout)),
+            }
+        }
+        let memo = std::mem::take(&mut ticket.memo);
+        Run {
+            instance,
+            worker,
+            memo,
+            now: ticket.now,
+            rounds: ticket.rounds,
+            resumed: Some(ticket),
+        }
+    }
+
+    fn turn(&mut self, req: &RequestView<'_>, call: Call, host: &mut dyn Host) -> Progress {
+        // The snapshot of the first call holds to the end, whatever is loaded meanwhile.
+        let held = self.resumed.as_ref().and_then(|t| t.snapshot.clone());
+        let loaded = self.instance.snapshot();
+        let snapshot: Option<&Arc<Snapshot>> = held.as_ref().or(loaded.as_ref());
+        let Some(snap) = snapshot else {
+            return self.without_configuration(req, call, host);
+        };
+        let memo = std::mem::take(&mut self.memo);
+        let progress = self.rounds(req, call, host, snap, memo);
+        match progress {
+            Ok((verdict, memo)) => {
+                self.recycle(memo);
+                Progress::Decided(verdict)
+            }
+            Err(waiting) => Progress::Waiting(waiting),
+        }
+    }
+
+    /// Decides until the request is done or has to wait. A suspended memo leaves with its ticket.
+    fn rounds(
+        &mut self,
+        req: &RequestView<'_>,
+        call: Call,
+        host: &mut dyn Host,
+        snap: &Arc<Snapshot>,
+        memo: Box<Memo>,
+    ) -> Result<(Verdict, Box<Memo>), Box<Ticket>> {
+        loop {
+            let need = {
+                let view = self.view(&memo);
+                match decide(req, snap, &view, self.now) {
+                    Step::Done(decision) => {
+                        let decision = self.still_true(decision, &view);
+                        let verdict = self.apply(req, &decision, &view, host);
+                        drop(decision);
+                        return Ok((verdict, memo));
+                    }
+                    Step::Need(need) => need,
+                }
+            };
+            self.rounds += 1;
+            let repeated = self
+                .resumed
+                .as_ref()
+                .is_some_and(|t| t.last.as_ref() == Some(&need));
+            if self.rounds > MAX_ROUNDS || repeated {
+                return Ok((self.give_up(req, &memo, host, Code::Internal), memo));
+            }
+            if let Need::Do(act @ Act::SpendState { key, expires }) = &need {
+                memo.give_receipt(act.clone(), self.spend(*key, *expires));
+                continue;
+            }
+            if call.stored_only {
+                return Ok((self.give_up(req, &memo, host, Code::NotStored), memo));
+            }
+            return Err(self.suspend(need, call, memo, Some(snap.clone())));
+        }
+    }
+
+    fn view<'m>(&'m self, memo: &'m Memo) -> View<'m> {
+        let mapping = self.worker.mapping();
+        View {
+            memo,
+            mapping,
+            state: self.instance.state(mapping),
+            now: self.now,
+        }
+    }
+
+    /// Rules S1 and S2: a session that ended while this request waited is not let in on what was
+    /// learnt before.
+    fn still_true<'d>(&self, decision: Decision<'d>, view: &'d View<'_>) -> Decision<'d> {
+        let ended = self.resumed.is_some()
+            && matches!(decision.outcome, Outcome::Allow(_))
+            && decision.basis.session.is_some_and(|key| {
+                let ended = view.mapping.ended().look(Key(key.0), clock::boottime_ms());
+                ended == Ended::Yes
+            });
+        match ended {
+            true => decide_without_configuration(view, Code::SessionEndedMeanwhile),
+            false => decision,
+        }
+    }
+
+    /// Rule L2: never `Done` twice for one state, in whichever worker.
+    fn spend(&self, key: u128, expires: UnixMillis) -> Result<Receipt, FactError> {
+        let life = expires.0.saturating_sub(self.now.wall.0);
+        let until = self.now.mono.0.saturating_add(life);
+        match self
+            .worker
+            .mapping()
+            .spent()
+            .spend(Key(key), until, self.now.mono.0)
+        {
+            Spent::First => Ok(Receipt::Done),
+            Spent::Replayed => Ok(Receipt::Replayed),
+            Spent::Refused => Err(FactError::Unavailable(Cause::Store)),
+        }
+    }
+
+    fn suspend(
+        &mut self,
+        need: Need,
+        call: Call,
+        memo: Box<Memo>,
+        snapshot: Option<Arc<Snapshot>>,
+    ) -> Box<Ticket> {
+        let mut ticket = self.resumed.take().unwrap_or_else(|| {
+            let budget = snapshot.as_ref().map_or(4000, |s| s.config.am_deadline);
+            let budget = if self.worker.draining() {
+                budget.min(1000)
+            } else {
+                budget
+            };
+            Box::new(Ticket {
+                memo: Box::default(),
+                snapshot: None,
+                now: self.now,
+                mailbox: Mailbox::new(call.tag),
+                wants: Wants::Am,
+                rounds: 0,
+                last: None,
+                deadline: Instant::now() + Duration::from_millis(u64::from(budget)),
+                waits: self.worker.waits(),
+            })
+        });
+        ticket.snapshot = snapshot;
+        ticket.memo = memo;
+        ticket.rounds = self.rounds;
+        ticket.last = Some(need.clone());
+        ticket.wants = match fetch::body_limit(&need) {
+            Some(limit) => Wants::Body(limit),
+            None => Wants::Am,
+        };
+        if ticket.wants == Wants::Am {
+            let count = match &need {
+                Need::Ask(asks) => asks.len(),
+                Need::Do(_) => 1,
+            };
+            ticket.mailbox.expect(count);
+            let mailbox = ticket.mailbox.clone();
+            let job = Job {
+                instance: self.instance.index(),
+                need,
+                mailbox,
+                deadline: ticket.deadline,
+            };
+            self.worker.submit(job);
+        }
+        ticket
+    }
+
+    /// No configuration yet: wait for it once, then say that there is none.
+    fn without_configuration(
+        &mut self,
+        req: &RequestView<'_>,
+        call: Call,
+        host: &mut dyn Host,
+    ) -> Progress {
+        let memo = std::mem::take(&mut self.memo);
+        if self.resumed.is_some() || call.stored_only || self.instance.is_broken() {
+            let code = self.instance.trouble(self.worker.mapping());
+            let verdict = self.give_up(req, &memo, host, code);
+            self.recycle(memo);
+            return Progress::Decided(verdict);
+        }
+        let deadline = Instant::now() + Duration::from_millis(4000);
+        let mailbox = Mailbox::new(call.tag);
+        mailbox.expect(1);
+        self.worker
+            .await_configuration(self.instance.index(), mailbox.clone(), deadline);
+        Progress::Waiting(Box::new(Ticket {
+            memo,
+            snapshot: None,
+            now: self.now,
+            mailbox,
+            wants: Wants::Am,
+            rounds: 1,
+            last: None,
+            deadline,
+            waits: self.worker.waits(),
+        }))
+    }
+
+    fn give_up(
+        &self,
+        req: &RequestView<'_>,
+        memo: &Memo,
+        host: &mut dyn Host,
+        code: Code,
+    ) -> Verdict {
+        let view = self.view(memo);
+        let decision = decide_without_configuration(&view, code);
+        self.apply(req, &decision, &view, host)
+    }
+
+    /// Hands the decision to the host, then the line and the audit event to whoever reads them.
+    fn apply(
+        &self,
+        req: &RequestView<'_>,
+        decision: &Decision<'_>,
+        view: &View<'_>,
+        host: &mut dyn Host,
+    ) -> Verdict {
+        let status = match &decision.outcome {
+            Outcome::Allow(_) => {
+                let mut scratch = SCRATCH.take();
+                decision.edits.walk(req, &mut scratch, host);
+                SCRATCH.set(scratch);
+                None
+            }
+            Outcome::Respond(response) => {
+                for (name, value) in &response.headers {
+                    host.response_header(name.as_bytes(), value);
+                }
+                host.body(&response.body);
+                Some(response.status)
+            }
+        };
+        audit::record(
+            self.instance,
+            self.worker,
+            req,
+            decision,
+            view.memo.oldest(),
+        );
+        Verdict {
+            status,
+            code: decision.reason,
+        }
+    }
+
+    fn recycle(&mut self, mut memo: Box<Memo>) {
+        memo.clear();
+        SPARE.set(Some(memo));
+    }
+}
+
+/// The request's time.
+fn now() -> Now {
+    Now {
+        wall: UnixMillis(wall_ms()),
+        mono: MonoMillis(clock::boottime_ms()),
+    }
+}

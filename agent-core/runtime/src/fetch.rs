@@ -1,0 +1,495 @@
+//! Gets what requests need from AM, once for all who wait for the same thing, and stores it.
+//!
+//! Runs on the worker's thread. An answer goes to those who wait first and into shared memory
+//! second; it is stored under the counters read before the call (rule S2).
+
+use std::{
+    cell::RefCell,
+    collections::HashMap,
+    path::PathBuf,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portcullis_engine::{
+    am::{AmError, a::policy::Question},
+    config::Config,
+    contract::{Act, Ask, Cause, FactError, Need, Receipt, SessionKey, UnixMillis},
+    event::Code,
+    record::{Policy, Session},
+    token::Secret,
+};
+use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, clock};
+use tokio::sync::Notify;
+
+use crate::{
+    agent::{Agent, Instance},
+    am::{Am, Site},
+    client::{Call, ClientError, Permit, Settings},
+    leader,
+    logs::wall_ms,
+    memo::{Kind, table_key},
+    ticket::{Answer, Completions, Mailbox},
+    worker::{Job, Line, Worker},
+};
+
+/// How long a definite "dead" is remembered (rule S3: at most 60 s).
+const DEAD_FOR: u64 = 30_000;
+/// A token seen alive this recently is never remembered as dead (rule S3).
+const JUST_ALIVE: u64 = 30_000;
+/// How long an ended session is remembered whose own end is not known.
+const ENDED_FOR: u64 = 24 * 3_600_000;
+/// Between attempts to tell AM of a logout.
+const LOGOUT_RETRY: Duration = Duration::from_secs(5);
+/// Attempts, after which AM's own limits end the session.
+const LOGOUT_TRIES: u32 = 120;
+
+/// The slot that an ask's answer goes to; a form comes from the host.
+pub(crate) fn name(ask: &Ask) -> Option<(Kind, u128)> {
+    match ask {
+        Ask::Session { key, .. } => Some((Kind::Session, key.0)),
+        Ask::Policy { key, .. } => Some((Kind::Policy, key.0)),
+        Ask::Attributes { key, .. } => Some((Kind::Attributes, key.0)),
+        Ask::Form { .. } => None,
+    }
+}
+
+/// The limit of the body that a need asks for.
+pub(crate) fn body_limit(need: &Need) -> Option<u64> {
+    match need {
+        Need::Ask(asks) => asks.iter().find_map(|ask| match ask {
+            Ask::Form { limit } => Some(*limit),
+            _ => None,
+        }),
+        Need::Do(_) => None,
+    }
+}
+
+/// Answers a job of an instance that has no configuration to ask AM with.
+pub(crate) fn refuse(job: Job, completions: &Completions) {
+    let error = FactError::Unavailable(Cause::AgentLogin);
+    match job.need {
+        Need::Ask(asks) => {
+            for (kind, key) in asks.iter().filter_map(name) {
+                deliver(
+                    &job.mailbox,
+                    completions,
+                    Answer::Fact(kind, key, Err(error)),
+                );
+            }
+        }
+        Need::Do(act) => deliver(&job.mailbox, completions, Answer::Receipt(act, Err(error))),
+    }
+}
+
+/// Wakes a request that waited for a configuration.
+pub(crate) fn configuration_arrived(mailbox: Arc<Mailbox>, completions: &Completions) {
+    deliver(&mailbox, completions, Answer::Configuration);
+}
+
+fn deliver(mailbox: &Arc<Mailbox>, completions: &Completions, answer: Answer) {
+    if mailbox.deliver(answer) {
+        completions.push(mailbox.clone());
+    }
+}
+
+/// The client of one instance, from its bootstrap properties.
+fn connect(config: &Config) -> Result<Am, ClientError> {
+    let site = Site {
+        urls: config.naming_url.clone(),
+        realm: config.organization_name.clone(),
+        agent: config.username.clone(),
+        cookie_name: config.cookie_name.clone(),
+    };
+    let settings = Settings {
+        connect_timeout: Duration::from_secs(config.connect_timeout.into()),
+        ca_file: config.cert_ca_file.as_ref().map(PathBuf::from),
+        trust_server_certs: config.trust_server_certs,
+        hostmap: config
+            .hostmap
+            .iter()
+            .filter_map(|(host, ip)| Some((host.clone(), ip.parse().ok()?)))
+            .collect(),
+        calls_max: config.am_calls_max as usize,
+    };
+    Am::new(&site, &settings)
+}
+
+/// The worker's side of one instance.
+pub(crate) struct Fetcher {
+    pub(crate) agent: Arc<Agent>,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) index: usize,
+    pub(crate) am: Am,
+    /// Wakes whoever looks after the instance in this worker.
+    pub(crate) kick: Notify,
+    /// Who waits for what.
+    flights: RefCell<HashMap<(Kind, u128), Vec<Arc<Mailbox>>>>,
+}
+
+impl Fetcher {
+    /// `None` for an instance whose `agent.conf` can't be used, or whose client can't be made.
+    pub(crate) fn new(agent: Arc<Agent>, worker: Arc<Worker>, index: usize) -> Option<Fetcher> {
+        let start = agent.instance(index)?.start()?;
+        let am = match connect(&start.config) {
+            Ok(am) => am,
+            Err(error) => {
+                let text = error.to_string();
+                worker.write(index, Line::Log(Code::ConfigProblem, text));
+                return None;
+            }
+        };
+        Some(Fetcher {
+            agent,
+            worker,
+            index,
+            am,
+            kick: Notify::new(),
+            flights: RefCell::default(),
+        })
+    }
+
+    pub(crate) fn instance(&self) -> &Instance {
+        // INVARIANT: `new` found it, and instances are never taken away.
+        #[allow(clippy::expect_used)]
+        self.agent.instance(self.index).expect("instance")
+    }
+
+    pub(crate) fn mapping(&self) -> &Mapping {
+        self.worker.mapping()
+    }
+
+    /// The instance's state in the mapping.
+    pub(crate) fn state(&self) -> InstanceState<'_> {
+        self.instance().state(self.mapping())
+    }
+
+    /// Takes a job: each question flies once, however many wait for it.
+    pub(crate) fn take(self: Rc<Self>, job: Job) {
+        match job.need {
+            Need::Ask(asks) => {
+                for ask in asks {
+                    let Some(name) = name(&ask) else { continue };
+                    let mut flights = self.flights.borrow_mut();
+                    let waiting = flights.entry(name).or_default();
+                    waiting.push(job.mailbox.clone());
+                    if waiting.len() == 1 {
+                        let fetcher = self.clone();
+                        tokio::task::spawn_local(async move {
+                            fetcher.fly(name, ask, job.deadline).await;
+                        });
+                    }
+                }
+            }
+            Need::Do(act) => {
+                tokio::task::spawn_local(async move {
+                    let receipt = self.act(&act, job.deadline).await;
+                    deliver(
+                        &job.mailbox,
+                        self.worker.completions(),
+                        Answer::Receipt(act, receipt),
+                    );
+                });
+            }
+        }
+    }
+
+    async fn fly(&self, name: (Kind, u128), ask: Ask, deadline: Instant) {
+        let answer = within(deadline, self.answer(&ask, deadline)).await;
+        let waiting = self.flights.borrow_mut().remove(&name).unwrap_or_default();
+        for mailbox in waiting {
+            let answer = Answer::Fact(name.0, name.1, answer.clone());
+            deliver(&mailbox, self.worker.completions(), answer);
+        }
+    }
+
+    async fn answer(&self, ask: &Ask, deadline: Instant) -> Result<Vec<u8>, FactError> {
+        match ask {
+            Ask::Session { key, token } => self.session(*key, token, deadline).await,
+            Ask::Policy {
+                key,
+                session,
+                token,
+                resource,
+                realm,
+                application,
+                environment,
+            } => {
+                let before = self.counters();
+                let permit = self.permit(*session);
+                let question = Question {
+                    token,
+                    resources: std::slice::from_ref(resource),
+                    application,
+                    realm,
+                    environment,
+                };
+                let call = call(permit, deadline);
+                let record = self
+                    .with_agent(deadline, async |agent| {
+                        self.am.evaluate(&agent, &question, call).await
+                    })
+                    .await?
+                    .into_iter()
+                    .find(|(answered, _)| answered == resource)
+                    .map(|(_, record)| record)
+                    .ok_or(FactError::Unavailable(Cause::Protocol))?;
+                self.store_policy(key.0, &record, before);
+                Ok(record)
+            }
+            Ask::Attributes { key, token, names } => {
+                let before = self.counters();
+                let record = self.attributes(*key, token, names, deadline).await?;
+                let minutes = self.minutes(|c| c.sso_cache_interval);
+                self.store(Kind::Attributes, key.0, &record, minutes, before);
+                Ok(record)
+            }
+            Ask::Form { .. } => Err(FactError::Unavailable(Cause::Protocol)),
+        }
+    }
+
+    async fn attributes(
+        &self,
+        key: SessionKey,
+        token: &Secret,
+        names: &[String],
+        deadline: Instant,
+    ) -> Result<Vec<u8>, FactError> {
+        let mut record = Vec::new();
+        let now = clock::boottime_ms();
+        if self
+            .mapping()
+            .sessions()
+            .get(Key(key.0), now, &mut record)
+            .is_none()
+        {
+            record = self.session(key, token, deadline).await?;
+        }
+        let session = Session::decode(&record).ok_or(FactError::Unavailable(Cause::Protocol))?;
+        let call = call(Permit::KnownSession, deadline);
+        self.am
+            .attributes(token, &session, names, call)
+            .await
+            .map_err(AmError::fact)
+    }
+
+    async fn session(
+        &self,
+        key: SessionKey,
+        token: &Secret,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, FactError> {
+        let before = self.counters();
+        let call = call(self.permit(key), deadline);
+        let answer = self
+            .with_agent(deadline, async |agent| {
+                // The user is active: they asked for something (rule S4).
+                self.am
+                    .session(&agent, token, true, UnixMillis(wall_ms()), call)
+                    .await
+            })
+            .await;
+        if answer == Err(FactError::Dead) {
+            self.remember_dead(key);
+        }
+        let record = answer?;
+        let session = Session::decode(&record).ok_or(FactError::Unavailable(Cause::Protocol))?;
+        // Rule S1: looked at after the answer, because AM calls a client-side token valid even
+        // after its logout.
+        match self
+            .mapping()
+            .ended()
+            .look(Key(key.0), clock::boottime_ms())
+        {
+            Ended::Yes => return Err(FactError::Dead),
+            Ended::Unknown if session.client_side => {
+                return Err(FactError::Unavailable(Cause::Store));
+            }
+            Ended::Unknown | Ended::No => {}
+        }
+        self.store_session(key.0, &record, &session, before);
+        Ok(record)
+    }
+
+    /// Rule S3.
+    fn remember_dead(&self, key: SessionKey) {
+        let now = clock::boottime_ms();
+        let mut record = Vec::new();
+        let seen = self.mapping().sessions().get(Key(key.0), now, &mut record);
+        let _ = self.mapping().sessions().remove(Key(key.0)); // the other set decides
+        if seen.is_some_and(|stamp| now.saturating_sub(stamp.stored_at) < JUST_ALIVE) {
+            return;
+        }
+        let stamp = Stamp {
+            stored_at: now,
+            expires_at: now + DEAD_FOR,
+            ..Stamp::default()
+        };
+        let _ = self.mapping().dead().put(Key(key.0), stamp, &[]); // else AM is asked again
+    }
+
+    /// Sessions known to be valid may use all of the calls, others half (design 4).
+    fn permit(&self, key: SessionKey) -> Permit {
+        let mut record = Vec::new();
+        let now = clock::boottime_ms();
+        match self.mapping().sessions().get(Key(key.0), now, &mut record) {
+            Some(stamp) if stamp.expires_at > now => Permit::KnownSession,
+            _ => Permit::Other,
+        }
+    }
+
+    fn counters(&self) -> (u64, u64) {
+        let state = self.state();
+        (state.epoch(), state.revocations())
+    }
+
+    fn minutes(&self, of: impl Fn(&portcullis_engine::config::Config) -> u32) -> u64 {
+        self.instance()
+            .snapshot()
+            .map_or(0, |s| u64::from(of(&s.config)) * 60_000)
+    }
+
+    fn store_session(&self, key: u128, record: &[u8], session: &Session<'_>, before: (u64, u64)) {
+        let wall = wall_ms();
+        // Rule S4: asked again before half of the idle limit has passed, so that AM hears of the
+        // user's activity.
+        let idle = session.idle_end.saturating_sub(wall) / 2;
+        let total = session.max_end.saturating_sub(wall);
+        let life = self.minutes(|c| c.sso_cache_interval).min(idle).min(total);
+        self.store(Kind::Session, key, record, life, before);
+    }
+
+    fn store_policy(&self, key: u128, record: &[u8], before: (u64, u64)) {
+        let Some(policy) = Policy::decode(record) else {
+            return;
+        };
+        // Rule S6: an answer with advices says what this session lacks; it may have it next time.
+        if policy.has_advices() {
+            return;
+        }
+        let left = policy.ttl.saturating_sub(wall_ms());
+        let life = self.minutes(|c| c.policy_cache_interval).min(left);
+        self.store(Kind::Policy, key, record, life, before);
+    }
+
+    fn store(&self, kind: Kind, key: u128, record: &[u8], life: u64, before: (u64, u64)) {
+        let (epoch, revocations) = before;
+        // Rule S2: learnt before a revocation: good for those who waited, not for later.
+        if life == 0 || self.counters().1 != revocations {
+            return;
+        }
+        let now = clock::boottime_ms();
+        let stamp = Stamp {
+            stored_at: now,
+            expires_at: now + life,
+            epoch,
+            revocations,
+        };
+        let table = match kind {
+            Kind::Session => self.mapping().sessions(),
+            Kind::Policy | Kind::Attributes => self.mapping().decisions(),
+        };
+        // A busy or full place costs one more question to AM.
+        let _ = table.put(table_key(kind, key), stamp, record);
+    }
+
+    /// Runs a call with the agent's session; a dead one is renewed once, by whoever leads.
+    async fn with_agent<T>(
+        &self,
+        deadline: Instant,
+        call: impl AsyncFn(Secret) -> Result<T, AmError>,
+    ) -> Result<T, FactError> {
+        for attempt in 0..2 {
+            let (agent, generation) = leader::agent_session(self, deadline).await?;
+            match call(agent).await {
+                Err(AmError::AgentDead) if attempt == 0 => {
+                    self.state().invalidate_agent_session(generation);
+                }
+                other => return other.map_err(AmError::fact),
+            }
+        }
+        Err(FactError::Unavailable(Cause::AgentLogin))
+    }
+
+    async fn act(self: &Rc<Self>, act: &Act, deadline: Instant) -> Result<Receipt, FactError> {
+        match act {
+            Act::EndSession {
+                key,
+                token,
+                expires,
+            } => self.end_session(*key, token, *expires, deadline).await,
+            // Spent on the host's thread, where it needs no waiting.
+            Act::SpendState { .. } => Err(FactError::Unavailable(Cause::Store)),
+        }
+    }
+
+    /// Rule S1: known to all workers before the response; AM is told now, or later if it is down.
+    async fn end_session(
+        self: &Rc<Self>,
+        key: SessionKey,
+        token: &Secret,
+        expires: UnixMillis,
+        deadline: Instant,
+    ) -> Result<Receipt, FactError> {
+        let now = clock::boottime_ms();
+        let life = match expires.0.saturating_sub(wall_ms()) {
+            0 => ENDED_FOR,
+            left => left,
+        };
+        let recorded = self.mapping().ended().insert(Key(key.0), now + life, now);
+        let _ = self.mapping().sessions().remove(Key(key.0)); // the other set decides
+        self.state().bump_revocations();
+        let told = within(deadline, self.tell_logout(token, deadline)).await;
+        match (recorded, told) {
+            (true, Ok(())) | (true, Err(FactError::Dead)) => {}
+            (true, Err(_)) => self.clone().tell_later(token.clone()),
+            // Not recorded, but AM itself has ended it: enough for all but client-side tokens.
+            (false, Ok(())) if !portcullis_engine::am::a::is_client_side(token.expose()) => {}
+            (false, _) => return Err(FactError::Unavailable(Cause::Store)),
+        }
+        Ok(Receipt::Done)
+    }
+
+    async fn tell_logout(&self, token: &Secret, deadline: Instant) -> Result<(), FactError> {
+        let call = call(Permit::KnownSession, deadline);
+        self.am
+            .logout(token, call)
+            .await
+            .map(drop)
+            .map_err(AmError::fact)
+    }
+
+    fn tell_later(self: Rc<Self>, token: Secret) {
+        self.worker
+            .write(self.index, Line::Log(Code::LogoutRetry, String::new()));
+        tokio::task::spawn_local(async move {
+            for _ in 0..LOGOUT_TRIES {
+                tokio::time::sleep(LOGOUT_RETRY).await;
+                let deadline = Instant::now() + LOGOUT_RETRY;
+                match within(deadline, self.tell_logout(&token, deadline)).await {
+                    Ok(()) | Err(FactError::Dead) => return,
+                    Err(_) => {}
+                }
+            }
+        });
+    }
+}
+
+fn call(permit: Permit, deadline: Instant) -> Call {
+    Call {
+        permit,
+        until: deadline.into(),
+    }
+}
+
+/// Bounds a call by the request's deadline.
+async fn within<T>(
+    deadline: Instant,
+    call: impl Future<Output = Result<T, FactError>>,
+) -> Result<T, FactError> {
+    match tokio::time::timeout_at(deadline.into(), call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(FactError::Unavailable(Cause::Timeout)),
+    }
+}

@@ -1,0 +1,373 @@
+//! One worker of the host looks after an instance: it logs the agent in and reads its profile.
+//!
+//! The others take what it publishes. A leader that is stopped loses the lease, and whatever it tries
+//! to write afterwards is refused by its old term.
+
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use portcullis_engine::{
+    am::AmError,
+    config::{self, Config, Properties, Repository, Severity as Grade, Snapshot},
+    contract::{Cause, FactError},
+    event::Code,
+    token::Secret,
+};
+use portcullis_shm::{InstanceState, StatusWord, Term, clock};
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    client::{Call, Permit},
+    fetch::{Fetcher, configuration_arrived},
+    ticket::Mailbox,
+    worker::Line,
+};
+
+/// How often a leader renews, and how long a lease lives without that.
+const TICK: Duration = Duration::from_millis(500);
+const LEASE_MS: u64 = 1500;
+/// How often a follower looks whether something changed.
+const FOLLOW: Duration = Duration::from_secs(1);
+/// How often a request that needs the agent's session looks whether it is there.
+const LOOK: Duration = Duration::from_millis(20);
+/// Pauses between attempts after AM could not be reached, and after it refused the agent.
+const UNREACHED_MS: (u64, u64) = (500, 5_000);
+const REFUSED_MS: (u64, u64) = (5_000, 60_000);
+/// Failures in a row; a word of the instance that all workers share.
+const FAILURES: usize = 0;
+
+/// What a leader publishes of AM.
+#[derive(Serialize, Deserialize, PartialEq)]
+struct Published {
+    /// Name of AM's session cookie, where `agent.conf` leaves it to AM.
+    cookie_name: Option<String>,
+    /// The profile; absent in local mode.
+    profile: Option<Vec<(String, Vec<String>)>>,
+}
+
+/// Looks after an instance for as long as the worker lives.
+pub(crate) async fn follow(fetcher: Rc<Fetcher>) {
+    let term = Rc::new(Cell::new(None));
+    tokio::task::spawn_local(keep_lease(fetcher.clone(), term.clone()));
+    let applied = Cell::new(0);
+    loop {
+        if let Some(term) = term.get() {
+            duties(&fetcher, term).await;
+        }
+        apply(&fetcher, &applied, term.get().is_some());
+        let pause = if term.get().is_some() || applied.get() == 0 {
+            TICK
+        } else {
+            FOLLOW
+        };
+        let _ = tokio::time::timeout(pause, fetcher.kick.notified()).await;
+    }
+}
+
+/// Takes, renews and gives back the lease; apart from the duties, which may hang on AM.
+async fn keep_lease(fetcher: Rc<Fetcher>, term: Rc<Cell<Option<Term>>>) {
+    loop {
+        let state = fetcher.state();
+        let now = clock::boottime_ms();
+        let worker = &fetcher.worker;
+        match term.get() {
+            Some(held) if worker.draining() => {
+                state.lease_resign(held);
+                hold(&fetcher, &term, None);
+            }
+            Some(held) if !state.lease_renew(held, now, LEASE_MS) => hold(&fetcher, &term, None),
+            None if !worker.draining() => {
+                if let Some(taken) = state.lease_try(worker.id(), now, LEASE_MS) {
+                    hold(&fetcher, &term, Some(taken));
+                    fetcher.kick.notify_one();
+                }
+            }
+            _ => {}
+        }
+        tokio::time::sleep(if term.get().is_some() { TICK } else { FOLLOW }).await;
+    }
+}
+
+fn hold(fetcher: &Fetcher, term: &Cell<Option<Term>>, now: Option<Term>) {
+    let mut terms = fetcher.worker.terms.lock();
+    terms.retain(|(index, _)| *index != fetcher.index);
+    terms.extend(now.map(|t| (fetcher.index, t)));
+    term.set(now);
+}
+
+/// What the leader owes the others now.
+async fn duties(fetcher: &Fetcher, term: Term) {
+    let state = fetcher.state();
+    if state.agent_session_generation().is_none() && !waiting(&state) {
+        log_in(fetcher, &state, term).await;
+    }
+    if profile_due(fetcher, &state) && !waiting(&state) {
+        read_profile(fetcher, &state, term).await;
+    }
+}
+
+/// The pause after a failure, the same whoever leads.
+fn waiting(state: &InstanceState<'_>) -> bool {
+    let error = state.status(StatusWord::LastError);
+    if error == 0 {
+        return false;
+    }
+    let refused = error == u64::from(Code::AgentLoginRefused.number());
+    let (first, most) = if refused { REFUSED_MS } else { UNREACHED_MS };
+    let failures = state
+        .spare(FAILURES)
+        .map_or(0, |n| n.load(std::sync::atomic::Ordering::Relaxed));
+    let pause = first
+        .saturating_mul(1 << failures.saturating_sub(1).min(10))
+        .min(most);
+    clock::boottime_ms().saturating_sub(state.status(StatusWord::LastErrorAt)) < pause
+}
+
+fn failed(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term, code: Code, text: &str) {
+    if let Some(n) = state.spare(FAILURES) {
+        n.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+    state.set_status(term, StatusWord::LastErrorAt, clock::boottime_ms());
+    state.set_status(term, StatusWord::LastError, u64::from(code.number()));
+    fetcher
+        .worker
+        .write(fetcher.index, Line::Log(code, text.to_string()));
+}
+
+fn succeeded(state: &InstanceState<'_>, term: Term) {
+    if let Some(n) = state.spare(FAILURES) {
+        n.store(0, std::sync::atomic::Ordering::Relaxed);
+    }
+    state.set_status(term, StatusWord::LastError, 0);
+    state.set_status(term, StatusWord::LastContactAt, clock::boottime_ms());
+}
+
+async fn log_in(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) {
+    let Some(start) = fetcher.instance().start() else {
+        return;
+    };
+    let name = &start.config.username;
+    let realm = &start.config.organization_name;
+    match fetcher
+        .am
+        .agent_login(&start.secrets.password, own_call(fetcher))
+        .await
+    {
+        Ok(token) => {
+            if state.publish_agent_session(term, token.expose()) {
+                succeeded(state, term);
+                let text = format!("profile \"{name}\", realm \"{realm}\"");
+                fetcher
+                    .worker
+                    .write(fetcher.index, Line::Log(Code::AgentLoggedIn, text));
+            }
+        }
+        Err(AmError::Refused { status }) => {
+            let text = format!("profile \"{name}\", realm \"{realm}\", HTTP {status}");
+            failed(fetcher, state, term, Code::AgentLoginRefused, &text);
+        }
+        Err(error) => failed(
+            fetcher,
+            state,
+            term,
+            Code::AgentLoginFailed,
+            &error.to_string(),
+        ),
+    }
+}
+
+/// A call of the agent's own: bounded by the timeouts of the properties.
+fn own_call(fetcher: &Fetcher) -> Call {
+    let seconds = fetcher
+        .instance()
+        .start()
+        .map_or(4, |s| s.config.receive_timeout.max(1));
+    let until = tokio::time::Instant::now() + Duration::from_secs(seconds.into());
+    Call {
+        permit: Permit::KnownSession,
+        until,
+    }
+}
+
+fn profile_due(fetcher: &Fetcher, state: &InstanceState<'_>) -> bool {
+    let Some(start) = fetcher.instance().start() else {
+        return false;
+    };
+    if !from_am(&start.config) || state.agent_session_generation().is_none() {
+        return false;
+    }
+    let minutes = fetcher
+        .instance()
+        .snapshot()
+        .map_or(1, |s| s.config.polling_interval.max(1));
+    let age = clock::boottime_ms().saturating_sub(state.status(StatusWord::ProfileReadAt));
+    state.profile_version() == 0 || age >= u64::from(minutes) * 60_000
+}
+
+/// Whether anything of the configuration has to come from AM.
+fn from_am(config: &Config) -> bool {
+    config.repository == Repository::Centralized || config.cookie_name.is_empty()
+}
+
+async fn read_profile(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) {
+    let mut token = Vec::new();
+    let Some(generation) = state.agent_session(&mut token) else {
+        return;
+    };
+    let published = match ask_profile(fetcher, &Secret::new(token)).await {
+        Ok(published) => published,
+        Err(AmError::AgentDead) => {
+            state.invalidate_agent_session(generation);
+            return;
+        }
+        Err(error) => {
+            return failed(
+                fetcher,
+                state,
+                term,
+                Code::ProfileFailed,
+                &error.to_string(),
+            );
+        }
+    };
+    let Ok(bytes) = serde_json::to_vec(&published) else {
+        return;
+    };
+    let mut known = Vec::new();
+    if state.profile(&mut known).is_none() || known != bytes {
+        if !state.publish_profile(term, &bytes) {
+            let text = "the profile is larger than the shared table takes";
+            return failed(fetcher, state, term, Code::ProfileFailed, text);
+        }
+        // Decisions were made with the old one.
+        state.bump_epoch();
+    }
+    state.set_status(term, StatusWord::ProfileReadAt, clock::boottime_ms());
+    succeeded(state, term);
+}
+
+async fn ask_profile(fetcher: &Fetcher, agent: &Secret) -> Result<Published, AmError> {
+    let config = fetcher.instance().start().map(|s| &s.config);
+    let centralized = config.is_some_and(|c| c.repository == Repository::Centralized);
+    let unnamed = config.is_some_and(|c| c.cookie_name.is_empty());
+    let cookie_name = match unnamed {
+        true => Some(fetcher.am.server_info(own_call(fetcher)).await?.cookie_name),
+        false => None,
+    };
+    let profile = match centralized {
+        true => {
+            let mut attributes = fetcher.am.profile(agent, own_call(fetcher)).await?;
+            attributes.sort_unstable(); // AM's order varies
+            Some(attributes)
+        }
+        false => None,
+    };
+    Ok(Published {
+        cookie_name,
+        profile,
+    })
+}
+
+/// Compiles what was published, if it is new; what has mistakes is refused and the old one stays.
+fn apply(fetcher: &Fetcher, applied: &Cell<u64>, leads: bool) {
+    let state = fetcher.state();
+    if state.profile_version() == applied.get() {
+        return;
+    }
+    let mut bytes = Vec::new();
+    let Some(version) = state.profile(&mut bytes) else {
+        return;
+    };
+    applied.set(version);
+    let Some(start) = fetcher.instance().start() else {
+        return;
+    };
+    let Ok(published) = serde_json::from_slice::<Published>(&bytes) else {
+        return;
+    };
+    let profile = published.profile.as_deref().map(Properties::from_profile);
+    let (mut typed, mut problems) = config::read(&start.files, profile.as_ref());
+    if let Some(name) = published.cookie_name {
+        typed.cookie_name = name;
+    }
+    let hash_key = fetcher.mapping().boot_key();
+    let usable = problems.iter().all(|p| p.severity < Grade::Error);
+    let built = match usable {
+        true => Snapshot::build(typed, start.secrets.clone(), hash_key),
+        false => Err(Vec::new()),
+    };
+    let code = match built {
+        Ok(snapshot) => {
+            fetcher.instance().set_snapshot(snapshot);
+            Code::ConfigApplied
+        }
+        Err(more) => {
+            problems.extend(more);
+            Code::ConfigKept
+        }
+    };
+    // Every worker applies it; one tells.
+    if leads || code == Code::ConfigKept {
+        for problem in problems {
+            let code = match problem.severity {
+                Grade::Error => Code::ConfigProblem,
+                Grade::Warning => Code::ConfigWarning,
+            };
+            fetcher
+                .worker
+                .write(fetcher.index, Line::Log(code, problem.to_string()));
+        }
+        fetcher
+            .worker
+            .write(fetcher.index, Line::Log(code, format!("version {version}")));
+    }
+}
+
+/// The agent's session; waits for the leader until the deadline, but not where the leader has said
+/// that it is no use.
+pub(crate) async fn agent_session(
+    fetcher: &Fetcher,
+    deadline: Instant,
+) -> Result<(Secret, u64), FactError> {
+    let state = fetcher.state();
+    loop {
+        let mut token = Vec::new();
+        if let Some(generation) = state.agent_session(&mut token) {
+            return Ok((Secret::new(token), generation));
+        }
+        if waiting(&state) {
+            return Err(FactError::Unavailable(trouble(&state)));
+        }
+        if Instant::now() >= deadline {
+            return Err(FactError::Unavailable(Cause::Timeout));
+        }
+        fetcher.kick.notify_one();
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn trouble(state: &InstanceState<'_>) -> Cause {
+    let refused = u64::from(Code::AgentLoginRefused.number());
+    match state.status(StatusWord::LastError) == refused {
+        true => Cause::AgentLogin,
+        false => Cause::Transport,
+    }
+}
+
+/// Wakes a request once there is a configuration, or none can come in time.
+pub(crate) async fn await_configuration(
+    fetcher: Rc<Fetcher>,
+    mailbox: Arc<Mailbox>,
+    deadline: Instant,
+) {
+    let state = fetcher.state();
+    while fetcher.instance().snapshot().is_none() && !waiting(&state) && Instant::now() < deadline {
+        fetcher.kick.notify_one();
+        tokio::time::sleep(LOOK).await;
+    }
+    configuration_arrived(mailbox, fetcher.worker.completions());
+}

@@ -1,0 +1,241 @@
+//! What is known about one request: answers given once stay, whatever other workers learn meanwhile.
+//!
+//! Looks into the shared table without waiting. Its buffers are reused by the next request of the
+//! thread, so that a cached allow allocates nothing.
+
+use std::cell::{Cell, OnceCell, RefCell};
+
+use portcullis_engine::{
+    contract::{Act, Cause, FactError, Facts, Known, Now, PolicyKey, Receipt, SessionKey},
+    record::{Attributes, Policy, Session},
+};
+use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table};
+use rand_core::TryRngCore;
+
+/// Which fact a slot holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    /// A session record.
+    Session,
+    /// A policy record.
+    Policy,
+    /// A user attributes record.
+    Attributes,
+}
+
+/// A fact that was given.
+enum Held {
+    Record(Vec<u8>),
+    Failed(FactError),
+}
+
+/// Facts one request can need: two sessions (two cookies), their policies, attributes, and spare.
+const SLOTS: usize = 8;
+
+#[derive(Default)]
+struct Slot {
+    name: Cell<Option<(Kind, u128)>>,
+    held: OnceCell<Held>,
+}
+
+/// The memo of one request.
+#[derive(Default)]
+pub(crate) struct Memo {
+    slots: [Slot; SLOTS],
+    form: OnceCell<Result<Vec<u8>, FactError>>,
+    receipts: RefCell<Vec<(Act, Result<Receipt, FactError>)>>,
+    seed: OnceCell<[u8; 32]>,
+    spare: RefCell<Vec<Vec<u8>>>,
+    oldest: Cell<u64>,
+}
+
+impl Memo {
+    /// Forgets everything but its buffers.
+    pub(crate) fn clear(&mut self) {
+        let spare = self.spare.get_mut();
+        for slot in &mut self.slots {
+            slot.name.set(None);
+            if let Some(Held::Record(bytes)) = slot.held.take() {
+                spare.push(bytes);
+            }
+        }
+        self.form.take();
+        self.receipts.get_mut().clear();
+        self.seed.take();
+        self.oldest.set(0);
+    }
+
+    /// Gives an answer; the first one given stays.
+    pub(crate) fn give(&self, kind: Kind, key: u128, answer: Result<Vec<u8>, FactError>) {
+        let held = match answer {
+            Ok(bytes) => Held::Record(bytes),
+            Err(error) => Held::Failed(error),
+        };
+        self.hold(kind, key, held);
+    }
+
+    /// Gives the form body.
+    pub(crate) fn give_form(&self, body: Result<Vec<u8>, FactError>) {
+        let _ = self.form.set(body);
+    }
+
+    /// Gives the receipt of an act.
+    pub(crate) fn give_receipt(&self, act: Act, receipt: Result<Receipt, FactError>) {
+        self.receipts.borrow_mut().push((act, receipt));
+    }
+
+    /// Age of the oldest fact used, milliseconds.
+    pub(crate) fn oldest(&self) -> u64 {
+        self.oldest.get()
+    }
+
+    fn hold(&self, kind: Kind, key: u128, held: Held) -> Option<&Held> {
+        for slot in &self.slots {
+            match slot.name.get() {
+                Some(name) if name == (kind, key) => return slot.held.get(),
+                Some(_) => {}
+                None => {
+                    slot.name.set(Some((kind, key)));
+                    return Some(slot.held.get_or_init(|| held));
+                }
+            }
+        }
+        None // more facts than a request can need: the engine asks again, and the round limit ends it
+    }
+
+    fn held(&self, kind: Kind, key: u128) -> Option<&Held> {
+        let slot = self
+            .slots
+            .iter()
+            .find(|slot| slot.name.get() == Some((kind, key)))?;
+        slot.held.get()
+    }
+}
+
+/// A memo together with what it looks into.
+pub(crate) struct View<'m> {
+    /// The memo.
+    pub(crate) memo: &'m Memo,
+    /// The shared mapping.
+    pub(crate) mapping: &'m Mapping,
+    /// The instance's state in it.
+    pub(crate) state: InstanceState<'m>,
+    /// The request's time.
+    pub(crate) now: Now,
+}
+
+impl<'m> View<'m> {
+    /// The fact of a slot, looked up in the table the first time.
+    fn known(&self, kind: Kind, key: u128) -> Option<&'m Held> {
+        if let Some(held) = self.memo.held(kind, key) {
+            return Some(held);
+        }
+        if kind == Kind::Session && self.ended_or_dead(key) {
+            return self.memo.hold(kind, key, Held::Failed(FactError::Dead));
+        }
+        let mut bytes = self.memo.spare.borrow_mut().pop().unwrap_or_default();
+        let table: Table<'_> = match kind {
+            Kind::Session => self.mapping.sessions(),
+            Kind::Policy | Kind::Attributes => self.mapping.decisions(),
+        };
+        let stamp = table.get(table_key(kind, key), self.now.mono.0, &mut bytes);
+        match stamp.filter(|stamp| self.current(kind, stamp)) {
+            Some(stamp) => {
+                let age = self.now.mono.0.saturating_sub(stamp.stored_at);
+                self.memo.oldest.set(self.memo.oldest.get().max(age));
+                self.memo.hold(kind, key, Held::Record(bytes))
+            }
+            None => {
+                self.memo.spare.borrow_mut().push(bytes);
+                None
+            }
+        }
+    }
+
+    /// Decisions of an earlier policy epoch are not current (rule S2).
+    fn current(&self, kind: Kind, stamp: &Stamp) -> bool {
+        let in_time = stamp.expires_at > self.now.mono.0;
+        in_time && (kind == Kind::Session || stamp.epoch == self.state.epoch())
+    }
+
+    /// Rule S1. "Unknown" is not an answer here: AM is asked, and `fetch` looks again.
+    fn ended_or_dead(&self, key: u128) -> bool {
+        let now = self.now.mono.0;
+        if self.mapping.ended().look(Key(key), now) == Ended::Yes {
+            return true;
+        }
+        let mut nothing = Vec::new();
+        let dead = self.mapping.dead().get(Key(key), now, &mut nothing);
+        dead.is_some_and(|stamp| stamp.expires_at > now)
+    }
+
+    fn record<T>(
+        &self,
+        kind: Kind,
+        key: u128,
+        decode: impl FnOnce(&'m [u8]) -> Option<T>,
+    ) -> Known<T> {
+        match self.known(kind, key) {
+            None => Known::Missing,
+            Some(Held::Failed(error)) => Known::Failed(*error, None),
+            Some(Held::Record(bytes)) => match decode(bytes) {
+                Some(value) => Known::Fresh(value),
+                None => Known::Failed(FactError::Unavailable(Cause::Protocol), None),
+            },
+        }
+    }
+}
+
+/// User attributes live beside decisions, under a key of their own.
+pub(crate) fn table_key(kind: Kind, key: u128) -> Key {
+    match kind {
+        Kind::Session | Kind::Policy => Key(key),
+        // Any fixed change keeps the digest uniform.
+        Kind::Attributes => Key(key ^ 0x6174_7472_6962_7574_6573_0000_0000_0001),
+    }
+}
+
+impl Facts for View<'_> {
+    fn session(&self, of: SessionKey) -> Known<Session<'_>> {
+        self.record(Kind::Session, of.0, Session::decode)
+    }
+
+    fn policy(&self, of: PolicyKey) -> Known<Policy<'_>> {
+        self.record(Kind::Policy, of.0, Policy::decode)
+    }
+
+    fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>> {
+        self.record(Kind::Attributes, of.0, Attributes::decode)
+    }
+
+    fn form(&self) -> Known<&[u8]> {
+        match self.memo.form.get() {
+            None => Known::Missing,
+            Some(Ok(bytes)) => Known::Fresh(bytes),
+            Some(Err(error)) => Known::Failed(*error, None),
+        }
+    }
+
+    fn receipt(&self, of: &Act) -> Known<Receipt> {
+        let receipts = self.memo.receipts.borrow();
+        match receipts.iter().find(|(act, _)| act == of) {
+            None => Known::Missing,
+            Some((_, Ok(receipt))) => Known::Fresh(*receipt),
+            Some((_, Err(error))) => Known::Failed(*error, None),
+        }
+    }
+
+    fn seed(&self) -> &[u8; 32] {
+        self.memo.seed.get_or_init(|| {
+            let mut seed = [0; 32];
+            // INVARIANT: the kernel's generator does not fail once it has been seeded at boot; if it
+            // did, going on with a known seed would let states be guessed, so the panic boundary
+            // answers instead.
+            #[allow(clippy::expect_used)]
+            rand_core::OsRng
+                .try_fill_bytes(&mut seed)
+                .expect("no random bytes");
+            seed
+        })
+    }
+}

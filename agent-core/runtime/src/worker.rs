@@ -1,0 +1,270 @@
+//! A worker process's one thread: where everything that waits is done.
+//!
+//! Started after the fork. It takes jobs from requests, keeps the lease, and writes log lines. It
+//! ends without being waited for: the host's stop must not take longer because of us.
+
+use std::{
+    os::fd::OwnedFd,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use parking_lot::Mutex;
+use portcullis_engine::{contract::Need, event::Code};
+use portcullis_shm::{Mapping, Term, WorkerId, process_start_time};
+use tokio::sync::mpsc;
+
+use crate::{
+    agent::Agent,
+    fetch::Fetcher,
+    leader,
+    ticket::{Completions, Mailbox, Waits},
+};
+
+/// Lines that may wait to be written; beyond that they are counted and dropped.
+const MAX_LINES: usize = 4096;
+
+/// One need of one request, for the worker's thread.
+pub(crate) struct Job {
+    pub(crate) instance: usize,
+    pub(crate) need: Need,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) deadline: Instant,
+}
+
+/// Something to write, after the decision.
+pub(crate) enum Line {
+    Log(Code, String),
+    Audit(String),
+}
+
+enum Message {
+    Job(Job),
+    Configuration {
+        instance: usize,
+        mailbox: Arc<Mailbox>,
+        deadline: Instant,
+    },
+    Stop,
+}
+
+/// The handle that requests use.
+pub struct Worker {
+    mapping: Arc<Mapping>,
+    id: WorkerId,
+    jobs: mpsc::UnboundedSender<Message>,
+    lines: mpsc::Sender<(usize, Line)>,
+    lost_lines: AtomicU64,
+    completions: Arc<Completions>,
+    waits: Arc<Waits>,
+    draining: AtomicBool,
+    /// The terms this worker holds, by instance: given back at once when it stops.
+    pub(crate) terms: Mutex<Vec<(usize, Term)>>,
+}
+
+/// How a host's process works.
+pub struct WorkerOptions {
+    /// An eventfd of the host that is written when a ticket can go on; without one the host waits on
+    /// tickets.
+    pub wake: Option<OwnedFd>,
+    /// Request threads of this process; 0 where requests are suspended.
+    pub threads: u32,
+}
+
+/// Why a worker could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The generation was not bound to a mapping.
+    #[error("the agent is not attached to a mapping")]
+    NotAttached,
+    /// The shared table has no place for another process.
+    #[error("too many processes")]
+    TooManyProcesses,
+    /// The operating system refused.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+}
+
+impl Worker {
+    /// Starts the thread of this process.
+    pub(crate) fn start(
+        agent: &Arc<Agent>,
+        options: WorkerOptions,
+    ) -> Result<Arc<Worker>, StartError> {
+        let mapping = agent.mapping().ok_or(StartError::NotAttached)?;
+        let pid = std::process::id();
+        let started = process_start_time(pid).unwrap_or(0);
+        let id = mapping
+            .workers()
+            .register(pid, started)
+            .ok_or(StartError::TooManyProcesses)?;
+        let (jobs, inbox) = mpsc::unbounded_channel();
+        let (lines, log) = mpsc::channel(MAX_LINES);
+        let worker = Arc::new(Worker {
+            mapping,
+            id,
+            jobs,
+            lines,
+            lost_lines: AtomicU64::new(0),
+            completions: Arc::new(Completions::new(options.wake)),
+            waits: Arc::new(Waits::new(options.threads)),
+            draining: AtomicBool::new(false),
+            terms: Mutex::new(Vec::new()),
+        });
+        let (agent, of_thread) = (agent.clone(), worker.clone());
+        std::thread::Builder::new()
+            .name("portcullis".into())
+            .spawn(move || run(&agent, of_thread, inbox, log))?;
+        Ok(worker)
+    }
+
+    /// The shared mapping.
+    pub fn mapping(&self) -> &Mapping {
+        &self.mapping
+    }
+
+    pub(crate) fn id(&self) -> WorkerId {
+        self.id
+    }
+
+    pub(crate) fn waits(&self) -> Arc<Waits> {
+        self.waits.clone()
+    }
+
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
+    /// Takes no new duties and cuts waits. One atomic store: safe in a signal handler.
+    pub fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Gives leases back and ends the thread without waiting for it.
+    pub fn stop(&self, agent: &Agent) {
+        self.drain();
+        for (index, term) in self.terms.lock().drain(..) {
+            if let Some(instance) = agent.instance(index) {
+                instance.state(&self.mapping).lease_resign(term);
+            }
+        }
+        self.mapping.workers().unregister(self.id);
+        let _ = self.jobs.send(Message::Stop);
+    }
+
+    /// The tag of the next suspended request that can go on.
+    pub fn completed(&self) -> Option<usize> {
+        self.completions.pop()
+    }
+
+    pub(crate) fn completions(&self) -> &Completions {
+        &self.completions
+    }
+
+    pub(crate) fn submit(&self, job: Job) {
+        // A stopped thread answers nothing; the ticket's deadline does.
+        let _ = self.jobs.send(Message::Job(job));
+    }
+
+    pub(crate) fn await_configuration(
+        &self,
+        instance: usize,
+        mailbox: Arc<Mailbox>,
+        deadline: Instant,
+    ) {
+        let _ = self.jobs.send(Message::Configuration {
+            instance,
+            mailbox,
+            deadline,
+        });
+    }
+
+    /// Queues a line; when the queue is full the line is counted instead.
+    pub(crate) fn write(&self, instance: usize, line: Line) {
+        if self.lines.try_send((instance, line)).is_err() {
+            self.lost_lines.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The thread.
+fn run(
+    agent: &Arc<Agent>,
+    worker: Arc<Worker>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    log: mpsc::Receiver<(usize, Line)>,
+) {
+    let built = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .max_blocking_threads(2) // name resolution only
+        .build();
+    let runtime = match built {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            agent.log_all(Code::Internal, &format!("no runtime: {error}"));
+            return;
+        }
+    };
+    let tasks = tokio::task::LocalSet::new();
+    tasks.block_on(&runtime, async {
+        tokio::task::spawn_local(write_lines(agent.clone(), log));
+        serve(agent, worker, inbox).await;
+    });
+    drop(tasks);
+    // Dropping it would wait for a name resolution that hangs.
+    runtime.shutdown_background();
+}
+
+async fn serve(
+    agent: &Arc<Agent>,
+    worker: Arc<Worker>,
+    mut inbox: mpsc::UnboundedReceiver<Message>,
+) {
+    let fetchers: Vec<Option<Rc<Fetcher>>> = (0..agent.len())
+        .map(|index| Fetcher::new(agent.clone(), worker.clone(), index).map(Rc::new))
+        .collect();
+    for fetcher in fetchers.iter().flatten() {
+        tokio::task::spawn_local(leader::follow(fetcher.clone()));
+    }
+    while let Some(message) = inbox.recv().await {
+        match message {
+            Message::Job(job) => match fetchers.get(job.instance).and_then(Option::as_ref) {
+                Some(fetcher) => fetcher.clone().take(job),
+                None => crate::fetch::refuse(job, worker.completions()),
+            },
+            Message::Configuration {
+                instance,
+                mailbox,
+                deadline,
+            } => {
+                let Some(Some(fetcher)) = fetchers.get(instance) else {
+                    crate::fetch::configuration_arrived(mailbox, worker.completions());
+                    continue;
+                };
+                tokio::task::spawn_local(leader::await_configuration(
+                    fetcher.clone(),
+                    mailbox,
+                    deadline,
+                ));
+            }
+            Message::Stop => return,
+        }
+    }
+}
+
+async fn write_lines(agent: Arc<Agent>, mut log: mpsc::Receiver<(usize, Line)>) {
+    while let Some((index, line)) = log.recv().await {
+        let Some(instance) = agent.instance(index) else {
+            continue;
+        };
+        match line {
+            Line::Log(code, text) => instance.logs().line(agent.host_log(), code, &text),
+            Line::Audit(event) => instance.logs().audit(&event),
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The one hot call, and the tickets of requests that wait.
+
+use std::ffi::c_void;
+
+use arrayvec::ArrayVec;
+use portcullis_engine::contract::{Header, Local, RequestView, Sink};
+use portcullis_runtime::{Call, Host, Progress, Ticket, Wants, evaluate};
+
+use crate::{
+    agent::portcullis_agent,
+    boundary::{borrow, borrow_mut, guard, guard_or, sized},
+    portcullis_request,
+    portcullis_result::{self, *},
+    portcullis_sink, portcullis_str, portcullis_verdict,
+    portcullis_verdict_kind::*,
+    portcullis_wants::{self, *},
+};
+
+/// Header fields that fit on the stack; requests with more allocate.
+const STACK_HEADERS: usize = 64;
+
+/// A request that waits. One owner; free it exactly once.
+pub struct portcullis_ticket(Box<Ticket>);
+
+/// The callbacks of a sink, all present.
+struct Callbacks<'s>(&'s portcullis_sink);
+
+impl Callbacks<'_> {
+    fn complete(sink: &portcullis_sink) -> bool {
+        sink.request_header.is_some()
+            && sink.remove_request_header.is_some()
+            && sink.variable.is_some()
+            && sink.user.is_some()
+            && sink.response_header.is_some()
+            && sink.body.is_some()
+    }
+
+    fn pair(
+        &self,
+        callback: Option<unsafe extern "C" fn(*mut c_void, portcullis_str, portcullis_str)>,
+        name: &[u8],
+        value: &[u8],
+    ) {
+        if let Some(callback) = callback {
+            // SAFETY: the header obliges the caller; the strings live for the callback.
+            unsafe {
+                callback(
+                    self.0.ctx,
+                    portcullis_str::of(name),
+                    portcullis_str::of(value),
+                )
+            };
+        }
+    }
+
+    fn single(
+        &self,
+        callback: Option<unsafe extern "C" fn(*mut c_void, portcullis_str)>,
+        text: &[u8],
+    ) {
+        if let Some(callback) = callback {
+            // SAFETY: as above.
+            unsafe { callback(self.0.ctx, portcullis_str::of(text)) };
+        }
+    }
+}
+
+impl Sink for Callbacks<'_> {
+    fn request_header(&mut self, name: &[u8], value: &[u8]) {
+        self.pair(self.0.request_header, name, value);
+    }
+
+    fn remove_request_header(&mut self, name: &[u8]) {
+        self.single(self.0.remove_request_header, name);
+    }
+
+    fn variable(&mut self, name: &[u8], value: &[u8]) {
+        self.pair(self.0.variable, name, value);
+    }
+
+    fn user(&mut self, name: &[u8]) {
+        self.single(self.0.user, name);
+    }
+
+    fn response_header(&mut self, name: &[u8], value: &[u8]) {
+        self.pair(self.0.response_header, name, value);
+    }
+}
+
+impl Host for Callbacks<'_> {
+    fn body(&mut self, body: &[u8]) {
+        self.single(self.0.body, body);
+    }
+}
+
+/// Decides a request. `*ticket` is NULL at first.
+///
+/// PENDING: `*ticket` is set; satisfy it and call again with the same request. OK: decided, the sink
+/// was walked, `*ticket` is NULL again. Any other result: answer 503 and do not let the request
+/// through; `*ticket` is NULL.
+///
+/// # Safety
+/// All pointers must be NULL or valid for the call, with everything that `request` and `sink` point
+/// to. One request is decided by one thread at a time.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_decide(
+    agent: *const portcullis_agent,
+    instance: u32,
+    request: *const portcullis_request,
+    sink: *const portcullis_sink,
+    ticket: *mut *mut portcullis_ticket,
+    verdict: *mut portcullis_verdict,
+) -> portcullis_result {
+    guard(|| {
+        let (agent, request, sink) = (borrow!(agent), borrow!(request), borrow!(sink));
+        let (ticket, verdict) = (borrow_mut!(ticket), borrow_mut!(verdict));
+        // Taken first: whatever happens below, it is gone afterwards unless put back.
+        let resumed = match std::mem::replace(ticket, std::ptr::null_mut()) {
+            none if none.is_null() => None,
+            // SAFETY: a ticket of ours, handed back.
+            some => Some(unsafe { Box::from_raw(some) }.0),
+        };
+        if !sized::<portcullis_request>(request.size)
+            || !sized::<portcullis_sink>(sink.size)
+            || !sized::<portcullis_verdict>(verdict.size)
+        {
+            return PORTCULLIS_BAD_SIZE;
+        }
+        let headers_missing = request.headers.is_null() && request.header_count > 0;
+        if headers_missing || !Callbacks::complete(sink) {
+            return PORTCULLIS_NULL_PARAMETER;
+        }
+        let mut host = Callbacks(sink);
+        let call = Call {
+            stored_only: request.stored_only != 0,
+            tag: request.tag as usize,
+        };
+        // SAFETY: valid for the call.
+        let progress = unsafe {
+            with_view(request, |view| {
+                evaluate(&agent.0, instance as usize, view, call, resumed, &mut host)
+            })
+        };
+        match progress {
+            None if agent.0.worker().is_none() => PORTCULLIS_NOT_STARTED,
+            None => PORTCULLIS_BAD_INDEX,
+            Some(Progress::Waiting(waiting)) => {
+                *ticket = Box::into_raw(Box::new(portcullis_ticket(waiting)));
+                PORTCULLIS_PENDING
+            }
+            Some(Progress::Decided(decided)) => {
+                verdict.kind = match decided.status {
+                    None => PORTCULLIS_ALLOW,
+                    Some(_) => PORTCULLIS_RESPOND,
+                };
+                verdict.status = decided.status.unwrap_or(0);
+                verdict.reason = u32::from(decided.code.number());
+                PORTCULLIS_OK
+            }
+        }
+    })
+}
+
+/// Runs `body` with the engine's view of a request.
+///
+/// # Safety
+/// Everything `request` points to must be valid for the call.
+unsafe fn with_view<T>(
+    request: &portcullis_request,
+    body: impl FnOnce(&RequestView<'_>) -> T,
+) -> T {
+    // SAFETY: the caller's promise, here and below.
+    let raw = match request.header_count {
+        0 => &[][..],
+        n => unsafe { std::slice::from_raw_parts(request.headers, n) },
+    };
+    let fields = raw.iter().map(|h| {
+        // SAFETY: as above.
+        unsafe {
+            Header {
+                name: h.name.bytes(),
+                value: h.value.bytes(),
+            }
+        }
+    });
+    let mut stack = ArrayVec::<Header<'_>, STACK_HEADERS>::new();
+    let heap: Vec<Header<'_>>;
+    let headers: &[Header<'_>] = if raw.len() <= STACK_HEADERS {
+        stack.extend(fields);
+        &stack
+    } else {
+        heap = fields.collect();
+        &heap
+    };
+    // SAFETY: as above.
+    let view = unsafe {
+        RequestView {
+            method: request.method.bytes(),
+            target: request.target.bytes(),
+            host: request.host.bytes(),
+            headers,
+            merged: request.merged != 0,
+            peer: request.peer.ip(),
+            client: request.client.ip(),
+            local: Local {
+                tls: request.tls != 0,
+                port: request.port,
+                path: request.path.bytes(),
+                path_info: request.path_info.bytes(),
+            },
+        }
+    };
+    body(&view)
+}
+
+/// What a ticket waits for; `body_limit` receives the most bytes of a body. NULL waits for AM.
+///
+/// # Safety
+/// `ticket` must be NULL or a ticket of ours; `body_limit` NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_ticket_wants(
+    ticket: *const portcullis_ticket,
+    body_limit: *mut u64,
+) -> portcullis_wants {
+    guard_or(PORTCULLIS_WANTS_AM, || {
+        // SAFETY: NULL or a ticket of ours.
+        let Some(ticket) = (unsafe { ticket.as_ref() }) else {
+            return PORTCULLIS_WANTS_AM;
+        };
+        match ticket.0.wants() {
+            Wants::Am => PORTCULLIS_WANTS_AM,
+            Wants::Body(limit) => {
+                // SAFETY: NULL or writable.
+                if let Some(out) = unsafe { body_limit.as_mut() } {
+                    *out = limit;
+                }
+                PORTCULLIS_WANTS_BODY
+            }
+        }
+    })
+}
+
+/// Blocks until the ticket can go on; bounded by the instance's deadline.
+///
+/// # Safety
+/// `ticket` must be NULL or a ticket of ours that nobody else uses.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_ticket_wait(
+    ticket: *mut portcullis_ticket,
+) -> portcullis_result {
+    guard(|| {
+        borrow_mut!(ticket).0.wait();
+        PORTCULLIS_OK
+    })
+}
+
+/// Milliseconds after which a timer should give up on this ticket although nothing woke it.
+///
+/// # Safety
+/// `ticket` must be NULL or a ticket of ours.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_ticket_deadline_ms(ticket: *const portcullis_ticket) -> u32 {
+    guard_or(0, || {
+        // SAFETY: NULL or a ticket of ours.
+        unsafe { ticket.as_ref() }.map_or(0, |t| t.0.deadline_ms())
+    })
+}
+
+/// Hands the body over (copied). `data` NULL: it could not be read or was larger than the limit.
+///
+/// # Safety
+/// `ticket` must be NULL or a ticket of ours; `data` NULL or `len` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_ticket_body(
+    ticket: *mut portcullis_ticket,
+    data: *const u8,
+    len: usize,
+) -> portcullis_result {
+    guard(|| {
+        let ticket = borrow_mut!(ticket);
+        // SAFETY: valid for the call.
+        let body = (!data.is_null()).then(|| unsafe { portcullis_str { data, len }.bytes() });
+        ticket.0.body(body);
+        PORTCULLIS_OK
+    })
+}
+
+/// Cancels and frees; NULL is fine.
+///
+/// # Safety
+/// `ticket` must be NULL or a ticket of ours that is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_ticket_free(ticket: *mut portcullis_ticket) {
+    guard_or((), || {
+        if !ticket.is_null() {
+            // SAFETY: it came from Box::into_raw and is not used again.
+            drop(unsafe { Box::from_raw(ticket) });
+        }
+    });
+}
+
+/// The next ready ticket's tag after the wake fd fired; NONE when there is none. Tags of freed
+/// tickets never come.
+///
+/// # Safety
+/// `agent` must be NULL or a handle of ours; `tag` NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_completed(
+    agent: *const portcullis_agent,
+    tag: *mut *mut c_void,
+) -> portcullis_result {
+    guard(|| {
+        let (agent, tag) = (borrow!(agent), borrow_mut!(tag));
+        match agent.0.worker().and_then(|w| w.completed()) {
+            Some(ready) => {
+                *tag = ready as *mut c_void;
+                PORTCULLIS_OK
+            }
+            None => PORTCULLIS_NONE,
+        }
+    })
+}

@@ -1,0 +1,103 @@
+//! The shared mapping, as a handle of the parent.
+
+use std::{os::fd::BorrowedFd, sync::Arc};
+
+use portcullis_shm::{DEFAULT_CACHE_BYTES, Mapping};
+
+use crate::{
+    boundary::{borrow_mut, guard, guard_or, quiet_panics},
+    portcullis_result::{self, *},
+};
+
+/// The shared mapping of one host process tree: made by the parent before it forks.
+pub struct portcullis_mapping(pub(crate) Arc<Mapping>);
+
+/// Makes a mapping. `cache_bytes` 0 means `AM_MAX_SESSION_CACHE_SIZE`, or 16 MiB.
+///
+/// # Safety
+/// `out` must be NULL or writable. Free what it receives with `portcullis_mapping_free`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_mapping_create(
+    cache_bytes: u64,
+    out: *mut *mut portcullis_mapping,
+) -> portcullis_result {
+    guard(|| {
+        quiet_panics();
+        let out = borrow_mut!(out);
+        let bytes = match cache_bytes {
+            0 => from_environment(),
+            n => usize::try_from(n).unwrap_or(DEFAULT_CACHE_BYTES),
+        };
+        match Mapping::create(bytes) {
+            Ok(mapping) => {
+                *out = Box::into_raw(Box::new(portcullis_mapping(Arc::new(mapping))));
+                PORTCULLIS_OK
+            }
+            Err(_) => PORTCULLIS_MAPPING,
+        }
+    })
+}
+
+/// The size that `AM_MAX_SESSION_CACHE_SIZE` names, within the documented 1 MiB to 1 GiB.
+fn from_environment() -> usize {
+    let named = std::env::var("AM_MAX_SESSION_CACHE_SIZE").ok();
+    match named.and_then(|text| text.trim().parse::<usize>().ok()) {
+        None | Some(0) => DEFAULT_CACHE_BYTES,
+        Some(n) => n.clamp(1 << 20, 1 << 30),
+    }
+}
+
+/// Takes over the mapping behind an open fd of the previous master; the fd stays the caller's.
+///
+/// # Safety
+/// `out` must be NULL or writable; `fd` must be open for the length of the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_mapping_adopt(
+    fd: i32,
+    out: *mut *mut portcullis_mapping,
+) -> portcullis_result {
+    guard(|| {
+        quiet_panics();
+        let out = borrow_mut!(out);
+        if fd < 0 {
+            return PORTCULLIS_MAPPING;
+        }
+        // SAFETY: the caller keeps the fd open for the call.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        match Mapping::adopt(fd) {
+            Ok(mapping) => {
+                *out = Box::into_raw(Box::new(portcullis_mapping(Arc::new(mapping))));
+                PORTCULLIS_OK
+            }
+            Err(_) => PORTCULLIS_MAPPING,
+        }
+    })
+}
+
+/// The mapping's fd, or -1. It belongs to the mapping.
+///
+/// # Safety
+/// `mapping` must be NULL or one of ours.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_mapping_fd(mapping: *const portcullis_mapping) -> i32 {
+    guard_or(-1, || {
+        // SAFETY: NULL or a handle of ours.
+        unsafe { mapping.as_ref() }
+            .and_then(|m| m.0.fd())
+            .unwrap_or(-1)
+    })
+}
+
+/// Frees a handle; generations that use the mapping keep it.
+///
+/// # Safety
+/// `mapping` must be NULL or a handle of ours that is not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_mapping_free(mapping: *mut portcullis_mapping) {
+    guard_or((), || {
+        if !mapping.is_null() {
+            // SAFETY: it came from Box::into_raw and is not used again.
+            drop(unsafe { Box::from_raw(mapping) });
+        }
+    });
+}

@@ -1,0 +1,325 @@
+//! A real web server for one test: its configuration, its processes, its error log.
+//!
+//! Every line of level error or worse that the test did not announce fails the test, and so does a
+//! process that outlives its server.
+
+use std::{
+    fs,
+    net::{SocketAddr, TcpListener, TcpStream},
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+/// Longest start or stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Apache httpd, event MPM.
+    Httpd,
+    /// nginx.
+    Nginx,
+}
+
+/// What differs between sites of one kind.
+#[derive(Clone, Default)]
+pub struct Layout {
+    /// Lines for the server level (httpd: outside of any host; nginx: inside `http`).
+    pub global: String,
+    /// Lines inside the one host.
+    pub host: String,
+    /// Loads more modules of the distribution (httpd: `name` of `mod_name.so`).
+    pub modules: Vec<&'static str>,
+}
+
+/// A server with its own folder.
+pub struct Server {
+    kind: Kind,
+    dir: PathBuf,
+    port: u16,
+    child: Option<Child>,
+    expected: Vec<String>,
+}
+
+/// A port that nobody listens on now.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("free port");
+    listener.local_addr().expect("address").port()
+}
+
+impl Server {
+    /// Writes the configuration of a server below `dir`, without the agent.
+    pub fn prepare(kind: Kind, dir: &Path, backend: SocketAddr, layout: &Layout) -> Server {
+        let port = free_port();
+        for folder in ["conf", "logs", "run", "docs", "tmp", "cache"] {
+            fs::create_dir_all(dir.join(folder)).expect("folder");
+        }
+        documents(&dir.join("docs"));
+        let text = match kind {
+            Kind::Httpd => httpd_conf(dir, port, backend, layout),
+            Kind::Nginx => nginx_conf(dir, port, backend, layout),
+        };
+        let server = Server { kind, dir: dir.into(), port, child: None, expected: Vec::new() };
+        fs::write(server.conf(), text).expect("configuration");
+        for folder in ["logs", "run", "tmp", "cache"] {
+            give_to_worker(&dir.join(folder));
+        }
+        server
+    }
+
+    /// Which server it is.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Its configuration file.
+    pub fn conf(&self) -> PathBuf {
+        self.dir.join(match self.kind {
+            Kind::Httpd => "conf/httpd.conf",
+            Kind::Nginx => "conf/nginx.conf",
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Process id of the parent.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().map_or(0, Child::id)
+    }
+
+    fn command(&self) -> Command {
+        let mut command = match self.kind {
+            Kind::Httpd => Command::new("/usr/sbin/apache2"),
+            Kind::Nginx => Command::new("/usr/sbin/nginx"),
+        };
+        match self.kind {
+            Kind::Httpd => command.arg("-d").arg(&self.dir).arg("-f").arg(self.conf()),
+            Kind::Nginx => command.arg("-p").arg(&self.dir).arg("-c").arg(self.conf()),
+        };
+        // The HTTP client of the agent must not listen to these; see the test that sets them.
+        command.env_remove("HTTP_PROXY").env_remove("http_proxy");
+        command
+    }
+
+    /// `-t`: whether the configuration passes, and what the server said.
+    pub fn check(&self) -> (bool, String) {
+        let output = self.command().arg("-t").output().expect("server");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        (output.status.success(), text)
+    }
+
+    /// Starts it and waits until it listens.
+    ///
+    /// # Panics
+    /// With the error log when it does not.
+    pub fn start(&mut self) {
+        let mut command = self.command();
+        match self.kind {
+            Kind::Httpd => command.arg("-DFOREGROUND"),
+            Kind::Nginx => command.args(["-g", "daemon off;"]),
+        };
+        let log = fs::File::create(self.dir.join("logs/console.log")).expect("console log");
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        self.child = Some(child.expect("server"));
+        let limit = Instant::now() + PATIENCE;
+        while TcpStream::connect(self.address()).is_err() {
+            let ended = self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
+            if ended || Instant::now() > limit {
+                self.child = None;
+                panic!("{:?} did not start:\n{}", self.kind, self.said());
+            }
+            std::thread::yield_now();
+        }
+    }
+
+    /// Sends the parent a signal by its name.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        assert!(status.is_ok_and(|s| s.success()), "kill -{name}");
+    }
+
+    /// Reloads gracefully: `USR1` for httpd, `HUP` for nginx.
+    pub fn reload(&self) {
+        self.signal(match self.kind {
+            Kind::Httpd => "USR1",
+            Kind::Nginx => "HUP",
+        });
+    }
+
+    /// Process ids of the workers now.
+    pub fn workers(&self) -> Vec<u32> {
+        children(self.pid())
+    }
+
+    /// The error log and what went to the console.
+    pub fn said(&self) -> String {
+        let read = |file: &str| fs::read_to_string(self.dir.join(file)).unwrap_or_default();
+        read("logs/error.log") + &read("logs/console.log")
+    }
+
+    /// Announces that lines containing `text` may be of level error.
+    pub fn expect(&mut self, text: &str) {
+        self.expected.push(text.to_owned());
+    }
+
+    /// Stops it, waits for all of its processes, and looks at the error log.
+    ///
+    /// # Panics
+    /// When a process stays, or when a line of level error was not announced.
+    pub fn stop(mut self) {
+        self.end();
+        let unexpected = self.unexpected();
+        assert!(unexpected.is_empty(), "{:?}: unexpected lines:\n{unexpected}", self.kind);
+    }
+
+    fn end(&mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        let family = children(child.id());
+        let _ = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+        let limit = Instant::now() + PATIENCE;
+        loop {
+            match child.try_wait() {
+                Ok(None) if Instant::now() < limit => std::thread::yield_now(),
+                Ok(Some(_)) => break,
+                _ => {
+                    let _ = child.kill();
+                    panic!("{:?} did not stop:\n{}", self.kind, self.said());
+                }
+            }
+        }
+        while family.iter().any(|pid| alive(*pid)) {
+            assert!(Instant::now() < limit, "{:?} left processes behind", self.kind);
+            std::thread::yield_now();
+        }
+    }
+
+    /// Lines of level error or worse that nobody announced.
+    fn unexpected(&self) -> String {
+        const BAD: [&str; 8] = [
+            "[error]", "[crit]", "[alert]", "[emerg]", ":error]", ":crit]", ":alert]", ":emerg]",
+        ];
+        let said = self.said();
+        let lines = said.lines().filter(|line| {
+            BAD.iter().any(|bad| line.contains(bad))
+                && !self.expected.iter().any(|known| line.contains(known))
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("--- {:?} said:\n{}", self.kind, self.said());
+        }
+        if let Some(mut child) = self.child.take() {
+            let family = children(child.id());
+            let _ = child.kill();
+            let _ = child.wait();
+            for pid in family {
+                let _ = Command::new("kill").arg("-KILL").arg(pid.to_string()).status();
+            }
+        }
+    }
+}
+
+/// Children of a process, by `/proc`.
+pub fn children(parent: u32) -> Vec<u32> {
+    let Ok(all) = fs::read_dir("/proc") else { return vec![] };
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| stat(*pid).is_some_and(|(_, ppid)| ppid == parent))
+        .collect()
+}
+
+/// A zombie counts as dead: whoever adopted it reaps it later.
+pub fn alive(pid: u32) -> bool {
+    stat(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+}
+
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let rest = &text[text.rfind(')')? + 2..];
+    let mut fields = rest.split(' ');
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
+}
+
+/// Pages that every site has.
+fn documents(docs: &Path) {
+    for (file, text) in [
+        ("index.html", "front page"),
+        ("docs/a.html", "protected page a"),
+        ("docs/b.html", "protected page b"),
+        ("docs/form.html", "protected form"),
+        ("secret/a.html", "page without policy"),
+        ("public/a.html", "public page"),
+        ("logout/done.html", "you are logged out"),
+        ("off/a.html", "page outside of the agent"),
+    ] {
+        let path = docs.join(file);
+        fs::create_dir_all(path.parent().expect("folder")).expect("folder");
+        fs::write(path, format!("<!DOCTYPE html><title>{text}</title><p>{text}</p>\n")).expect("page");
+    }
+}
+
+/// Root starts servers whose workers run as `www-data`, as Debian does.
+pub fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| std::os::unix::fs::MetadataExt::uid(&m) == 0)
+}
+
+fn give_to_worker(path: &Path) {
+    if is_root() {
+        let done = Command::new("chown").arg("www-data:www-data").arg(path).status();
+        assert!(done.is_ok_and(|s| s.success()), "chown");
+    }
+}
+
+fn httpd_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> String {
+    let mut modules = vec![
+        "mpm_event", "authz_core", "authz_host", "authz_user", "authn_core", "access_compat", "alias", "dir",
+        "mime", "headers", "env", "setenvif", "proxy", "proxy_http", "rewrite", "http2", "unixd",
+    ];
+    modules.retain(|m| *m != "unixd"); // built into Debian's binary
+    modules.extend(&layout.modules);
+    let modules: String = modules
+        .iter()
+        .map(|m| format!("LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n"))
+        .collect();
+    let user = if is_root() { "User www-data\nGroup www-data\n" } else { "" };
+    let (dir, global, host) = (dir.display(), &layout.global, &layout.host);
+    format!(
+        "{modules}{user}ServerRoot {dir}\nPidFile {dir}/run/httpd.pid\nMutex file:{dir}/run default\n\
+         DefaultRuntimeDir {dir}/run\nErrorLog {dir}/logs/error.log\nLogLevel warn amagent:info\n\
+         Listen 127.0.0.1:{port}\nServerName www.test.example.org:{port}\nProtocols h2c http/1.1\n\
+         StartServers 2\nServerLimit 2\nThreadsPerChild 16\nMaxRequestWorkers 32\n\
+         MinSpareThreads 1\nMaxSpareThreads 32\nTypesConfig /etc/mime.types\nDocumentRoot {dir}/docs\n\
+         <Directory {dir}/docs>\nRequire all granted\nAllowOverride All\nOptions All\n</Directory>\n\
+         ProxyPass /app http://{backend}/app\nProxyPass /api http://{backend}/api\n{global}\n\
+         <VirtualHost 127.0.0.1:{port}>\nServerName www.test.example.org:{port}\n\
+         ServerAlias *.test.example.org\n{host}\n</VirtualHost>\n"
+    )
+}
+
+fn nginx_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> String {
+    let user = if is_root() { "user www-data;\n" } else { "" };
+    let (dir, global, host) = (dir.display(), &layout.global, &layout.host);
+    format!(
+        "{user}worker_processes 2;\npid {dir}/run/nginx.pid;\nerror_log {dir}/logs/error.log info;\n\
+         events {{ worker_connections 512; }}\nhttp {{\ninclude /etc/nginx/mime.types;\n\
+         access_log off;\nclient_body_temp_path {dir}/tmp;\nproxy_temp_path {dir}/tmp;\n\
+         fastcgi_temp_path {dir}/tmp;\nuwsgi_temp_path {dir}/tmp;\nscgi_temp_path {dir}/tmp;\n{global}\n\
+         server {{\nlisten 127.0.0.1:{port};\nserver_name www.test.example.org;\n\
+         root {dir}/docs;\n\
+         location /app {{ proxy_pass http://{backend}; proxy_set_header Remote-User $remote_user; }}\n\
+         location /api {{ proxy_pass http://{backend}; }}\n{host}\n}}\n}}\n"
+    )
+}
