@@ -2,7 +2,7 @@
 //!
 //! `BLESS=1 cargo test -p portcullis-engine --test property_docs` writes both anew.
 
-use std::{env, fmt::Write, fs, path::PathBuf};
+use std::{env, fmt::Write, fs, io, path::PathBuf};
 
 use portcullis_engine::config::{
     From, Kind, PROPERTIES, Properties, Property, Reload, SECTIONS, Severity, Source, State, read,
@@ -13,18 +13,17 @@ fn root() -> PathBuf {
 }
 
 /// Compares a generated text with the file in the repository, or writes it.
-fn same_as(path: &str, text: &str) {
+fn same_as(path: &str, text: &str) -> io::Result<()> {
     let file = root().join(path);
     if env::var_os("BLESS").is_some() {
-        fs::create_dir_all(file.parent().unwrap()).unwrap();
-        fs::write(&file, text).unwrap();
-        return;
+        return fs::write(&file, text);
     }
-    let found = fs::read_to_string(&file).unwrap_or_default();
+    let found = fs::read_to_string(&file)?;
     assert!(
         found == text,
         "{path} is not what the table says; run this test with BLESS=1"
     );
+    Ok(())
 }
 
 fn kind(row: &Property) -> &'static str {
@@ -146,13 +145,13 @@ fn shown(row: &Property) -> bool {
 }
 
 #[test]
-fn the_reference_says_what_the_table_says() {
-    same_as("docs/properties.md", &reference());
+fn the_reference_says_what_the_table_says() -> io::Result<()> {
+    same_as("docs/properties.md", &reference())
 }
 
 #[test]
-fn the_template_says_what_the_table_says() {
-    same_as("installer/templates/agent.conf.template", &template());
+fn the_template_says_what_the_table_says() -> io::Result<()> {
+    same_as("installer/templates/agent.conf.template", &template())
 }
 
 /// With the installer's answers in it, the template is a file without a single problem, in both

@@ -24,7 +24,7 @@ pub use raw::{Line, Properties, Source};
 pub use scrub::ScrubNames;
 pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
 pub use snapshot::{Keys, Snapshot, identity};
-pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, State};
+pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use values::Values;
 
 /// Where the run-time properties come from.
