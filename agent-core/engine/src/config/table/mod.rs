@@ -16,7 +16,7 @@ mod own;
 use super::{Config, values::Values};
 
 /// Writes the value of one property into the configuration, or reports why it cannot.
-pub(super) type Set = fn(&mut Config, &mut Values<'_>);
+pub type Set = fn(&mut Config, &mut Values<'_>);
 
 /// How the text of a property is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
