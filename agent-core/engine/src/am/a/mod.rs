@@ -60,7 +60,13 @@ fn user_token(token: &Secret) -> Result<&str, AmError> {
 /// write one token give the same bytes.
 pub fn normalize_token(token: &[u8]) -> Secret {
     let mut bytes: Vec<u8> = percent_decode(token).collect();
-    for b in &mut bytes {
+    normalize_in_place(&mut bytes);
+    Secret::new(bytes)
+}
+
+/// [`normalize_token`] for a token that is not percent-encoded; allocates nothing.
+pub fn normalize_in_place(token: &mut [u8]) {
+    for b in token {
         *b = match *b {
             b'+' => b'-',
             b'/' => b'_',
@@ -69,7 +75,6 @@ pub fn normalize_token(token: &[u8]) -> Secret {
             other => other,
         };
     }
-    Secret::new(bytes)
 }
 
 /// Whether AM keeps nothing about this session but what the token says itself (rule S1).

@@ -169,7 +169,7 @@ fn what_is_not_the_protocol_is_no_answer() {
             "<Property name=\"Locale\" value=\"en_US\">",
             "<Property name=\"Locale\" value=\"&e;\">",
         ),
-        l.replace("<Session ", &"<Session x=\"1\" x=\"2\" ".to_string()),
+        l.replace("<Session ", "<Session x=\"1\" x=\"2\" "),
         l.replace("[<SessionResponse", "[<!DOCTYPE a><SessionResponse"),
         "<html/>".to_string(),
         "x".repeat(MAX_BODY + 1),
