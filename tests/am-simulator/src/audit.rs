@@ -18,7 +18,7 @@ pub(crate) fn answer(call: &Call<'_>, endpoint: &str) -> Answer {
     }
     let refuse = |status, message: String| Err(Reply::error(status, &message).version(served));
     if call.req.method != "POST" {
-        return refuse(501, "Operation is not supported.".to_owned());
+        return refuse(400, "Invalid resource path object specified.".to_owned());
     }
     let event = json_body(call.req)?;
     if let Some(action) = call.action().filter(|a| *a != "create") {

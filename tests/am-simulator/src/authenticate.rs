@@ -43,6 +43,9 @@ fn handle(call: &Call<'_>) -> Result<Reply, Refused> {
     if let Some(auth_id) = body["authId"].as_str() {
         return resume(call, auth_id, &body);
     }
+    if body.as_object().is_some_and(|o| !o.is_empty()) {
+        return Err(Refused::new(401, "Authentication Failed"));
+    }
     let login = way_in(
         call.am,
         &call.realm,
@@ -51,7 +54,9 @@ fn handle(call: &Call<'_>) -> Result<Reply, Refused> {
     )?;
     let header = |name: &str| req.header(name).map(mime_decoded);
     match (header("x-openam-username"), header("x-openam-password")) {
-        (Some(name), Some(password)) => finish(call, &login, &name, &password),
+        (Some(name), Some(password)) if !password.is_empty() => {
+            finish(call, &login, &name, &password)
+        }
         (name, _) => Ok(callbacks(call, login, &name.unwrap_or_default())),
     }
 }
@@ -78,6 +83,10 @@ pub(crate) fn way_in(
     match (kind, value.unwrap_or_default()) {
         (None, _) | (Some("service"), "ldapService") => Ok(login("DataStore", Some("ldapService"))),
         (Some("service"), _) => Err(nothing()),
+        (Some("module"), "") => Err(Refused::new(
+            401,
+            "Cannot invoke \"String.equals(Object)\" because \"indexName\" is null",
+        )),
         (Some("module"), "Application") => Ok(login("Application", None)),
         (Some("module"), name) if modules.contains_key(name) => Ok(login(name, None)),
         (Some("module"), _) => Err(Refused::new(404, "Authentication Module Not Found.")),
@@ -259,9 +268,14 @@ fn resume(call: &Call<'_>, auth_id: &str, body: &Value) -> Result<Reply, Refused
     }
     let claims: Value = URL_SAFE_NO_PAD
         .decode(parts[1])
-        .ok()
-        .and_then(|bytes| serde_json::from_slice(&bytes).ok())
-        .unwrap_or_default();
+        .map_err(|e| e.to_string())
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| e.to_string()))
+        .map_err(|e| {
+            Refused::new(
+                400,
+                format!("Failed to parse JWT, Failed to parse json: {e}"),
+            )
+        })?;
     let key = claims["otk"].as_str().unwrap_or_default();
     let login = call.am.data.lock().pending.remove(key);
     let login = login.ok_or_else(|| Refused::new(408, "Session has timed out"))?;

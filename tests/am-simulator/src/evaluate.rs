@@ -61,6 +61,10 @@ pub(crate) fn decide(question: &Question<'_>, resource: &str) -> Value {
             }
         }
     }
+    // An advice voids what other policies decided (measured on OpenAM 16.0.5).
+    if !advices.is_empty() {
+        actions.clear();
+    }
     json!({"resource": resource, "actions": actions, "attributes": attributes, "advices": advices, "ttl": ttl})
 }
 
@@ -116,7 +120,13 @@ fn merge_attributes(into: &mut Map<String, Value>, from: &Value, user: Option<&U
                 .cloned()
                 .unwrap_or_default(),
         };
-        into.insert(name.to_owned(), json!(values));
+        // Values of several policies are joined.
+        let all = into.entry(name).or_insert_with(|| json!([]));
+        let mut joined = texts(all);
+        joined.extend(values);
+        joined.sort();
+        joined.dedup();
+        *all = json!(joined);
     }
 }
 

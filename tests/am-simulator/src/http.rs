@@ -172,6 +172,7 @@ impl Reply {
 fn reason(status: u16) -> &'static str {
     match status {
         400 => "Bad Request",
+        408 => "Request Timeout",
         401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
@@ -212,7 +213,7 @@ impl Version {
             reply
         };
         let mut out = Self::default();
-        for part in text.split([',', ';']) {
+        for part in text.split(',') {
             let (name, number) = part.trim().split_once('=').ok_or_else(bad)?;
             let (major, minor) = number
                 .trim()
@@ -229,10 +230,10 @@ impl Version {
             }
         }
         match out.protocol {
-            Some((major, minor)) if major == 0 || major > 2 => Err(Reply::error(
-                400,
-                &format!("Unsupported major version: {major}.{minor}"),
-            )),
+            Some((major, minor)) if major == 0 || major > 2 => {
+                let message = format!("Unsupported major version: {major}.{minor}");
+                Err(Reply::error(400, &message).with("cache-control", "no-cache"))
+            }
             _ => Ok(out),
         }
     }

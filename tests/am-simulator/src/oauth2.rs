@@ -1,7 +1,7 @@
 //! `/oauth2/authorize` for an agent as OpenID Connect client: who may ask, where the answer may go, and the id_token.
 
 use crate::authenticate::browser;
-use crate::http::{Reply, Req, escape_html, url_encode};
+use crate::http::{Reply, Req, find, url_encode};
 use crate::session::{Kind, Session};
 use crate::state::{Agent, Am};
 use crate::token::random_hex;
@@ -27,8 +27,8 @@ struct Ask<'a> {
     am: &'a Am,
     req: &'a Req,
     realm: String,
-    client: &'a str,
-    redirect_uri: &'a str,
+    /// Of the query, and of the form of a POST.
+    parameters: Vec<(String, String)>,
 }
 
 /// Answers a call to `/oauth2/…`.
@@ -49,21 +49,26 @@ pub(crate) fn answer(am: &Am, req: &Req) -> Reply {
     }
     let named = between.iter().filter(|s| *s != "realms" && *s != "root");
     let by_path: String = named.map(|s| format!("/{s}")).collect();
-    let wanted = req
-        .param("realm")
+    let mut parameters = req.query.clone();
+    if req.method == "POST" {
+        parameters.extend(req.form());
+    }
+    let wanted = find(&parameters, "realm")
         .filter(|r| !r.is_empty())
-        .unwrap_or(&by_path);
-    let Some(realm) = am.data.lock().resolve_realm(wanted) else {
+        .unwrap_or(&by_path)
+        .to_owned();
+    let Some(realm) = am.data.lock().resolve_realm(&wanted) else {
         let message =
             format!("No mapping organization found for organization identifier: {wanted}");
-        return Reply::error(404, &message);
+        let mut reply = Reply::text(404, "application/json", Vec::new());
+        reply.body = Reply::error(404, &message).body;
+        return reply;
     };
     let ask = Ask {
         am,
         req,
         realm,
-        client: req.param("client_id").unwrap_or_default(),
-        redirect_uri: req.param("redirect_uri").unwrap_or_default(),
+        parameters,
     };
     authorize(&ask)
         .unwrap_or_else(|problem| ask.report(problem))
@@ -75,13 +80,13 @@ fn authorize(ask: &Ask<'_>) -> Result<Reply, Problem> {
     let (am, req) = (ask.am, ask.req);
     let no_provider = || format!("No OpenID Connect provider for realm {}", ask.realm);
     let agent = agent(ask).ok_or_else(|| Problem::Page(404, "not_found", no_provider()))?;
-    if ask.redirect_uri.is_empty() {
+    if ask.redirect_uri().is_empty() {
         let message = "Missing parameter: redirect_uri".to_owned();
         return Err(Problem::Page(400, "invalid_request", message));
     }
     if !root_addresses(&agent)
         .iter()
-        .any(|r| same_address(r, ask.redirect_uri))
+        .any(|r| same_address(r, ask.redirect_uri()))
     {
         let message =
             "The redirection URI provided does not match a pre-registered value.".to_owned();
@@ -90,9 +95,9 @@ fn authorize(ask: &Ask<'_>) -> Result<Reply, Problem> {
     if req.method != "GET" {
         return Err(Problem::Query("not_found", no_provider()));
     }
-    check_parameters(req)?;
+    check_parameters(ask)?;
     let session = browser(am, req).filter(|s| s.kind == Kind::Application || s.realm == ask.realm);
-    let prompt = req.param("prompt").unwrap_or_default();
+    let prompt = ask.param("prompt").unwrap_or_default();
     match session {
         Some(session) if prompt.contains("login") => {
             am.end_session(&session.token);
@@ -116,14 +121,14 @@ fn agent(ask: &Ask<'_>) -> Option<Agent> {
     let data = ask.am.data.lock();
     let agents = &data.realm(&ask.realm).ok()?.agents;
     agents
-        .get(&ask.client.to_lowercase())
+        .get(&ask.client().to_lowercase())
         .filter(|a| a.active())
         .cloned()
 }
 
-fn check_parameters(req: &Req) -> Result<(), Problem> {
+fn check_parameters(ask: &Ask<'_>) -> Result<(), Problem> {
     let unsupported = "Response type is not supported.".to_owned();
-    match req.param("response_type") {
+    match ask.param("response_type") {
         None | Some("") => {
             let message = "Missing parameter, response_type".to_owned();
             return Err(Problem::Query("invalid_request", message));
@@ -134,7 +139,7 @@ fn check_parameters(req: &Req) -> Result<(), Problem> {
         }
         Some(_) => return Err(Problem::Query("unsupported_response_type", unsupported)),
     }
-    if let Some(scope) = req.param("scope").filter(|s| !s.is_empty()) {
+    if let Some(scope) = ask.param("scope").filter(|s| !s.is_empty()) {
         let scopes: Vec<&str> = scope.split(' ').filter(|s| !s.is_empty()).collect();
         if !scopes.contains(&"openid") {
             let message = "Missing expected scope=openid from request".to_owned();
@@ -146,7 +151,7 @@ fn check_parameters(req: &Req) -> Result<(), Problem> {
             return Err(Problem::Query("invalid_scope", message));
         }
     }
-    if req.param("nonce").is_none_or(str::is_empty) {
+    if ask.param("nonce").is_none() {
         let message = "Missing required parameter nonce from request".to_owned();
         return Err(Problem::Fragment("invalid_request", message));
     }
@@ -187,6 +192,18 @@ fn same_address(registered: &str, asked: &str) -> bool {
 }
 
 impl Ask<'_> {
+    fn param(&self, name: &str) -> Option<&str> {
+        find(&self.parameters, name)
+    }
+
+    fn client(&self) -> &str {
+        self.param("client_id").unwrap_or_default()
+    }
+
+    fn redirect_uri(&self) -> &str {
+        self.param("redirect_uri").unwrap_or_default()
+    }
+
     fn base(&self) -> String {
         let (_, port) = self.req.host_and_port();
         format!(
@@ -201,19 +218,23 @@ impl Ask<'_> {
             "{}{}?{}",
             self.base(),
             self.req.raw_path,
-            self.req.raw_query
+            self.req.raw_query.replace('+', "%20")
         );
-        let locale = self
-            .req
-            .param("locale")
-            .map(|l| format!("&locale={}", url_encode(l)));
-        let to = format!(
-            "{}/UI/Login?realm={}{}&goto={}",
-            self.base(),
-            url_encode(&self.realm),
-            locale.unwrap_or_default(),
-            url_encode(&this)
-        );
+        let mut to = format!("{}/UI/Login?realm={}", self.base(), url_encode(&self.realm));
+        // A module wins over a service, and neither is passed on where levels are asked for.
+        let way = if self.param("acr_values").is_some() {
+            None
+        } else {
+            ["module", "service"]
+                .into_iter()
+                .find(|n| self.param(n).is_some())
+        };
+        for name in way.into_iter().chain(["locale"]) {
+            if let Some(value) = self.param(name) {
+                to.push_str(&format!("&{name}={}", url_encode(value)));
+            }
+        }
+        to.push_str(&format!("&goto={}", url_encode(&this)));
         Reply::redirect(301, to)
     }
 
@@ -234,11 +255,15 @@ impl Ask<'_> {
 
     fn id_token(&self, agent: &Agent, session: &Session) -> Option<String> {
         let now = self.am.now_ms();
-        let mut claims = json!({"iss": self.issuer(), "aud": self.client, "azp": self.client,
-            "nonce": self.req.param("nonce"), "realm": self.realm, "ssoToken": session.token,
+        let mut claims = json!({"iss": self.issuer(), "aud": self.client(), "azp": self.client(),
+            "realm": self.realm, "ssoToken": session.token,
             "iat": now / 1000, "exp": (now + LIFE_MS) / 1000, "auth:time": session.created_ms / 1000,
             "tokenName": "id_token", "tokenType": "JWTToken", "auditTrackingId": random_hex::<16>()});
-        if self.req.param("acr_values").is_some() {
+        // An empty one is accepted, and left out of the token.
+        if let Some(nonce) = self.param("nonce").filter(|n| !n.is_empty()) {
+            claims["nonce"] = json!(nonce);
+        }
+        if self.param("acr_values").is_some() {
             claims["acr"] = json!("0");
         }
         let mut header = Header::new(Algorithm::HS256);
@@ -257,19 +282,24 @@ impl Ask<'_> {
         let Some(id_token) = self.id_token(agent, session) else {
             return Reply::container_page(500, "the id_token could not be signed");
         };
-        let state = self.req.param("state");
+        let state = self.param("state");
         let mut action = format!("{}#scope=openid&id_token={id_token}", self.target());
         let mut fields = format!("<input type=\"hidden\" name=\"id_token\" value=\"{id_token}\"/>");
         if let Some(state) = state {
             action.push_str(&format!("&state={}", url_encode(state)));
-            // The real server writes the value as it came, unescaped; escaped, a browser posts the same.
+            // Unescaped, as the real server writes it: a `state` with a quote in it breaks the page there too.
             fields.push_str(&format!(
-                "<input type=\"hidden\" name=\"state\" value=\"{}\"/>",
-                escape_html(state)
+                "<input type=\"hidden\" name=\"state\" value=\"{state}\"/>"
             ));
         }
         fields.push_str("<input type=\"hidden\" name=\"scope\" value=\"openid\"/>");
-        if self.req.param("response_mode") != Some("form_post") {
+        if self.param("response_mode") == Some("fragment") {
+            action.push_str(&format!(
+                "&session_state={}",
+                url_encode(self.param("nonce").unwrap_or_default())
+            ));
+        }
+        if self.param("response_mode") != Some("form_post") {
             return Reply::redirect(302, action);
         }
         let page = format!(
@@ -283,13 +313,12 @@ impl Ask<'_> {
 
     /// The client's address without what the request put behind it as fragment.
     fn target(&self) -> &str {
-        self.redirect_uri.split('#').next().unwrap_or_default()
+        self.redirect_uri().split('#').next().unwrap_or_default()
     }
 
     fn report(&self, problem: Problem) -> Reply {
         let parameters = |error: &str, description: &str| {
             let state = self
-                .req
                 .param("state")
                 .map(|s| format!("&state={}", url_encode(s)));
             format!(

@@ -3,6 +3,7 @@
 
 use crate::evaluate::{Question, Subject, decide, shuffled};
 use crate::http::{Reply, json_body};
+use crate::pattern::bad_port;
 use crate::rest::{Answer, Call, note, unsimulated};
 use crate::seed::no_policy;
 use crate::session::{Kind, Session};
@@ -89,13 +90,24 @@ fn evaluate(call: &Call<'_>, caller: &Session, body: &Value, served: (u32, u32))
         return Err(invalid("resources"));
     }
     let environment = environment(&body["environment"]).ok_or_else(broken)?;
+    let policy_set = match &body["application"] {
+        Value::Null => DEFAULT_SET,
+        Value::String(name) if name.is_empty() => DEFAULT_SET,
+        Value::String(name) => name,
+        _ => return Err(broken()),
+    };
+    if body["subject"]["ssoToken"].is_number() {
+        return Err(broken());
+    }
     let session = subject(call, caller, &body["subject"]).map_err(|()| invalid("subject"))?;
     let data = call.am.data.lock();
     let realm = data.realm(&call.realm)?;
-    let policy_set = body["application"].as_str().unwrap_or(DEFAULT_SET);
     if !realm.policy_sets.contains_key(policy_set) {
         let message = format!("Unable to retrieve application under realm {}.", call.realm);
         return Err(Reply::error(404, &message).version(served));
+    }
+    if let Some(port) = resources.iter().find_map(|r| bad_port(r)) {
+        return Err(Reply::error(400, &format!("Invalid port {port}")).version(served));
     }
     let user = session
         .as_ref()

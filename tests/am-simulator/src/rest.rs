@@ -101,9 +101,19 @@ fn route(am: &Am, req: &Req) -> Answer {
         return Err(Reply::error(400, &format!("FQDN \"{host}\" is not valid.")));
     }
     let version = Version::of(req)?;
+    if req.raw_path.contains("//") {
+        let message = format!(
+            "Resource path '{}{}' contains empty path elements",
+            am.config.context, req.raw_path
+        );
+        return Err(Reply::error(400, &message).with("cache-control", "no-cache"));
+    }
     let (realm, below) = realm_of(am, req)?;
+    if req.raw_path == "/json/" {
+        return Err(Reply::empty(500));
+    }
     let Some((endpoint, rest)) = below.split_first() else {
-        return Err(Reply::error(404, "Resource '' not found"));
+        return Err(Reply::error(404, "Resource '' not found").with("cache-control", "no-cache"));
     };
     let call = Call {
         am,
@@ -123,6 +133,7 @@ fn route(am: &Am, req: &Req) -> Answer {
         "applications" => policies::applications(&call),
         "resourcetypes" => policies::resource_types(&call),
         "realm-audit" | "global-audit" => audit::answer(&call, endpoint),
+        "realms" => Err(call.caller().err().unwrap_or_else(|| unsimulated("realms"))),
         "realm-config" => call.admin().and_then(|_| Err(unsimulated(endpoint))),
         "global-config" => realms::answer(&call),
         _ => Err(Reply::error(
@@ -130,7 +141,8 @@ fn route(am: &Am, req: &Req) -> Answer {
             &format!("Resource '{}' not found", below.join("/")),
         )),
     };
-    reply.map(|r| r.with("cache-control", "no-cache"))
+    let uncached = |r: Reply| r.with("cache-control", "no-cache");
+    reply.map(uncached).map_err(uncached)
 }
 
 /// A part of AM that is not simulated says so, and never pretends.
@@ -138,7 +150,8 @@ pub(crate) fn unsimulated(what: &str) -> Reply {
     Reply::error(501, &format!("{what} is not simulated"))
 }
 
-/// The realm of a call and the segments after it. `?realm=` wins over the path.
+/// The realm of a call and the segments after it. `?realm=` wins over a path of the old style and loses against one of the
+/// new style.
 fn realm_of<'r>(am: &Am, req: &'r Req) -> Result<(String, &'r [String]), Reply> {
     let data = am.data.lock();
     let mut below = req.path.get(1..).unwrap_or_default();
@@ -157,15 +170,15 @@ fn realm_of<'r>(am: &Am, req: &'r Req) -> Result<(String, &'r [String]), Reply> 
             below = tail;
         }
         data.realm(&realm)?;
-    } else {
-        while let [name, tail @ ..] = below {
-            let longer = format!("{}/{name}", realm.trim_end_matches('/'));
-            match data.resolve_realm(&longer) {
-                Some(path) if !name.is_empty() => realm = path,
-                _ => break,
-            }
-            below = tail;
+        return Ok((realm, below));
+    }
+    while let [name, tail @ ..] = below {
+        let longer = format!("{}/{name}", realm.trim_end_matches('/'));
+        match data.resolve_realm(&longer) {
+            Some(path) if !name.is_empty() => realm = path,
+            _ => break,
         }
+        below = tail;
     }
     if let Some(text) = req.param("realm").filter(|t| !t.is_empty()) {
         realm = data

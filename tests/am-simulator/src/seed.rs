@@ -59,6 +59,9 @@ impl Default for Config {
     }
 }
 
+/// The attribute for lines that the schema has no attribute for.
+const FREE_FORM: &str = "com.sun.identity.agents.config.freeformproperties";
+
 fn realm_of(object: &Value) -> &str {
     object["realm"].as_str().unwrap_or("/")
 }
@@ -172,17 +175,23 @@ impl Am {
             user.password = password;
         }
         user.attributes.extend(changed);
+        let stamp = crate::clock::generalized(self.clock.now_ms());
+        user.attributes
+            .insert("modifyTimestamp".to_owned(), vec![stamp]);
         Ok(())
     }
 
     /// Makes a Web Agent profile with the defaults of AM's schema.
     ///
     /// # Errors
-    /// As AM: exists (409); `serverurl` or `agenturl` missing, type missing, attribute unknown (404).
+    /// As AM: exists (409); `serverurl` or `agenturl` missing, type missing (404).
     pub fn create_agent(&self, realm: &str, object: &Value) -> Result<(), Refused> {
         let mut data = self.data.lock();
         let name = object["username"].as_str().unwrap_or_default().to_owned();
         let agents = &mut data.realm_mut(realm)?.agents;
+        if object["agenttype"].is_null() {
+            return Err(no_schema(object));
+        }
         if agents.contains_key(&name.to_lowercase()) {
             return Err(Refused::new(409, "Resource already exists"));
         }
@@ -196,12 +205,18 @@ impl Am {
                     Refused::new(404, format!("Agent type requires {key} to be configured."))
                 })
         };
-        let kind = need("agenttype").or_else(|_| Err(no_schema(object)))?;
+        let kind = need("agenttype")?;
         let (server, agent) = (need("serverurl")?, need("agenturl")?);
         let mut attributes = defaults(&server, &agent);
         for (key, values) in given {
             if !attributes.contains_key(&key) {
-                return Err(unknown_attribute(&key));
+                // What the schema does not know becomes free-form lines (measured on OpenAM 16.0.5).
+                let lines = values.iter().map(|v| format!("{key}={v}"));
+                attributes
+                    .entry(FREE_FORM.to_owned())
+                    .or_default()
+                    .extend(lines);
+                continue;
             }
             // Only this call puts the prefix before each root URL; a later change gives them whole.
             let values = if key == "sunIdentityServerDeviceKeyValue" {

@@ -10,7 +10,12 @@ pub(crate) fn answer(call: &Call<'_>) -> Answer {
     let id = call.rest.join("/");
     if call.req.method != "GET" {
         call.caller().map_err(|_| denied())?;
-        return Err(Reply::error(501, "Operation is not supported."));
+        let served = call.serve(&[(1, 1)])?;
+        return Err(Reply::error(400, "The resource instance  cannot be created").version(served));
+    }
+    if id.is_empty() {
+        let served = call.serve(&[(1, 1)])?;
+        return Err(Reply::error(400, "The resource collection  cannot be read").version(served));
     }
     if id == "version" {
         return version(call);

@@ -130,12 +130,14 @@ impl Session {
         put("CharSet", "UTF-8");
         put("FullLoginURL", &self.login_url(context));
         put("loginURL", &format!("{context}/UI/Login"));
-        match &self.service {
-            Some(service) => put("Service", service),
-            None => put("IndexType", "module_instance"),
+        if self.service.is_none() {
+            put("IndexType", "module_instance");
         }
         put("amlbcookie", "01");
         put("UserToken", &self.name);
+        if let Some(service) = &self.service {
+            put("Service", service);
+        }
         put("Host", &self.host);
         put("cookieSupport", "true");
         put("SessionHandle", &self.handle);

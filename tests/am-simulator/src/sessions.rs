@@ -8,7 +8,7 @@ use crate::session::Session;
 use serde_json::{Value, json};
 
 /// Actions for the owner of the session (or an administrator).
-const OWNERS: [&str; 8] = [
+const OWNERS: [&str; 9] = [
     "getSessionInfo",
     "getSessionProperties",
     "updateSessionProperties",
@@ -17,6 +17,7 @@ const OWNERS: [&str; 8] = [
     "deleteProperty",
     "getPropertyNames",
     "getTimeLeft",
+    "getMaxIdle",
 ];
 
 /// Answers a call.
@@ -27,21 +28,15 @@ pub(crate) fn answer(call: &Call<'_>) -> Answer {
         call.caller().map_err(|_| denied())?;
     }
     let offered = [(1, 2), (2, 0)];
-    let served = call
-        .version
-        .pick(&offered)
-        .ok_or_else(|| Reply::error(404, "Resource '' not found"))?;
+    let unknown = || Reply::error(404, "Resource '' not found");
     if call.req.method == "GET" {
-        let message = "The resource collection  cannot be read";
-        return Err(Reply::error(400, message).version(served));
+        return Err(get(call, call.version.pick(&offered).ok_or_else(unknown)?));
     }
     json_body(call.req)?;
     let target = target(call);
+    // Who may ask comes before the version.
     authorised(call, action, target.as_deref())?;
-    let missing = |action: &str| {
-        let message = format!("Action {action} not implemented for this resource");
-        Err(Reply::error(501, &message).version(served))
-    };
+    let served = call.version.pick(&offered).ok_or_else(unknown)?;
     let Some(token) = target else {
         return Err(Reply::error(400, "iPlanetDirectoryCookie not set on request").version(served));
     };
@@ -49,11 +44,45 @@ pub(crate) fn answer(call: &Call<'_>) -> Answer {
         ("validate", 1) => validate(call, &token),
         ("logout", _) => logout(call, &token),
         ("getSessionInfo", 2) => described(call, &token, info),
+        ("getSessionProperties", 2) if call.am.session(&token).is_none() => {
+            return Err(Reply::error(400, "Bad Request").version(served));
+        }
         ("getSessionProperties", 2) => json!({}),
         ("refresh", 2) => described(call, &token, refreshed),
-        (other, _) => return missing(other),
+        ("isActive", 1) => json!({"active": call.am.session(&token).is_some()}),
+        ("getTimeLeft", 1) => json!({"maxtime": figure(call, &token, |s, now| s.time_left(now))}),
+        ("getIdle", 1) => json!({"idletime": figure(call, &token, |s, now| s.idle_seconds(now))}),
+        ("getMaxIdle", 1) => {
+            let minutes = |s: &Session, _| i64::try_from(s.max_idle).unwrap_or(i64::MAX);
+            json!({"maxidletime": figure(call, &token, minutes)})
+        }
+        ("getPropertyNames", 1) => json!({"properties": []}),
+        (other, _) => {
+            let message = format!("Action {other} not implemented for this resource");
+            return Err(Reply::error(501, &message).version(served));
+        }
     };
     Ok(Reply::json(200, &body).version(served))
+}
+
+/// Nothing can be read by GET; administrators' queries are not simulated.
+fn get(call: &Call<'_>, served: (u32, u32)) -> Reply {
+    if call.req.param("_queryFilter").is_some() {
+        return match call.admin() {
+            Ok(_) => crate::rest::unsimulated("a query of sessions"),
+            Err(_) => Reply::error(403, "Forbidden"),
+        };
+    }
+    match call.rest {
+        [] => Reply::error(400, "The resource collection  cannot be read").version(served),
+        _ => Reply::error(501, "Operation is not supported.").version(served),
+    }
+}
+
+/// A number about a session; -1 for one that is not alive.
+fn figure(call: &Call<'_>, token: &str, of: impl Fn(&Session, i64) -> i64) -> i64 {
+    let now = call.am.now_ms();
+    call.am.session(token).map_or(-1, |s| of(&s, now))
 }
 
 /// The token that is acted on: from the path, the query, else the caller's.

@@ -188,7 +188,7 @@ impl Am {
             User {
                 name: "amadmin".to_owned(),
                 password: self.config.admin_password.clone(),
-                attributes: Attributes::new(),
+                attributes: Attributes::from([("cn".to_owned(), vec!["amAdmin".to_owned()])]),
                 created_ms: self.clock.now_ms(),
             },
         );

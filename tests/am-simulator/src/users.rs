@@ -1,9 +1,9 @@
 //! `/json/users`: a person's entry for that person and for administrators, and whose session a token is.
 //! Stricter than the real server in one point: OpenAM answers anybody while the entry is in its cache, this never does.
 
-use crate::agents::{VERSIONS, forbidden, selected};
+use crate::agents::{VERSIONS, forbidden, replaces, selected, sent};
 use crate::clock::generalized;
-use crate::http::{Reply, json_body};
+use crate::http::Reply;
 use crate::rest::{Answer, Call};
 use crate::session::{Kind, Session};
 use crate::state::{Refused, User, universal_id, user_dn};
@@ -13,12 +13,13 @@ use serde_json::{Map, Value, json};
 pub(crate) fn answer(call: &Call<'_>) -> Answer {
     let caller = call.caller()?;
     let served = call.serve(&VERSIONS)?;
-    handle(call, caller)
+    let body = sent(call)?;
+    handle(call, caller, &body)
         .map(|r| r.version(served))
         .map_err(|r| r.version(served))
 }
 
-fn handle(call: &Call<'_>, caller: &Session) -> Answer {
+fn handle(call: &Call<'_>, caller: &Session, sent: &Value) -> Answer {
     let am = call.am;
     let rest: Vec<&str> = call.rest.iter().map(String::as_str).collect();
     let admin = |operation: &str| {
@@ -42,23 +43,18 @@ fn handle(call: &Call<'_>, caller: &Session) -> Answer {
             Ok(Reply::json(200, &id_from_session(call, caller)))
         }
         ("POST", []) if call.action() == Some("create") => {
+            let name = sent["username"].as_str();
+            let name = name.ok_or_else(|| Reply::error(400, "Identity name not provided"))?;
             admin("create")?;
-            let object = json_body(call.req)?;
-            am.create_user(&object)?;
-            entry(
-                call,
-                object["username"].as_str().unwrap_or_default(),
-                201,
-                false,
-            )
+            am.create_user(sent)?;
+            entry(call, name, 201, false)
         }
         ("PUT", [name]) => {
             admin("edit")?;
-            let object = json_body(call.req)?;
-            if call.req.header("if-match").is_none() {
+            if !replaces(call) {
                 return Err(Reply::error(404, "Minimum password length is 8."));
             }
-            am.update_user(name, &object)?;
+            am.update_user(name, sent)?;
             entry(call, name, 200, false)
         }
         ("DELETE", [name]) => {
@@ -67,6 +63,7 @@ fn handle(call: &Call<'_>, caller: &Session) -> Answer {
             gone.ok_or_else(not_found)?;
             Ok(Reply::json(200, &json!({"success": "true"})))
         }
+        (_, [_, _, ..]) => Err(call.not_found()),
         _ => Err(Reply::error(501, "Operation is not supported.")),
     }
 }
