@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::Write;
 use std::time::Instant;
 
 use am_simulator::{Config, Simulator};
@@ -37,12 +38,17 @@ fn the_simulator_answers_as_expected() -> Result<(), Box<dyn Error>> {
     )
 }
 
+/// Not by macro: the test harness shows what those print only for tests that fail.
+fn skipped(what: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
+}
+
 /// Uses the server that `PORTCULLIS_OPENAM` points to, else starts one (about a minute).
 #[test]
 fn a_real_openam_answers_as_expected() -> Result<(), Box<dyn Error>> {
     let am = match OpenAm::obtain(&Options::default()) {
         Err(Unavailable::Missing(what)) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED the contract with a real OpenAM: {what}");
+            skipped(&format!("the contract with a real OpenAM: {what}"));
             return Ok(());
         }
         outcome => outcome?,
@@ -55,7 +61,7 @@ fn a_real_openam_answers_as_expected() -> Result<(), Box<dyn Error>> {
     // Here and not in a test of its own, because a server takes a minute to start.
     let driver = match Driver::start() {
         Err(missing) if std::env::var_os("CI").is_none() => {
-            eprintln!("SKIPPED the login page of the real OpenAM: {missing}");
+            skipped(&format!("the login page of the real OpenAM: {missing}"));
             return Ok(());
         }
         outcome => outcome?,

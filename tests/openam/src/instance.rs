@@ -46,6 +46,11 @@ pub fn end_all() {
     }
 }
 
+/// Whether [`end_all`] was called.
+pub(crate) fn ending() -> bool {
+    ENDING.load(Ordering::SeqCst)
+}
+
 /// An exclusive lock on a file; the kernel lets go of it when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -223,7 +228,7 @@ impl Instance {
     }
 
     fn run(&self, mut command: Command) -> std::io::Result<Child> {
-        if ENDING.load(Ordering::SeqCst) {
+        if ending() {
             return Err(std::io::Error::from(std::io::ErrorKind::Interrupted));
         }
         let log = File::create(self.dir.join("tomcat.log"))?;

@@ -114,7 +114,7 @@ impl OpenAm {
             match Self::start_once(version, options.dir.as_deref(), &cache, &java, &programs) {
                 // OpenAM 14.8.4 now and then asks its embedded directory before that listens again
                 // and then refuses the set-up (seen in one start of two). A fresh tree helps.
-                Err(Unavailable::Failed(why)) if attempt < ATTEMPTS => {
+                Err(Unavailable::Failed(why)) if attempt < ATTEMPTS && !instance::ending() => {
                     progress(&format!("attempt {attempt} failed: {why}"));
                     attempt += 1;
                 }
@@ -253,5 +253,6 @@ impl OpenAm {
 pub(crate) fn progress(what: &str) {
     static BEGUN: OnceLock<Instant> = OnceLock::new();
     let seconds = BEGUN.get_or_init(Instant::now).elapsed().as_secs();
-    eprintln!("openam [{seconds:3} s] {what}");
+    // Not by macro: the test harness would keep that to itself.
+    let _ = writeln!(std::io::stderr(), "openam [{seconds:3} s] {what}");
 }
