@@ -12,12 +12,12 @@ const EXPIRES: u64 = 1_000_000;
 
 /// Spends a key, again as long as another process is in the way.
 fn spend(m: &Mapping, n: u64) -> Spent {
-    loop {
-        match m.spent().spend(key(n), EXPIRES, 1) {
-            Spent::Refused => std::thread::yield_now(),
-            answer => return answer,
-        }
-    }
+    let mut answer = Spent::Refused;
+    until("the stripe is free", || {
+        answer = m.spent().spend(key(n), EXPIRES, 1);
+        answer != Spent::Refused
+    });
+    answer
 }
 
 #[test]

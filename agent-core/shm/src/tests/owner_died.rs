@@ -174,3 +174,22 @@ fn a_leader_that_dies_writing_leaves_the_last_version() {
     assert!(i.publish_profile(term, b"second"));
     assert_eq!(i.profile(&mut out), Some(2));
 }
+
+#[test]
+fn while_a_write_is_going_on_there_is_no_proof() {
+    let m = mapping();
+    let odd = |first: usize| m.words(first, 1)[0].fetch_or(1, Ordering::Relaxed);
+    // Whole contents, but a writer is about to change them.
+    let region = &m.layout().sessions[0];
+    assert_eq!(m.sessions().put(KEY, stamp(), b"v"), Put::Stored);
+    odd(region.first + KEY.place(region.sets) * region.set_words + 8);
+    assert_eq!(m.sessions().get(KEY, 10, &mut Vec::new()), None);
+
+    let region = &m.layout().ended;
+    assert!(m.ended().insert(KEY, 1000, 1));
+    let held = lock::try_lock(&m, stripe_of(region, KEY), Patience::None, || ());
+    odd(region.first + KEY.place(region.sets) * region.set_words);
+    assert_eq!(m.ended().look(Key(KEY.0 ^ 1), 1), Ended::Unknown);
+    assert_eq!(m.ended().look(KEY, 1), Ended::Yes);
+    drop(held);
+}
