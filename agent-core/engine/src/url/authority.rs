@@ -5,6 +5,8 @@ use core::{fmt::Write, net::Ipv6Addr};
 use arrayvec::ArrayString;
 use memchr::memchr;
 
+use super::escape::{LABEL, is};
+
 /// Longest host name in bytes (RFC 1035 2.3.4, as text).
 pub(super) const MAX_HOST: usize = 253;
 
@@ -45,8 +47,7 @@ fn push_name<const N: usize>(out: &mut ArrayString<N>, name: &[u8]) -> Result<()
     let start = out.len();
     let mut previous = b'.';
     for &b in name {
-        let sound = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || b == b'.';
-        if !sound || (b == b'.' && previous == b'.') {
+        if !is(b, LABEL) && (b != b'.' || previous == b'.') {
             return Err(Bad::Host);
         }
         previous = b;

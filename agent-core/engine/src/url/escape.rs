@@ -11,6 +11,8 @@ pub(super) const UNRESERVED: u8 = 2;
 pub(super) const QUERY: u8 = 4;
 /// A segment byte that means nothing special to the path: no dot, no parameter.
 pub(super) const PLAIN: u8 = 8;
+/// May stand in a label of a host name; `_` because such hosts exist.
+pub(super) const LABEL: u8 = 16;
 
 static CLASS: [u8; 256] = classes();
 
@@ -32,6 +34,9 @@ const fn classes() -> [u8; 256] {
             if b != b'.' && b != b';' {
                 table[i] |= PLAIN;
             }
+        }
+        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') {
+            table[i] |= LABEL;
         }
         if matches!(b, b'/' | b'?') {
             table[i] |= QUERY;
