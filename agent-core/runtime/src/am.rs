@@ -113,7 +113,7 @@ impl Am {
     }
 
     /// A record of the session behind `token`. With `reset` the question counts as activity of the
-    /// user. `now` is the wall clock before the call.
+    /// user; OpenAM 16.0.5 counts it without, too. `now` is the wall clock before the call.
     ///
     /// Where AM's words do not say whose token is dead, the agent's own is validated first (rule S5).
     pub async fn session(

@@ -31,8 +31,9 @@ pub enum Answer {
     Doubt,
 }
 
-/// Asks AM about `token`, as the agent. With `reset` the question counts as activity of the user;
-/// never set it for a page that needs no session (rule S4).
+/// Asks AM about `token`, as the agent. With `reset` the question counts as activity of the user.
+/// Measured on OpenAM 16.0.5: without it the idle time starts anew all the same, as it does with every
+/// other call about a session. So whoever must not extend it (rule S4) must not ask at all.
 pub fn encode(agent: &Secret, token: &Secret, reset: bool) -> Result<Exchange, AmError> {
     let user = user_token(token)?;
     let mut requester = Vec::from(*b"token:");

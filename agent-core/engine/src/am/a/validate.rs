@@ -14,8 +14,8 @@ struct Answer {
 }
 
 /// `validate` exists in version 1 of the resource only. The token travels in its header, because a
-/// `tokenId` in the query would end in AM's access log. It does not move the idle time further than
-/// any other use of the token as caller.
+/// `tokenId` in the query would end in AM's access log. Measured on OpenAM 16.0.5: the idle time of the
+/// token's session starts anew.
 pub fn encode(token_header: &str, token: &Secret) -> Exchange {
     let path = String::from("json/sessions?_action=validate");
     post(
