@@ -3,6 +3,7 @@
 use parking_lot::Mutex;
 use serde::Deserialize;
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What a fault does to a call.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -10,6 +11,8 @@ use std::time::Duration;
 pub enum Damage {
     /// Never answers; the connection stays open until the client or the server goes.
     Hang,
+    /// Answers properly, but not before the faults are cleared: holds calls back without guessing at times.
+    Hold,
     /// Resets the connection instead of answering (RST).
     Reset,
     /// Answers properly, one byte of the body at a time.
@@ -86,6 +89,16 @@ impl Fault {
 pub(crate) struct Faults {
     /// Each with the number of matching calls so far.
     list: Mutex<Vec<(Fault, u64)>>,
+    /// How often the list was cleared: what held calls wait for.
+    cleared: watch::Sender<u64>,
+}
+
+/// A fault that struck.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Strike {
+    pub(crate) damage: Damage,
+    /// How often the list had been cleared at that moment.
+    cleared: u64,
 }
 
 /// The pause between the bytes of a slow body.
@@ -99,12 +112,21 @@ impl Faults {
     }
 
     pub(crate) fn clear(&self) {
-        self.list.lock().clear();
+        let mut list = self.list.lock();
+        list.clear();
+        self.cleared.send_modify(|n| *n += 1);
+    }
+
+    /// Waits until the list has been cleared after a strike.
+    pub(crate) async fn released(&self, strike: &Strike) {
+        let mut cleared = self.cleared.subscribe();
+        // Fails only when the sender is gone, and that is `self`.
+        let _ = cleared.wait_for(|n| *n != strike.cleared).await;
     }
 
     /// The damage for a call with these paths: the first fault that strikes. Every matching fault up to it counts the
     /// call.
-    pub(crate) fn strike(&self, paths: &[&str]) -> Option<Damage> {
+    pub(crate) fn strike(&self, paths: &[&str]) -> Option<Strike> {
         let mut list = self.list.lock();
         for (fault, seen) in list.iter_mut() {
             if !paths.iter().any(|p| p.starts_with(&fault.path)) {
@@ -113,7 +135,10 @@ impl Faults {
             *seen += 1;
             let strikes = seen.saturating_sub(fault.after);
             if strikes > 0 && fault.times.is_none_or(|t| strikes <= t) {
-                return Some(fault.damage.clone());
+                return Some(Strike {
+                    damage: fault.damage.clone(),
+                    cleared: *self.cleared.borrow(),
+                });
             }
         }
         None
@@ -128,7 +153,10 @@ mod tests {
     fn counts_and_passes() {
         let faults = Faults::default();
         faults.add(Fault::on("/json/policies", Damage::Hang).after(1).times(2));
-        let strike = || faults.strike(&["/json/realms/root/policies", "/json/policies"]);
+        let strike = || {
+            let struck = faults.strike(&["/json/realms/root/policies", "/json/policies"]);
+            struck.map(|s| s.damage)
+        };
         assert_eq!(faults.strike(&["/json/agents"]), None);
         assert_eq!(strike(), None);
         assert_eq!(strike(), Some(Damage::Hang));

@@ -61,7 +61,9 @@ pub(crate) fn xui(am: &Am, req: &Req) -> Reply {
             None => page("You have been logged out.", ""),
         };
         let gone = format!("{LOGOUT_MARK}=; Max-Age=0; Path={}/XUI/", am.config.context);
-        return reply.with("set-cookie", gone);
+        let (name, domain) = (&am.config.cookie_name, &am.config.cookie_domain);
+        let ended = format!("{name}=; Max-Age=0; Domain={domain}; Path=/");
+        return reply.with("set-cookie", gone).with("set-cookie", ended);
     }
     match form(am, req) {
         Ok(reply) => reply.with("cache-control", "no-store"),

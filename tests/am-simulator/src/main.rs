@@ -32,8 +32,9 @@ const EXAMPLES: &str = r#"Examples:
     curl -X DELETE http://127.0.0.1:8081/simulator/faults
     curl -X DELETE http://127.0.0.1:8081/simulator/calls
 
-  Other damage: {"kind":"hang"} {"kind":"reset"} {"kind":"slow-body","delay_ms":100} {"kind":"endless-body"}
+  Other damage: {"kind":"hang"} {"kind":"hold"} {"kind":"reset"} {"kind":"slow-body","delay_ms":100} {"kind":"endless-body"}
     {"kind":"garbage"} {"kind":"not-http"} {"kind":"kill-agent-sessions","agent":"wa1"}; "after": calls to let pass first
+    (hold: answered properly once the faults are deleted)
   Other controls: POST /simulator/advance {"seconds":60}, POST /simulator/kill-agent-sessions {}, GET /simulator/audit
 "#;
 

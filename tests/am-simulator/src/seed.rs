@@ -66,24 +66,38 @@ fn realm_of(object: &Value) -> &str {
     object["realm"].as_str().unwrap_or("/")
 }
 
+/// Says which configured object was refused.
+fn named(kind: &str, object: &Value, refused: Refused) -> Refused {
+    let name = object["name"].as_str().or(object["username"].as_str());
+    let message = format!(
+        "{kind} {}: {}",
+        name.unwrap_or("without a name"),
+        refused.message
+    );
+    Refused::new(refused.status, message)
+}
+
 impl Am {
     /// Makes the configured objects.
     pub(crate) fn seed(&self) -> Result<(), Refused> {
         let config = self.config.clone();
         for r in &config.realms {
-            self.create_realm(r)?;
+            self.create_realm(r).map_err(|e| named("realm", r, e))?;
         }
         for u in &config.users {
-            self.create_user(u)?;
+            self.create_user(u).map_err(|e| named("user", u, e))?;
         }
         for a in &config.agents {
-            self.create_agent(realm_of(a), a)?;
+            self.create_agent(realm_of(a), a)
+                .map_err(|e| named("agent", a, e))?;
         }
         for a in &config.applications {
-            self.create_policy_set(realm_of(a), a)?;
+            self.create_policy_set(realm_of(a), a)
+                .map_err(|e| named("application", a, e))?;
         }
         for p in &config.policies {
-            self.create_policy(realm_of(p), p)?;
+            self.create_policy(realm_of(p), p)
+                .map_err(|e| named("policy", p, e))?;
         }
         for m in &config.modules {
             let level = m["level"].as_u64().and_then(|l| u32::try_from(l).ok());

@@ -164,9 +164,16 @@ async fn handle(
 async fn answer(am: &Am, peer: &Peer, req: &Req) -> Response<Body> {
     let place = am.calls.arrived(entry(req));
     let without_realm = without_realm(&req.raw_path);
-    let damage = am.faults.strike(&[&req.raw_path, &without_realm]);
+    let strike = am.faults.strike(&[&req.raw_path, &without_realm]);
+    let damage = strike.as_ref().map(|s| s.damage.clone());
     let reply = match &damage {
         Some(Damage::Hang) => std::future::pending().await,
+        Some(Damage::Hold) => {
+            if let Some(strike) = &strike {
+                am.faults.released(strike).await;
+            }
+            dispatch(am, req)
+        }
         Some(Damage::Reset) => {
             peer.cut.store(RESET, Ordering::Relaxed);
             return send(Reply::empty(500));

@@ -227,7 +227,8 @@ impl Am {
         self.faults.add(fault);
     }
 
-    /// Removes all faults. Calls that hang already go on hanging until their client or the server goes.
+    /// Removes all faults, and lets the calls that are held back ([`crate::Damage::Hold`]) be answered. Those that hang go
+    /// on hanging until their client or the server goes.
     pub fn clear_faults(&self) {
         self.faults.clear();
     }

@@ -94,6 +94,25 @@ fn hang_and_stop() {
 }
 
 #[test]
+fn held_calls_are_answered_when_the_faults_are_cleared() {
+    let am = seeded();
+    am.add_fault(Fault::on(INFO, Damage::Hold));
+    std::thread::scope(|threads| {
+        let calls: Vec<_> = (0..3).map(|_| threads.spawn(|| info(&am))).collect();
+        let limit = Instant::now() + Duration::from_secs(20);
+        while am.calls().len() < 3 {
+            assert!(Instant::now() < limit, "the calls never arrived");
+            std::thread::yield_now();
+        }
+        assert!(am.calls().iter().all(|c| c.status == 0));
+        am.clear_faults();
+        for call in calls {
+            assert_eq!(call.join().unwrap(), 200);
+        }
+    });
+}
+
+#[test]
 fn bodies() {
     let am = seeded();
     let whole = call(&am, "GET", INFO, &[], None).json();
