@@ -7,6 +7,7 @@ pub mod http;
 pub mod seed;
 
 mod configure;
+mod form;
 mod instance;
 mod java;
 mod maven;
