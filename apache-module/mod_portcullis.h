@@ -59,7 +59,7 @@ typedef enum pc_state {
     PC_UNDECIDED = 0,      /* must be 0: a fresh record has it */
     PC_ALLOWED,
     PC_ANSWERED,           /* the library's answer, or ours when it failed */
-    PC_ERROR_DOCUMENT      /* an ErrorDocument of this server: passes, without identity */
+    PC_ERROR_DOCUMENT      /* httpd's page about a denial of ours: passes, without identity */
 } pc_state;
 
 struct pc_body;

@@ -3,6 +3,8 @@
 
 #include "mod_portcullis.h"
 
+APLOG_USE_MODULE(amagent);
+
 typedef struct pc_body {
     const char *data;      /* in the request's pool */
     apr_size_t len;

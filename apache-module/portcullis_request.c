@@ -7,6 +7,8 @@
 #include "http_ssl.h"
 #include "mod_core.h"
 
+APLOG_USE_MODULE(amagent);
+
 /* More rounds than the engine may ask for (8), with body and waiting counted apart. */
 #define MAX_ROUNDS 32
 
@@ -302,6 +304,17 @@ static const pc_record *shared_allow(request_rec *r, const pc_record *record)
     return NULL;
 }
 
+/* What httpd shows for a denial of ours: passes, without identity. An ErrorDocument for anybody
+ * else's error is decided like any other page. */
+static int shows_our_denial(request_rec *r)
+{
+    const pc_record *denied = r->prev && !r->main ? pc_record_of(r->prev) : NULL;
+
+    return denied && ap_is_HTTP_ERROR(r->prev->status)
+           && (denied->state == PC_ERROR_DOCUMENT
+               || (denied->state == PC_ANSWERED && denied->status == r->prev->status));
+}
+
 static pc_record *decided(request_rec *r)
 {
     const pc_server_conf *conf = pc_server_conf_of(r->server);
@@ -320,7 +333,7 @@ static pc_record *decided(request_rec *r)
         ap_log_rerror(APLOG_MARK, APLOG_ERR, 0, r,
                       "AmAgent is On, but this server has no AmAgentConf: denied");
     }
-    else if (r->prev && r->prev->status != HTTP_OK) {
+    else if (shows_our_denial(r)) {
         record->state = PC_ERROR_DOCUMENT;
     }
     else if ((shared = shared_allow(r, record)) != NULL && *r->uri) {
@@ -425,6 +438,9 @@ static int answer(request_rec *r, const pc_record *record)
         add_headers(r, record);
         apr_table_setn(r->headers_out, "Location", apr_table_get(r->err_headers_out, "Location"));
         return record->status;
+    }
+    if (r->prev && r->prev->status != HTTP_OK) {
+        return HTTP_FORBIDDEN;   /* an ErrorDocument: httpd falls back to its own page */
     }
     add_headers(r, record);
     if (error && ap_response_code_string(r, ap_index_of_response(record->status))) {
