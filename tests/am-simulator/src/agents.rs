@@ -92,10 +92,19 @@ fn handle(call: &Call<'_>, caller: &Session, sent: &Value) -> Answer {
         ("DELETE", [name]) => {
             permitted(caller, "read")?;
             am.delete_agent(&call.realm, name)?;
-            Ok(Reply::json(200, &json!({"success": "true"})))
+            Ok(deleted(call, name))
         }
         _ => Err(Reply::error(501, "Operation is not supported.")),
     }
+}
+
+/// The answer to a deletion.
+pub(crate) fn deleted(call: &Call<'_>, id: &str) -> Reply {
+    let mut body = json!({"success": "true"});
+    if !call.version.hides_ids() {
+        body["_id"] = json!(id);
+    }
+    Reply::json(200, &body)
 }
 
 fn permitted(caller: &Session, operation: &str) -> Result<(), Reply> {

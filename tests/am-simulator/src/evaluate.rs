@@ -130,6 +130,34 @@ fn merge_attributes(into: &mut Map<String, Value>, from: &Value, user: Option<&U
     }
 }
 
+/// The checks that come before all others: resources, and kinds of subjects.
+pub(crate) fn check_shape(object: &Value) -> Result<(), Refused> {
+    let invalid = |what: String| Err(Refused::new(400, format!("JSON string is invalid. {what}")));
+    if list(&object["resources"]).is_empty() {
+        let message = "Resource list is empty, must contain at least one entry.";
+        return invalid(format!(
+            "{message}\n at [Source: UNKNOWN; byte offset: #UNKNOWN]."
+        ));
+    }
+    if let Some(kind) = unknown_subject(&object["subject"]) {
+        let class = "org.forgerock.openam.entitlement.rest.model.json.JsonPolicy";
+        return invalid(format!(
+            "No such type: '{kind}' (through reference chain: {class}[\"subject\"])."
+        ));
+    }
+    Ok(())
+}
+
+/// The first kind of subject in a rule that is not evaluated here.
+fn unknown_subject(rule: &Value) -> Option<&str> {
+    match rule["type"].as_str()? {
+        "AuthenticatedUsers" | "Identity" | "NONE" => None,
+        "NOT" => unknown_subject(&rule["subject"]),
+        "AND" | "OR" => list(&rule["subjects"]).iter().find_map(unknown_subject),
+        other => Some(other),
+    }
+}
+
 /// The members of a policy that AM keeps, after its checks.
 pub(crate) fn check_policy(
     path: &str,

@@ -113,10 +113,18 @@ fn evaluate(call: &Call<'_>, caller: &Session, body: &Value, served: (u32, u32))
         .as_ref()
         .filter(|s| s.kind == Kind::User)
         .and_then(|s| data.users.get(&s.name.to_lowercase()));
+    // Somebody whose entry is gone is nobody to the rules, although the session lives.
+    let known = session.as_ref().filter(|s| match s.kind {
+        Kind::User => user.is_some(),
+        Kind::Application => data
+            .realms
+            .get(&s.realm)
+            .is_some_and(|r| r.agents.contains_key(&s.name.to_lowercase())),
+    });
     let question = Question {
         realm,
         policy_set,
-        subject: session.as_ref().map_or(Subject::Claims, Subject::Session),
+        subject: known.map_or(Subject::Claims, Subject::Session),
         user,
         environment: &environment,
         now_ms: call.am.now_ms(),

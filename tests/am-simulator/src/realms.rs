@@ -42,7 +42,11 @@ pub(crate) fn answer(call: &Call<'_>) -> Answer {
                 .and_then(|b| String::from_utf8(b).ok())
                 .unwrap_or_default();
             let mut data = call.am.data.lock();
-            let object = realm_object(&path, data.realm(&path)?);
+            let Some(realm) = data.realms.get(&path) else {
+                let message = format!("Realm cannot be read: {path}");
+                return Err(Reply::error(404, &message).version(VERSION));
+            };
+            let object = realm_object(&path, realm);
             if call.req.method == "DELETE" && path != "/" {
                 data.realms.remove(&path);
             }

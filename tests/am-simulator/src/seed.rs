@@ -180,10 +180,12 @@ impl Am {
     /// Unknown user (404).
     pub fn update_user(&self, name: &str, object: &Value) -> Result<(), Refused> {
         let mut data = self.data.lock();
-        let user = data
-            .users
-            .get_mut(&name.to_lowercase())
-            .ok_or_else(|| Refused::new(404, "Resource cannot be found."))?;
+        let user = data.users.get_mut(&name.to_lowercase()).ok_or_else(|| {
+            Refused::new(
+                404,
+                format!("Could not find the resource [ {name} ] to update"),
+            )
+        })?;
         let mut changed = attributes_of(object, &["username", "realm"]);
         if let Some(password) = take_password(&mut changed) {
             user.password = password;
@@ -284,17 +286,14 @@ impl Am {
         Ok(())
     }
 
-    /// Deletes an agent profile and ends its sessions.
+    /// Deletes an agent profile. Its sessions live on, as on the real server.
     ///
     /// # Errors
     /// As AM: no such agent (400).
     pub fn delete_agent(&self, realm: &str, name: &str) -> Result<(), Refused> {
-        {
-            let mut data = self.data.lock();
-            find_agent(&mut data, realm, name)?;
-            data.realm_mut(realm)?.agents.remove(&name.to_lowercase());
-        }
-        self.kill_agent_sessions(Some(name));
+        let mut data = self.data.lock();
+        find_agent(&mut data, realm, name)?;
+        data.realm_mut(realm)?.agents.remove(&name.to_lowercase());
         Ok(())
     }
 
@@ -304,6 +303,7 @@ impl Am {
     /// As AM: exists (409), unknown policy set, resource type, action or malformed resource (400).
     pub fn create_policy(&self, realm: &str, object: &Value) -> Result<Value, Refused> {
         let name = object["name"].as_str().unwrap_or_default();
+        evaluate::check_shape(object)?;
         if self.data.lock().realm(realm)?.policies.contains_key(name) {
             return Err(Refused::new(409, "Policy already exists"));
         }

@@ -1,7 +1,7 @@
 //! `/json/users`: a person's entry for that person and for administrators, and whose session a token is.
 //! Stricter than the real server in one point: OpenAM answers anybody while the entry is in its cache, this never does.
 
-use crate::agents::{VERSIONS, forbidden, replaces, selected, sent};
+use crate::agents::{VERSIONS, deleted, forbidden, replaces, selected, sent};
 use crate::clock::generalized;
 use crate::http::Reply;
 use crate::rest::{Answer, Call};
@@ -61,7 +61,7 @@ fn handle(call: &Call<'_>, caller: &Session, sent: &Value) -> Answer {
             admin("delete")?;
             let gone = am.data.lock().users.remove(&name.to_lowercase());
             gone.ok_or_else(not_found)?;
-            Ok(Reply::json(200, &json!({"success": "true"})))
+            Ok(deleted(call, name))
         }
         (_, [_, _, ..]) => Err(call.not_found()),
         _ => Err(Reply::error(501, "Operation is not supported.")),
