@@ -1,1 +1,26 @@
-fn main() {}
+//! `agentadmin`: installs the agent into a web server, lists and removes installations, makes keys.
+
+mod cli;
+mod home;
+mod httpd;
+mod install;
+mod nginx;
+mod remove;
+mod secrets;
+mod server;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let arguments = cli::Arguments::parse();
+    match cli::run(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("agentadmin: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! What can be asked of `agentadmin`; the options are those of the Web Agent 2024.3.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, bail};
+use clap::{ArgGroup, Parser};
+
+use crate::{
+    home::Home,
+    install::{self, Request},
+    remove, secrets,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  agentadmin --s /etc/nginx/nginx.conf https://am.example.com:8443/openam \\
+      https://www.example.com:443 / wa1 /root/wa1.password --changeOwner
+  agentadmin --l
+  agentadmin --r agent_1
+  agentadmin --p agent-key.conf /root/wa1.password
+
+Environment:
+  PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program)
+  PORTCULLIS_MODULES  folder of the modules (default: lib in it)
+  AM_NET_TIMEOUT      seconds that AM may take to answer (default: 4)";
+
+/// Installs the Portcullis Web Agent and looks after its instances.
+#[derive(Parser)]
+#[command(name = "agentadmin", disable_version_flag = true, after_help = EXAMPLES)]
+#[command(group(ArgGroup::new("action").required(true)))]
+pub(crate) struct Arguments {
+    /// Install without questions: web server configuration, AM URL, agent URL, realm, agent profile
+    /// name, file with its password
+    #[arg(
+        long = "s",
+        group = "action",
+        num_args = 6,
+        value_names = ["CONF", "AM-URL", "AGENT-URL", "REALM", "AGENT-ID", "PASSWORD-FILE"]
+    )]
+    silent: Option<Vec<String>>,
+
+    /// List the instances
+    #[arg(long = "l", group = "action")]
+    list: bool,
+
+    /// Remove an instance; asks first, `echo yes |` answers
+    #[arg(long = "r", group = "action", value_name = "AGENT")]
+    remove: Option<String>,
+
+    /// Print a new key for agent-key.conf
+    #[arg(long = "k", group = "action")]
+    key: bool,
+
+    /// Encrypt the password in a file with the key in a file, for agent-password.conf
+    #[arg(long = "p", group = "action", num_args = 2, value_names = ["KEY-FILE", "PASSWORD-FILE"])]
+    password: Option<Vec<PathBuf>>,
+
+    /// Print the version
+    #[arg(long = "v", group = "action")]
+    version: bool,
+
+    /// With --s: give the log folders to the user that the web server's workers run as
+    #[arg(long = "changeOwner", requires = "silent")]
+    change_owner: bool,
+
+    /// With --s: don't ask AM whether name and password are right
+    #[arg(long = "forceInstall", requires = "silent")]
+    force: bool,
+}
+
+/// Does what was asked.
+pub(crate) fn run(arguments: Arguments) -> Result<()> {
+    if arguments.version {
+        println!("Portcullis Web Agent {}", env!("CARGO_PKG_VERSION"));
+        return Ok(());
+    }
+    if arguments.key {
+        println!(
+            "Encryption key value: {}",
+            secrets::new_key_text()?.as_str()
+        );
+        return Ok(());
+    }
+    if let Some([key, password]) = arguments.password.as_deref() {
+        println!(
+            "Encrypted password value: {}",
+            secrets::encrypt_files(key, password)?
+        );
+        return Ok(());
+    }
+    let home = Home::find()?;
+    if arguments.list {
+        return home.list();
+    }
+    if let Some(name) = &arguments.remove {
+        return remove::remove(&home, name);
+    }
+    let Some([conf, am, agent, realm, name, password]) = arguments.silent.as_deref() else {
+        bail!("nothing to do; see agentadmin --help");
+    };
+    let request = Request {
+        conf: conf.into(),
+        am: am.clone(),
+        agent: agent.clone(),
+        realm: realm.clone(),
+        name: name.clone(),
+        password_file: password.into(),
+        change_owner: arguments.change_owner,
+        force: arguments.force,
+    };
+    install::install(&home, &request)
+}

@@ -1,0 +1,138 @@
+//! Where instances live, and which there are.
+
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context, Result};
+
+use crate::server::Kind;
+
+/// Register of the instances: one line each, `name TAB server TAB conf of the server TAB agent URL`.
+const REGISTER: &str = ".agents";
+
+/// The installation.
+pub(crate) struct Home {
+    root: PathBuf,
+    modules: PathBuf,
+}
+
+/// One line of the register.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) name: String,
+    pub(crate) kind: Kind,
+    pub(crate) conf: PathBuf,
+    pub(crate) agent: String,
+}
+
+impl Home {
+    /// From the environment, or from where the program is.
+    pub(crate) fn find() -> Result<Home> {
+        let root = match env::var_os("PORTCULLIS_HOME") {
+            Some(root) => PathBuf::from(root),
+            None => {
+                let program = env::current_exe().context("where is this program?")?;
+                let above = program.parent().and_then(Path::parent);
+                above
+                    .context("this program has no folder above its own")?
+                    .to_path_buf()
+            }
+        };
+        let root = std::path::absolute(&root).context("PORTCULLIS_HOME")?;
+        let modules = match env::var_os("PORTCULLIS_MODULES") {
+            Some(modules) => std::path::absolute(modules).context("PORTCULLIS_MODULES")?,
+            None => root.join("lib"),
+        };
+        Ok(Home { root, modules })
+    }
+
+    pub(crate) fn instances(&self) -> PathBuf {
+        self.root.join("instances")
+    }
+
+    /// Folder of one instance.
+    pub(crate) fn instance(&self, name: &str) -> PathBuf {
+        self.instances().join(name)
+    }
+
+    /// The module of a server; an error when it is not there.
+    pub(crate) fn module(&self, kind: Kind) -> Result<PathBuf> {
+        let file = self.modules.join(kind.module());
+        fs::metadata(&file).with_context(|| format!("the module {} is missing", file.display()))?;
+        Ok(file)
+    }
+
+    /// The first free name, `agent_1` and so on.
+    pub(crate) fn free_name(&self) -> String {
+        let mut number = 1;
+        while self.instance(&format!("agent_{number}")).exists() {
+            number += 1;
+        }
+        format!("agent_{number}")
+    }
+
+    /// All entries of the register.
+    pub(crate) fn entries(&self) -> Result<Vec<Entry>> {
+        let register = self.instances().join(REGISTER);
+        let text = match fs::read_to_string(&register) {
+            Ok(text) => text,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(e) => return Err(e).with_context(|| format!("cannot read {}", register.display())),
+        };
+        Ok(text.lines().filter_map(Entry::parse).collect())
+    }
+
+    /// Replaces the register.
+    pub(crate) fn write_entries(&self, entries: &[Entry]) -> Result<()> {
+        let register = self.instances().join(REGISTER);
+        let text: String = entries.iter().map(Entry::line).collect();
+        fs::write(&register, text).with_context(|| format!("cannot write {}", register.display()))
+    }
+
+    /// Prints the instances as the Web Agent does.
+    pub(crate) fn list(&self) -> Result<()> {
+        for entry in self.entries()? {
+            println!("id:            {}", entry.name);
+            println!("configuration: {}", self.instance(&entry.name).display());
+            println!("server/site:   {}", entry.conf.display());
+            println!();
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    fn parse(line: &str) -> Option<Entry> {
+        let mut fields = line.split('\t');
+        Some(Entry {
+            name: fields.next()?.to_owned(),
+            kind: Kind::named(fields.next()?)?,
+            conf: PathBuf::from(fields.next()?),
+            agent: fields.next()?.to_owned(),
+        })
+    }
+
+    fn line(&self) -> String {
+        let (name, kind, agent) = (&self.name, self.kind.name(), &self.agent);
+        format!("{name}\t{kind}\t{}\t{agent}\n", self.conf.display())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_reads_back_as_written() {
+        let entry = Entry {
+            name: "agent_3".into(),
+            kind: Kind::Nginx,
+            conf: "/etc/nginx/nginx.conf".into(),
+            agent: "http://www.example.com:80".into(),
+        };
+        assert_eq!(Entry::parse(entry.line().trim_end()), Some(entry));
+        assert_eq!(Entry::parse("agent_1"), None);
+    }
+}

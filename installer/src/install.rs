@@ -1,0 +1,313 @@
+//! Installs an instance: everything is checked before anything is written, and what was written is
+//! taken back when a later step fails.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::{
+    home::{Entry, Home},
+    nginx, secrets,
+    server::{self, Kind, Lines},
+    validate,
+};
+
+/// Written by the property table's test.
+const TEMPLATE: &str = include_str!("../templates/agent.conf.template");
+
+/// What `--s` was given.
+pub(crate) struct Request {
+    pub(crate) conf: PathBuf,
+    pub(crate) am: String,
+    pub(crate) agent: String,
+    pub(crate) realm: String,
+    pub(crate) name: String,
+    pub(crate) password_file: PathBuf,
+    pub(crate) change_owner: bool,
+    pub(crate) force: bool,
+}
+
+/// Installs, or leaves the machine as it was.
+pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
+    let request = &checked(request)?;
+    let conf = std::path::absolute(&request.conf)?;
+    let text =
+        fs::read_to_string(&conf).with_context(|| format!("cannot read {}", conf.display()))?;
+    let kind = Kind::of(&text);
+    let name = home.free_name();
+    let folder = home.instance(&name);
+    let lines = Lines {
+        name: name.clone(),
+        module: home.module(kind)?,
+        agent_conf: folder.join("config/agent.conf"),
+        include: folder.join("config/nginx.conf"),
+    };
+    let with_agent = kind.with_agent(&text, &lines)?;
+    let password = secrets::read_password(&request.password_file)?;
+    let key = secrets::new_key()?;
+    let encrypted = secrets::encrypt(&key, &password)?;
+    println!("Validating...");
+    if request.force {
+        println!("Validating... Skipped.");
+    } else {
+        validate::agent_login(&request.am, &request.realm, &request.name, &password)?;
+        println!("Validating... Success.");
+    }
+    println!("Creating configuration...");
+    let entries = home.entries()?;
+    let mut undo = Undo { steps: Vec::new() };
+    make_folders(home, &folder, &mut undo)?;
+    fs::write(&lines.agent_conf, agent_conf(request, &folder)?).context("agent.conf")?;
+    secrets::write(&folder.join("config"), &key, &encrypted)?;
+    if kind == Kind::Nginx {
+        fs::write(&lines.include, nginx::include(&lines)).context("nginx.conf of the instance")?;
+    }
+    if request.change_owner {
+        give_logs(&folder, kind.worker(&text))?;
+    }
+    let mut all = entries.clone();
+    let agent = request.agent.clone();
+    all.push(Entry {
+        name: name.clone(),
+        kind,
+        conf: conf.clone(),
+        agent,
+    });
+    home.write_entries(&all)?;
+    undo.steps.push(Step::Register(entries));
+    let copy = server::back_up(&conf)?;
+    server::replace(&conf, &with_agent)?;
+    undo.steps.clear();
+    println!("Installation complete.");
+    println!("  instance       {}", folder.display());
+    println!(
+        "  configuration  {} (before: {})",
+        conf.display(),
+        copy.display()
+    );
+    println!("  restart the web server to load the agent");
+    Ok(())
+}
+
+/// The request with its URLs in their final form; every mistake has its own words.
+fn checked(request: &Request) -> Result<Request> {
+    ensure!(
+        request.realm.starts_with('/'),
+        "the realm begins with a slash: {}",
+        request.realm
+    );
+    ensure!(
+        !request.name.trim().is_empty(),
+        "the agent profile name is empty"
+    );
+    for text in [&request.am, &request.agent, &request.realm, &request.name] {
+        ensure!(
+            !text.chars().any(char::is_control),
+            "an argument holds a control character"
+        );
+    }
+    let am = url(&request.am).context("AM URL")?;
+    let agent = url(&request.agent).context("agent URL")?;
+    ensure!(
+        agent.path.is_empty(),
+        "agent URL: no path, only https://host:port"
+    );
+    let agent = format!("{}://{}:{}", agent.scheme, agent.host, agent.port);
+    let am = format!("{}://{}:{}{}/", am.scheme, am.host, am.port, am.path);
+    Ok(Request {
+        conf: request.conf.clone(),
+        am,
+        agent,
+        realm: request.realm.clone(),
+        name: request.name.clone(),
+        password_file: request.password_file.clone(),
+        ..*request
+    })
+}
+
+struct Url {
+    scheme: String,
+    host: String,
+    port: u16,
+    path: String,
+}
+
+/// Scheme, host, port and path without its last slash.
+fn url(text: &str) -> Result<Url> {
+    let (scheme, rest) = text
+        .split_once("://")
+        .context("write it as https://host:port/path")?;
+    let default = match scheme {
+        "http" => 80,
+        "https" => 443,
+        _ => bail!("only http and https: {text}"),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) => (host, port.parse().with_context(|| format!("port {port}"))?),
+        None => (authority, default),
+    };
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.' || c == '_';
+    ensure!(
+        !host.is_empty() && host.chars().all(plain),
+        "host name: {host:?}"
+    );
+    ensure!(!path.contains(['?', '#', ' ', '"']), "path: {path:?}");
+    let path = path.trim_end_matches('/').to_owned();
+    Ok(Url {
+        scheme: scheme.into(),
+        host: host.to_ascii_lowercase(),
+        port,
+        path,
+    })
+}
+
+/// `agent.conf` from the template.
+fn agent_conf(request: &Request, folder: &Path) -> Result<String> {
+    let host = url(&request.agent)?.host;
+    let mut conf = TEMPLATE.to_owned();
+    for (word, value) in [
+        ("AM_OPENAM_URL", request.am.as_str()),
+        ("AM_AGENT_URL", request.agent.as_str()),
+        ("AM_AGENT_REALM", request.realm.as_str()),
+        ("AM_AGENT_NAME", request.name.as_str()),
+        ("AM_AGENT_FQDN", host.as_str()),
+        (
+            "AM_DEBUG_FILE_PATH",
+            &folder.join("logs/debug/debug.log").to_string_lossy(),
+        ),
+        (
+            "AM_AUDIT_FILE_PATH",
+            &folder.join("logs/audit/audit.log").to_string_lossy(),
+        ),
+        (
+            "AM_PDP_TEMP_PATH",
+            &folder.join("pdp-cache").to_string_lossy(),
+        ),
+        ("AM_SSL_CA", &std::env::var("AM_SSL_CA").unwrap_or_default()),
+    ] {
+        conf = conf.replace(&format!("= {word}\n"), &format!("= {value}\n"));
+    }
+    if let Some(left) = conf.lines().find(|l| l.contains("= AM_")) {
+        bail!("the template has a word nobody replaces: {left}");
+    }
+    Ok(conf)
+}
+
+/// The folders of the instance: read by the parent, logs written by workers.
+fn make_folders(home: &Home, folder: &Path, undo: &mut Undo) -> Result<()> {
+    fs::create_dir_all(home.instances()).context("instances")?;
+    fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    undo.steps.push(Step::Folder(folder.to_path_buf()));
+    for (name, mode) in [
+        ("", 0o755),
+        ("config", 0o750),
+        ("logs", 0o755),
+        ("logs/debug", 0o750),
+        ("logs/audit", 0o750),
+    ] {
+        let path = folder.join(name);
+        if !name.is_empty() {
+            fs::create_dir(&path).with_context(|| format!("cannot make {}", path.display()))?;
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode))?;
+    }
+    Ok(())
+}
+
+/// Gives the log folders to the workers' user, so that a rotated log can be opened again.
+fn give_logs(folder: &Path, worker: Option<(String, String)>) -> Result<()> {
+    let Some((user, group)) = worker else {
+        bail!(
+            "--changeOwner: the configuration names no user; set APACHE_RUN_USER and APACHE_RUN_GROUP"
+        );
+    };
+    let logs = folder.join("logs");
+    let done = Command::new("chown")
+        .arg("-R")
+        .arg(format!("{user}:{group}"))
+        .arg(&logs)
+        .status();
+    let done = done.context("chown")?;
+    ensure!(
+        done.success(),
+        "cannot give {} to {user}:{group}",
+        logs.display()
+    );
+    Ok(())
+}
+
+enum Step {
+    Folder(PathBuf),
+    Register(Vec<Entry>),
+}
+
+/// Takes back what was done, in reverse, unless everything was done.
+struct Undo {
+    steps: Vec<Step>,
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for step in self.steps.drain(..).rev() {
+            let (what, undone) = match &step {
+                Step::Folder(folder) => (
+                    folder.clone(),
+                    fs::remove_dir_all(folder).map_err(Into::into),
+                ),
+                Step::Register(entries) => (
+                    PathBuf::from("the register"),
+                    Home::find().and_then(|h| h.write_entries(entries)),
+                ),
+            };
+            if let Err(error) = undone {
+                eprintln!("could not take back {}: {error}", what.display());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls_get_their_port_and_lose_what_does_not_belong() {
+        let plain = url("https://AM.example.com/openam/").unwrap();
+        assert_eq!(
+            (plain.host.as_str(), plain.port, plain.path.as_str()),
+            ("am.example.com", 443, "/openam")
+        );
+        for bad in [
+            "am.example.com",
+            "ftp://a",
+            "https://a:b/",
+            "https://a b/",
+            "https://a/?x",
+        ] {
+            assert!(url(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_template_is_replaced() {
+        let request = Request {
+            conf: "x".into(),
+            am: "https://am.example.com:443/am/".into(),
+            agent: "https://www.example.com:443".into(),
+            realm: "/".into(),
+            name: "wa1".into(),
+            password_file: "x".into(),
+            change_owner: false,
+            force: true,
+        };
+        let conf = agent_conf(&request, Path::new("/opt/agent_1")).unwrap();
+        assert!(conf.contains("com.sun.identity.agents.config.username = wa1\n"));
+        assert!(conf.contains("/opt/agent_1/logs/debug/debug.log"));
+    }
+}
