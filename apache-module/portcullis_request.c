@@ -3,7 +3,6 @@
 
 #include "mod_portcullis.h"
 
-#include "ap_mpm.h"
 #include "http_ssl.h"
 #include "mod_core.h"
 
@@ -436,7 +435,6 @@ static int answer(request_rec *r, const pc_record *record)
             return error ? record->status : HTTP_FORBIDDEN;
         }
         add_headers(r, record);
-        apr_table_setn(r->headers_out, "Location", apr_table_get(r->err_headers_out, "Location"));
         return record->status;
     }
     if (r->prev && r->prev->status != HTTP_OK) {
