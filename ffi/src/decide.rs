@@ -193,6 +193,13 @@ unsafe fn with_view<T>(
         &heap
     };
     // SAFETY: as above.
+    let (path, path_info) = unsafe { (request.path.bytes(), request.path_info.bytes()) };
+    // A host that rewrote the address has a path info of something else; it says nothing of this one.
+    let (path, path_info) = match path.strip_suffix(path_info) {
+        Some(script) if !path.is_empty() => (script, path_info),
+        _ => (path, &[][..]),
+    };
+    // SAFETY: as above.
     let view = unsafe {
         RequestView {
             method: request.method.bytes(),
@@ -205,8 +212,8 @@ unsafe fn with_view<T>(
             local: Local {
                 tls: request.tls != 0,
                 port: request.port,
-                path: request.path.bytes(),
-                path_info: request.path_info.bytes(),
+                path,
+                path_info,
             },
         }
     };

@@ -153,9 +153,9 @@ pub struct portcullis_request {
     pub headers: *const portcullis_header,
     /// Number of header fields.
     pub header_count: usize,
-    /// The host's decoded path of `target`; empty: cannot be compared.
+    /// The host's decoded path of `target`, path info included; empty: cannot be compared.
     pub path: portcullis_str,
-    /// The host's path info.
+    /// The host's path info, the end of `path`; anything else counts as none.
     pub path_info: portcullis_str,
     /// Peer of the socket.
     pub peer: portcullis_address,

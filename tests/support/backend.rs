@@ -1,7 +1,7 @@
 //! The application behind the web server: answers each request with what it received, as JSON.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
         Arc,
@@ -152,7 +152,10 @@ impl Seen {
     /// Names of all headers, in lower case.
     pub fn names(&self) -> Vec<String> {
         let pairs = self.0["headers"].as_array().cloned().unwrap_or_default();
-        pairs.iter().filter_map(|p| p[0].as_str().map(str::to_ascii_lowercase)).collect()
+        pairs
+            .iter()
+            .filter_map(|p| p[0].as_str().map(str::to_ascii_lowercase))
+            .collect()
     }
 
     /// Another member of the report.

@@ -1,7 +1,7 @@
 //! A plain HTTP/1.1 client that sends exactly the bytes a test wants to send.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -23,7 +23,11 @@ pub struct Response {
 impl Response {
     /// The first field of this name.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
+        let field = self
+            .headers
+            .iter()
+            .find(|(n, _)| n.eq_ignore_ascii_case(name));
+        field.map(|(_, v)| v.as_str())
     }
 
     /// All fields of this name.
@@ -57,7 +61,12 @@ pub struct Request {
 impl Request {
     /// `target` goes out byte for byte.
     pub fn new(method: &str, target: &str) -> Request {
-        Request { method: method.into(), target: target.into(), headers: vec![], body: vec![] }
+        Request {
+            method: method.into(),
+            target: target.into(),
+            headers: vec![],
+            body: vec![],
+        }
     }
 
     /// A GET.
@@ -85,7 +94,11 @@ impl Request {
         let stream = TcpStream::connect(to)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
-        if !self.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case("host")) {
+        if !self
+            .headers
+            .iter()
+            .any(|(n, _)| n.eq_ignore_ascii_case("host"))
+        {
             text += &format!("Host: {host}\r\n");
         }
         for (name, value) in &self.headers {
@@ -121,7 +134,10 @@ fn head(from: &mut impl BufRead) -> std::io::Result<Response> {
     from.read_line(&mut line)?;
     let status = line.split(' ').nth(1).and_then(|s| s.trim().parse().ok());
     let status = status.ok_or_else(|| std::io::Error::other(format!("no HTTP: {line:?}")))?;
-    let mut response = Response { status, ..Response::default() };
+    let mut response = Response {
+        status,
+        ..Response::default()
+    };
     loop {
         let mut line = String::new();
         from.read_line(&mut line)?;
@@ -130,7 +146,9 @@ fn head(from: &mut impl BufRead) -> std::io::Result<Response> {
             return Ok(response);
         }
         let (name, value) = line.split_once(':').unwrap_or((line, ""));
-        response.headers.push((name.to_owned(), value.trim().to_owned()));
+        response
+            .headers
+            .push((name.to_owned(), value.trim().to_owned()));
     }
 }
 
@@ -150,7 +168,10 @@ fn body(from: &mut impl BufRead, response: &Response) -> std::io::Result<Vec<u8>
             body.extend_from_slice(&chunk[..size]);
         }
     }
-    match response.header("content-length").and_then(|n| n.parse::<usize>().ok()) {
+    match response
+        .header("content-length")
+        .and_then(|n| n.parse::<usize>().ok())
+    {
         Some(length) => {
             body.resize(length, 0);
             from.read_exact(&mut body)?;

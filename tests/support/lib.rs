@@ -3,8 +3,8 @@
 //! A behaviour is written once, with [`both_servers!`], and runs on httpd and on nginx.
 
 pub mod backend;
-pub mod client;
 pub mod browser;
+pub mod client;
 pub mod contract;
 pub mod modules;
 pub mod server;

@@ -23,9 +23,18 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }
 
+/// The profile that modules are built in: `release`, which is what ships, unless a developer who is
+/// changing the agent wants the faster `quick` (`PORTCULLIS_PROFILE=quick`).
+pub fn profile() -> String {
+    std::env::var("PORTCULLIS_PROFILE").unwrap_or_else(|_| "release".to_owned())
+}
+
 /// Where the modules are.
 pub fn directory() -> PathBuf {
-    target().join("modules")
+    match profile().as_str() {
+        "release" => target().join("modules"),
+        other => target().join(format!("modules-{other}")),
+    }
 }
 
 /// File of a server's module.
@@ -38,7 +47,7 @@ pub fn module(kind: Kind) -> PathBuf {
 
 /// The installer, built with the modules.
 pub fn agentadmin() -> PathBuf {
-    target().join("release/agentadmin")
+    target().join(profile()).join("agentadmin")
 }
 
 /// Builds everything once a process; other processes wait for each other.
@@ -51,12 +60,27 @@ pub fn built() {
         fs::create_dir_all(directory()).expect("target/modules");
         let lock = fs::File::create(directory().join(".lock")).expect("lock file");
         lock.lock().expect("lock");
-        cargo(&["build", "--release", "-p", "portcullis-ffi", "-p", "agentadmin"]);
-        let library = target().join("release/libportcullis.a");
-        if stale(&module(Kind::Httpd), &[&library, &root().join("apache-module")]) {
+        let profile = profile();
+        cargo(&[
+            "build",
+            "--profile",
+            &profile,
+            "-p",
+            "portcullis-ffi",
+            "-p",
+            "agentadmin",
+        ]);
+        let library = target().join(&profile).join("libportcullis.a");
+        if stale(
+            &module(Kind::Httpd),
+            &[&library, &root().join("apache-module")],
+        ) {
             httpd_module(&library);
         }
-        if stale(&module(Kind::Nginx), &[&library, &root().join("nginx-module")]) {
+        if stale(
+            &module(Kind::Nginx),
+            &[&library, &root().join("nginx-module")],
+        ) {
             nginx_module(&library);
         }
     });
@@ -69,7 +93,9 @@ fn cargo(arguments: &[&str]) {
 
 /// Runs a command and shows what it said only when it fails.
 fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+    let output = command
+        .output()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}"));
     assert!(
         output.status.success(),
         "{command:?}: {}\n{}{}",
@@ -87,7 +113,9 @@ fn says(program: &str, argument: &[&str]) -> String {
 
 /// Whether a file is older than any of its sources (folders count with the files in them).
 fn stale(file: &Path, sources: &[&Path]) -> bool {
-    let Some(built) = modified(file) else { return true };
+    let Some(built) = modified(file) else {
+        return true;
+    };
     let newest = |path: &&Path| -> Option<SystemTime> {
         if path.is_file() {
             return modified(path);
@@ -96,7 +124,11 @@ fn stale(file: &Path, sources: &[&Path]) -> bool {
         files.filter_map(|f| modified(&f.ok()?.path())).max()
     };
     let header = root().join("include/portcullis.h");
-    sources.iter().filter_map(newest).chain(modified(&header)).any(|source| source > built)
+    sources
+        .iter()
+        .filter_map(newest)
+        .chain(modified(&header))
+        .any(|source| source > built)
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -117,24 +149,33 @@ fn httpd_module(library: &Path) {
     let apr = says("apr-1-config", &["--cppflags", "--includes"]);
     let headers = says("apxs", &["-q", "INCLUDEDIR"]);
     let mut cc = Command::new("cc");
-    cc.args(["-O2", "-g", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror"])
-        .args(["-Wno-unused-parameter", "-std=gnu11"])
-        .args(apr.split_whitespace())
-        .arg(format!("-I{headers}"))
-        .arg(format!("-I{}", root().join("include").display()))
-        .arg("-o")
-        .arg(module(Kind::Httpd))
-        .args(sources("apache-module"))
-        .arg(library)
-        .args(["-Wl,--gc-sections", "-Wl,--exclude-libs,ALL", "-Wl,-z,nodelete"])
-        .args(["-lgcc_s", "-lpthread", "-ldl", "-lm"]);
+    cc.args([
+        "-O2", "-g", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror",
+    ])
+    .args(["-Wno-unused-parameter", "-std=gnu11"])
+    .args(apr.split_whitespace())
+    .arg(format!("-I{headers}"))
+    .arg(format!("-I{}", root().join("include").display()))
+    .arg("-o")
+    .arg(module(Kind::Httpd))
+    .args(sources("apache-module"))
+    .arg(library)
+    .args([
+        "-Wl,--gc-sections",
+        "-Wl,--exclude-libs,ALL",
+        "-Wl,-z,nodelete",
+    ])
+    .args(["-lgcc_s", "-lpthread", "-ldl", "-lm"]);
     run(&mut cc);
 }
 
 fn nginx_module(library: &Path) {
     let headers = Path::new("/usr/share/nginx/src");
-    assert!(headers.is_dir(), "nginx's headers are missing; see README, \"Build\"");
-    let work = target().join("nginx-build");
+    assert!(
+        headers.is_dir(),
+        "nginx's headers are missing; see README, \"Build\""
+    );
+    let work = target().join(format!("nginx-build-{}", profile()));
     let _ = fs::remove_dir_all(&work);
     run(Command::new("cp").arg("-r").arg(headers).arg(&work));
     let flags = "-g -O2 -fPIC";
@@ -144,8 +185,13 @@ fn nginx_module(library: &Path) {
         .env("PORTCULLIS_INCLUDE", root().join("include"))
         .args(["./configure", "--with-compat"])
         .arg(format!("--with-cc-opt={flags}"))
-        .arg(format!("--add-dynamic-module={}", root().join("nginx-module").display())));
-    run(Command::new("make").current_dir(&work).args(["-f", "objs/Makefile", "modules"]));
+        .arg(format!(
+            "--add-dynamic-module={}",
+            root().join("nginx-module").display()
+        )));
+    run(Command::new("make")
+        .current_dir(&work)
+        .args(["-f", "objs/Makefile", "modules"]));
     let built = work.join("objs/ngx_http_portcullis_module.so");
     fs::copy(&built, module(Kind::Nginx)).expect("nginx module");
 }

@@ -61,7 +61,13 @@ impl Server {
             Kind::Httpd => httpd_conf(dir, port, backend, layout),
             Kind::Nginx => nginx_conf(dir, port, backend, layout),
         };
-        let server = Server { kind, dir: dir.into(), port, child: None, expected: Vec::new() };
+        let server = Server {
+            kind,
+            dir: dir.into(),
+            port,
+            child: None,
+            expected: Vec::new(),
+        };
         fs::write(server.conf(), text).expect("configuration");
         for folder in ["logs", "run", "tmp", "cache"] {
             give_to_worker(&dir.join(folder));
@@ -129,11 +135,18 @@ impl Server {
             Kind::Nginx => command.args(["-g", "daemon off;"]),
         };
         let log = fs::File::create(self.dir.join("logs/console.log")).expect("console log");
-        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn();
         self.child = Some(child.expect("server"));
         let limit = Instant::now() + PATIENCE;
         while TcpStream::connect(self.address()).is_err() {
-            let ended = self.child.as_mut().is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
+            let ended = self
+                .child
+                .as_mut()
+                .is_some_and(|c| matches!(c.try_wait(), Ok(Some(_))));
             if ended || Instant::now() > limit {
                 self.child = None;
                 panic!("{:?} did not start:\n{}", self.kind, self.said());
@@ -144,7 +157,10 @@ impl Server {
 
     /// Sends the parent a signal by its name.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").arg(format!("-{name}")).arg(self.pid().to_string()).status();
+        let status = Command::new("kill")
+            .arg(format!("-{name}"))
+            .arg(self.pid().to_string())
+            .status();
         assert!(status.is_ok_and(|s| s.success()), "kill -{name}");
     }
 
@@ -179,13 +195,22 @@ impl Server {
     pub fn stop(mut self) {
         self.end();
         let unexpected = self.unexpected();
-        assert!(unexpected.is_empty(), "{:?}: unexpected lines:\n{unexpected}", self.kind);
+        assert!(
+            unexpected.is_empty(),
+            "{:?}: unexpected lines:\n{unexpected}",
+            self.kind
+        );
     }
 
     fn end(&mut self) {
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         let family = children(child.id());
-        let _ = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status();
+        let _ = Command::new("kill")
+            .arg("-TERM")
+            .arg(child.id().to_string())
+            .status();
         let limit = Instant::now() + PATIENCE;
         loop {
             match child.try_wait() {
@@ -198,7 +223,11 @@ impl Server {
             }
         }
         while family.iter().any(|pid| alive(*pid)) {
-            assert!(Instant::now() < limit, "{:?} left processes behind", self.kind);
+            assert!(
+                Instant::now() < limit,
+                "{:?} left processes behind",
+                self.kind
+            );
             std::thread::yield_now();
         }
     }
@@ -227,7 +256,10 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
             for pid in family {
-                let _ = Command::new("kill").arg("-KILL").arg(pid.to_string()).status();
+                let _ = Command::new("kill")
+                    .arg("-KILL")
+                    .arg(pid.to_string())
+                    .status();
             }
         }
     }
@@ -235,7 +267,9 @@ impl Drop for Server {
 
 /// Children of a process, by `/proc`.
 pub fn children(parent: u32) -> Vec<u32> {
-    let Ok(all) = fs::read_dir("/proc") else { return vec![] };
+    let Ok(all) = fs::read_dir("/proc") else {
+        return vec![];
+    };
     all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
         .filter(|pid| stat(*pid).is_some_and(|(_, ppid)| ppid == parent))
         .collect()
@@ -267,7 +301,11 @@ fn documents(docs: &Path) {
     ] {
         let path = docs.join(file);
         fs::create_dir_all(path.parent().expect("folder")).expect("folder");
-        fs::write(path, format!("<!DOCTYPE html><title>{text}</title><p>{text}</p>\n")).expect("page");
+        fs::write(
+            path,
+            format!("<!DOCTYPE html><title>{text}</title><p>{text}</p>\n"),
+        )
+        .expect("page");
     }
 }
 
@@ -278,15 +316,33 @@ pub fn is_root() -> bool {
 
 fn give_to_worker(path: &Path) {
     if is_root() {
-        let done = Command::new("chown").arg("www-data:www-data").arg(path).status();
+        let done = Command::new("chown")
+            .arg("www-data:www-data")
+            .arg(path)
+            .status();
         assert!(done.is_ok_and(|s| s.success()), "chown");
     }
 }
 
 fn httpd_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> String {
     let mut modules = vec![
-        "mpm_event", "authz_core", "authz_host", "authz_user", "authn_core", "access_compat", "alias", "dir",
-        "mime", "headers", "env", "setenvif", "proxy", "proxy_http", "rewrite", "http2", "unixd",
+        "mpm_event",
+        "authz_core",
+        "authz_host",
+        "authz_user",
+        "authn_core",
+        "access_compat",
+        "alias",
+        "dir",
+        "mime",
+        "headers",
+        "env",
+        "setenvif",
+        "proxy",
+        "proxy_http",
+        "rewrite",
+        "http2",
+        "unixd",
     ];
     modules.retain(|m| *m != "unixd"); // built into Debian's binary
     modules.extend(&layout.modules);
@@ -294,7 +350,11 @@ fn httpd_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> St
         .iter()
         .map(|m| format!("LoadModule {m}_module /usr/lib/apache2/modules/mod_{m}.so\n"))
         .collect();
-    let user = if is_root() { "User www-data\nGroup www-data\n" } else { "" };
+    let user = if is_root() {
+        "User www-data\nGroup www-data\n"
+    } else {
+        ""
+    };
     let (dir, global, host) = (dir.display(), &layout.global, &layout.host);
     format!(
         "{modules}{user}ServerRoot {dir}\nPidFile {dir}/run/httpd.pid\nMutex file:{dir}/run default\n\

@@ -46,7 +46,9 @@ impl AmServer {
     /// # Panics
     /// When it can't start.
     pub fn simulated() -> AmServer {
-        AmServer::Simulated(Box::new(Simulator::start(Config::default()).expect("simulator")))
+        AmServer::Simulated(Box::new(
+            Simulator::start(Config::default()).expect("simulator"),
+        ))
     }
 
     /// Its base URL.
@@ -75,7 +77,9 @@ impl AmServer {
 
     /// The administrator's client.
     pub fn admin(&self) -> Admin {
-        self.client().admin(portcullis_openam::ADMIN_PASSWORD).expect("administrator")
+        self.client()
+            .admin(portcullis_openam::ADMIN_PASSWORD)
+            .expect("administrator")
     }
 }
 
@@ -109,7 +113,11 @@ pub fn site(kind: Kind) -> Builder {
         kind,
         am: None,
         layout: Layout::default(),
-        properties: Vec::new(),
+        properties: vec![
+            // AM's name is in no DNS.
+            "com.forgerock.agents.config.hostmap[0] = am.test.example.org|127.0.0.1".into(),
+            "com.sun.identity.agents.config.debug.level = debug".into(),
+        ],
         profile: json!({}),
         local: false,
         password: AGENT_PASSWORD.into(),
@@ -171,17 +179,27 @@ impl Builder {
     /// When anything can't be set up.
     pub fn prepare(self) -> Site {
         modules::built();
-        let home = tempfile::Builder::new().prefix("portcullis-").tempdir().expect("folder");
+        let home = tempfile::Builder::new()
+            .prefix("portcullis-")
+            .tempdir()
+            .expect("folder");
         open_to_workers(home.path());
         let backend = Backend::start();
-        let server =
-            Server::prepare(self.kind, &home.path().join("server"), backend.address(), &self.layout);
+        let server = Server::prepare(
+            self.kind,
+            &home.path().join("server"),
+            backend.address(),
+            &self.layout,
+        );
         let am = self.am.unwrap_or_else(AmServer::simulated);
         let site_url = format!("http://{HOST}:{}", server.address().port());
         seed(&am, &site_url, &self.profile);
         let instance = install(home.path(), &server, &am.url(), &site_url, &self.password);
         let conf = instance.join("config/agent.conf");
-        let mut file = fs::OpenOptions::new().append(true).open(&conf).expect("agent.conf");
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(&conf)
+            .expect("agent.conf");
         let mut lines = self.properties;
         if self.local {
             lines.push("com.sun.identity.agents.config.repository.location = local".into());
@@ -189,7 +207,13 @@ impl Builder {
         for line in lines {
             writeln!(file, "{line}").expect("agent.conf");
         }
-        Site { server, am, backend, instance, home }
+        Site {
+            server,
+            am,
+            backend,
+            instance,
+            home,
+        }
     }
 
     /// A running site.
@@ -219,9 +243,12 @@ fn open_to_workers(path: &Path) {
 /// What every test's AM knows: one user, one agent, one policy.
 fn seed(am: &AmServer, site_url: &str, profile: &Value) {
     let admin = am.admin();
-    let mail = json!({ "mail": "demo@example.com", "cn": "Demo User", "sn": "User", "givenName": "Demo" });
+    let mail =
+        json!({ "mail": "demo@example.com", "cn": "Demo User", "sn": "User", "givenName": "Demo" });
     if matches!(am, AmServer::Simulated(_)) {
-        admin.create_user("/", USER, USER_PASSWORD, &mail).expect("user");
+        admin
+            .create_user("/", USER, USER_PASSWORD, &mail)
+            .expect("user");
     }
     let mut attributes = json!({
         "com.sun.identity.agents.config.cdsso.enable": ["true"],
@@ -238,7 +265,9 @@ fn seed(am: &AmServer, site_url: &str, profile: &Value) {
     if let (Some(all), Some(more)) = (attributes.as_object_mut(), profile.as_object()) {
         all.extend(more.clone());
     }
-    admin.create_agent("/", AGENT, AGENT_PASSWORD, site_url, &attributes).expect("agent");
+    admin
+        .create_agent("/", AGENT, AGENT_PASSWORD, site_url, &attributes)
+        .expect("agent");
     let patterns: Vec<String> = ["docs", "app", "api"]
         .iter()
         .flat_map(|p| [format!("{site_url}/{p}/*"), format!("{site_url}/{p}/*?*")])
@@ -251,7 +280,9 @@ fn seed(am: &AmServer, site_url: &str, profile: &Value) {
             { "type": "User", "propertyName": "mail", "propertyValues": [] },
         ],
     });
-    admin.create_policy("/", "docs", &patterns, &members).expect("policy");
+    admin
+        .create_policy("/", "docs", &patterns, &members)
+        .expect("policy");
 }
 
 /// Runs `agentadmin --s` as an operator would; the folder of the instance.
@@ -297,9 +328,9 @@ impl Site {
     /// # Panics
     /// When there is no answer.
     pub fn send(&self, request: &Request) -> Response {
-        request.send(self.server.address(), &self.authority()).unwrap_or_else(|error| {
-            panic!("{request:?}: {error}\n{}", self.server.said())
-        })
+        request
+            .send(self.server.address(), &self.authority())
+            .unwrap_or_else(|error| panic!("{request:?}: {error}\n{}", self.server.said()))
     }
 
     /// A GET without cookies.
@@ -318,7 +349,10 @@ impl Site {
     /// When the file can't be written.
     pub fn append(&self, line: &str) {
         let conf = self.instance.join("config/agent.conf");
-        let mut file = fs::OpenOptions::new().append(true).open(conf).expect("agent.conf");
+        let mut file = fs::OpenOptions::new()
+            .append(true)
+            .open(conf)
+            .expect("agent.conf");
         writeln!(file, "{line}").expect("agent.conf");
     }
 

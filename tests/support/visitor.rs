@@ -19,7 +19,11 @@ pub struct Visitor<'s> {
 
 impl<'s> Visitor<'s> {
     pub(crate) fn new(site: &'s Site) -> Visitor<'s> {
-        Visitor { site, cookies: BTreeMap::new(), am_token: None }
+        Visitor {
+            site,
+            cookies: BTreeMap::new(),
+            am_token: None,
+        }
     }
 
     /// The site this browser visits.
@@ -29,7 +33,11 @@ impl<'s> Visitor<'s> {
 
     /// Sends a request with the cookies, and keeps those of the answer.
     pub fn send(&mut self, request: Request) -> Response {
-        let cookies: Vec<String> = self.cookies.iter().map(|(n, v)| format!("{n}={v}")).collect();
+        let cookies: Vec<String> = self
+            .cookies
+            .iter()
+            .map(|(n, v)| format!("{n}={v}"))
+            .collect();
         let request = match cookies.is_empty() {
             true => request,
             false => request.header("Cookie", &cookies.join("; ")),
@@ -43,7 +51,9 @@ impl<'s> Visitor<'s> {
 
     fn keep(&mut self, cookie: &str) {
         let mut parts = cookie.split(';');
-        let Some((name, value)) = parts.next().and_then(|p| p.split_once('=')) else { return };
+        let Some((name, value)) = parts.next().and_then(|p| p.split_once('=')) else {
+            return;
+        };
         let gone = parts.any(|p| p.trim().eq_ignore_ascii_case("max-age=0"));
         match gone {
             true => self.cookies.remove(name.trim()),
@@ -59,7 +69,12 @@ impl<'s> Visitor<'s> {
     /// The user's session at AM, begun at first use.
     pub fn am_token(&mut self) -> String {
         if self.am_token.is_none() {
-            let token = self.site.am.client().login("/", USER, USER_PASSWORD).expect("login at AM");
+            let token = self
+                .site
+                .am
+                .client()
+                .login("/", USER, USER_PASSWORD)
+                .expect("login at AM");
             self.am_token = Some(token);
         }
         self.am_token.clone().expect("just set")
@@ -74,7 +89,11 @@ impl<'s> Visitor<'s> {
     pub fn form(&mut self, response: &Response) -> Form {
         assert_eq!(response.status, 302, "not a login redirect: {response:?}");
         let token = self.am_token();
-        self.site.am.client().authorize(&token, response.location()).expect("AM's form")
+        self.site
+            .am
+            .client()
+            .authorize(&token, response.location())
+            .expect("AM's form")
     }
 
     /// Posts AM's form to the agent.
@@ -98,7 +117,12 @@ impl<'s> Visitor<'s> {
         let redirect = self.get(target);
         let form = self.form(&redirect);
         let back = self.post(&form);
-        assert_eq!(back.status, 302, "login did not finish: {back:?}\n{}", self.site.server.said());
+        assert_eq!(
+            back.status,
+            302,
+            "login did not finish: {back:?}\n{}",
+            self.site.server.said()
+        );
         let target = path_of(back.location());
         self.get(&target)
     }
@@ -107,7 +131,9 @@ impl<'s> Visitor<'s> {
 /// Path and query of an address.
 pub fn path_of(url: &str) -> String {
     let after = url.split_once("://").map_or(url, |(_, rest)| rest);
-    after.find('/').map_or_else(|| "/".to_owned(), |at| after[at..].to_owned())
+    after
+        .find('/')
+        .map_or_else(|| "/".to_owned(), |at| after[at..].to_owned())
 }
 
 /// Scheme, host and port of an address.

@@ -187,7 +187,11 @@ impl<'a> Session<'a> {
         r.header(KIND_SESSION)?;
         let flags = r.byte()?;
         Some(Session {
-            kind: if flags & 1 == 1 { SessionKind::User } else { SessionKind::Application },
+            kind: if flags & 1 == 1 {
+                SessionKind::User
+            } else {
+                SessionKind::Application
+            },
             client_side: flags & 2 == 2,
             max_end: r.u64()?,
             idle_end: r.u64()?,
@@ -315,7 +319,9 @@ impl<'a> Attributes<'a> {
     pub fn decode(bytes: &'a [u8]) -> Option<Attributes<'a>> {
         let mut r = Reader(bytes);
         r.header(KIND_ATTRIBUTES)?;
-        Some(Attributes { values: Pairs::read(&mut r)? })
+        Some(Attributes {
+            values: Pairs::read(&mut r)?,
+        })
     }
 
     /// The record; `None` when a string is longer than 64 KiB.

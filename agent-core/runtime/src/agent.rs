@@ -118,6 +118,9 @@ impl Agent {
     }
 
     fn compiles(&self, path: &Path, start: &Start) -> bool {
+        if start.config.repository == Repository::Centralized {
+            return true; // hosts and patterns come with the profile
+        }
         match Snapshot::build(start.config.clone(), start.secrets.clone(), [0; 16]) {
             Ok(_) => true,
             Err(problems) => {
