@@ -118,8 +118,8 @@ static portcullis_result new_agent(ngx_conf_t *cf, pc_main_conf_t *mcf)
 {
     portcullis_result         rc;
     ngx_pool_cleanup_t       *cln = ngx_pool_cleanup_add(cf->pool, 0);
-    portcullis_agent_options  options = { sizeof(options), PORTCULLIS_NGINX, write_log, NULL,
-                                          { (const uint8_t *) NGINX_VER, sizeof(NGINX_VER) - 1 } };
+    portcullis_agent_options  options = { .size = sizeof(options), .server = PORTCULLIS_NGINX,
+                                          .log = write_log };
 
     if (cln == NULL) {
         return PORTCULLIS_SYSTEM;
@@ -127,6 +127,7 @@ static portcullis_result new_agent(ngx_conf_t *cf, pc_main_conf_t *mcf)
     if (portcullis_abi() != PORTCULLIS_ABI) {
         return PORTCULLIS_BAD_SIZE;
     }
+    options.server_version = pc_str((ngx_str_t) ngx_string(NGINX_VER));
     rc = portcullis_agent_new(&options, &mcf->agent);
     if (rc == PORTCULLIS_OK) {
         cln->handler = free_agent;

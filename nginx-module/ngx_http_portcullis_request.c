@@ -223,9 +223,11 @@ static portcullis_result ask(ngx_http_request_t *r, pc_ctx_t *ctx, uint32_t inst
     edits_t              edits = { r, ctx, 0, 0 };
     ngx_connection_t    *c = r->connection;
     portcullis_result    rc;
-    portcullis_sink      sink = { sizeof(sink), &edits, on_request_header,
-                                  on_remove_request_header, on_variable, on_user,
-                                  on_response_header, on_content };
+    portcullis_sink      sink = { .size = sizeof(sink), .ctx = &edits,
+                                  .request_header = on_request_header,
+                                  .remove_request_header = on_remove_request_header,
+                                  .variable = on_variable, .user = on_user,
+                                  .response_header = on_response_header, .body = on_content };
     portcullis_request   view = { .size = sizeof(view) };
 
     view.method = pc_str(r->method_name);
