@@ -1,5 +1,7 @@
 /* Portcullis: the C boundary of the Web Agent. Generated from ffi/src by cbindgen; do not edit.
- * Every struct begins with `size`: set it to sizeof the struct. Strings are not NUL-terminated. */
+ *
+ * Every struct that may grow begins with `size`: set it to sizeof the struct. Strings have a length
+ * and no NUL at the end. No function lets a panic out, and none follows a NULL. */
 
 #ifndef PORTCULLIS_H
 #define PORTCULLIS_H
@@ -7,166 +9,362 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Raised by one whenever a struct or the meaning of a function changes. */
+// Raised by one whenever a struct or the meaning of a function changes.
 #define PORTCULLIS_ABI 1
 
-/* Most instances one generation may hold. */
+// Most instances one generation may hold.
 #define PORTCULLIS_MAX_INSTANCES 32
 
-/* What a call did. Numbers never change their meaning. */
+// What a call did. Numbers never change their meaning.
 typedef enum portcullis_result {
+    // Done.
     PORTCULLIS_OK = 0,
-    PORTCULLIS_PENDING = 1,          /* not decided yet: see the ticket */
-    PORTCULLIS_NONE = 2,             /* nothing there (no completion, no such thing) */
+    // Not decided yet: see the ticket.
+    PORTCULLIS_PENDING = 1,
+    // Nothing there.
+    PORTCULLIS_NONE = 2,
+    // A pointer that must not be NULL was NULL.
     PORTCULLIS_NULL_PARAMETER = 8001,
+    // A fault inside; it went no further.
     PORTCULLIS_PANIC = 8002,
-    PORTCULLIS_BAD_SIZE = 8003,      /* `size` of a struct is not one this library knows */
+    // `size` of a struct is not one this library knows.
+    PORTCULLIS_BAD_SIZE = 8003,
+    // No such instance.
     PORTCULLIS_BAD_INDEX = 8004,
-    PORTCULLIS_CONFIG = 8010,        /* a configuration cannot be used; each mistake was logged */
-    PORTCULLIS_MAPPING = 8011,       /* the shared mapping could not be made or adopted */
-    PORTCULLIS_FULL = 8012,          /* too many instances */
-    PORTCULLIS_NOT_STARTED = 8013,   /* no worker runs in this process */
-    PORTCULLIS_SYSTEM = 8014         /* the operating system refused (thread, file) */
+    // A configuration cannot be used; each mistake was logged.
+    PORTCULLIS_CONFIG = 8010,
+    // The shared mapping could not be made or adopted.
+    PORTCULLIS_MAPPING = 8011,
+    // Too many instances.
+    PORTCULLIS_FULL = 8012,
+    // No worker runs in this process.
+    PORTCULLIS_NOT_STARTED = 8013,
+    // The operating system refused a thread or a file.
+    PORTCULLIS_SYSTEM = 8014,
 } portcullis_result;
 
+// The web server that loads the library.
+typedef enum portcullis_server {
+    // Apache httpd.
+    PORTCULLIS_HTTPD = 1,
+    // nginx.
+    PORTCULLIS_NGINX = 2,
+} portcullis_server;
+
+// Levels of log lines.
 typedef enum portcullis_level {
-    PORTCULLIS_ERROR = 1, PORTCULLIS_WARNING = 2, PORTCULLIS_INFO = 3, PORTCULLIS_DEBUG = 4
+    // Somebody has to act.
+    PORTCULLIS_ERROR = 1,
+    // Somebody may have to act.
+    PORTCULLIS_WARNING = 2,
+    // Worth knowing.
+    PORTCULLIS_INFO = 3,
+    // One line a request.
+    PORTCULLIS_DEBUG = 4,
 } portcullis_level;
 
-typedef enum portcullis_server { PORTCULLIS_HTTPD = 1, PORTCULLIS_NGINX = 2 } portcullis_server;
-
-/* What a ticket waits for. */
-typedef enum portcullis_wants {
-    PORTCULLIS_WANTS_AM = 1,         /* the worker's thread is at it; wait, or be woken */
-    PORTCULLIS_WANTS_BODY = 2        /* read the request body and hand it over */
-} portcullis_wants;
-
+// What a decision is.
 typedef enum portcullis_verdict_kind {
-    PORTCULLIS_ALLOW = 1,            /* apply the edits and let the request through */
-    PORTCULLIS_RESPOND = 2           /* answer with what the sink received */
+    // Apply the edits and let the request through.
+    PORTCULLIS_ALLOW = 1,
+    // Answer with what the sink received.
+    PORTCULLIS_RESPOND = 2,
 } portcullis_verdict_kind;
 
-/* The shared mapping of one host process tree: made by the parent before it forks. */
-typedef struct portcullis_mapping portcullis_mapping;
-/* One generation of the host's configuration: its instances. Made by the parent, inherited. */
+// What a ticket waits for.
+typedef enum portcullis_wants {
+    // The worker's thread is at it; wait, or be woken.
+    PORTCULLIS_WANTS_AM = 1,
+    // Read the request body and hand it over.
+    PORTCULLIS_WANTS_BODY = 2,
+} portcullis_wants;
+
+// One generation of the host's configuration: its instances. Made by the parent, inherited.
 typedef struct portcullis_agent portcullis_agent;
-/* A request that waits. One owner, free it exactly once. */
+
+// The shared mapping of one host process tree: made by the parent before it forks.
+typedef struct portcullis_mapping portcullis_mapping;
+
+// A request that waits. One owner; free it exactly once.
 typedef struct portcullis_ticket portcullis_ticket;
 
-typedef struct portcullis_str { const uint8_t *data; size_t len; } portcullis_str;
-typedef struct portcullis_header { portcullis_str name; portcullis_str value; } portcullis_header;
-typedef struct portcullis_address { uint8_t family; /* 4 or 6 */ uint8_t bytes[16]; } portcullis_address;
+// Bytes with a length; not NUL-terminated. `data` may be NULL when `len` is 0.
+typedef struct portcullis_str {
+    // First byte.
+    const uint8_t *data;
+    // Number of bytes.
+    size_t len;
+} portcullis_str;
 
-/* Called on any thread that calls into the library, and on the worker's own thread: it must be
- * safe there. `line` has no line end and no secret in it. */
-typedef void (*portcullis_log_fn)(void *ctx, portcullis_level level, portcullis_str line);
+// Called on any thread that calls into the library, and on the worker's own thread: it must be safe
+// there. `line` has no line end and no secret in it.
+typedef void (*portcullis_log_fn)(void *ctx, enum portcullis_level level, struct portcullis_str line);
 
+// How a generation is made.
 typedef struct portcullis_agent_options {
+    // `sizeof` this struct.
     size_t size;
-    portcullis_server server;
+    // The web server.
+    enum portcullis_server server;
+    // Receives lines for the host's error log.
     portcullis_log_fn log;
+    // First argument of `log`; must live as long as the generation.
     void *log_ctx;
-    portcullis_str server_version;   /* e.g. "nginx/1.22.1", for the start line */
+    // For example `nginx/1.22.1`.
+    struct portcullis_str server_version;
 } portcullis_agent_options;
 
+// How a process works.
 typedef struct portcullis_worker_options {
+    // `sizeof` this struct.
     size_t size;
-    int wake_fd;                     /* eventfd written when a ticket is ready; -1: wait on tickets */
-    uint32_t threads;                /* request threads of this process (httpd), 0 on nginx */
+    // An eventfd that is written when a ticket is ready (it is duplicated); -1: wait on tickets.
+    int32_t wake_fd;
+    // Request threads of this process (httpd); 0 on nginx.
+    uint32_t threads;
 } portcullis_worker_options;
 
-/* A request; everything is borrowed for the length of one call. */
+// One header field.
+typedef struct portcullis_header {
+    // Field name.
+    struct portcullis_str name;
+    // Field value.
+    struct portcullis_str value;
+} portcullis_header;
+
+// An IP address.
+typedef struct portcullis_address {
+    // 4 or 6.
+    uint8_t family;
+    // Network order; the first 4 for family 4.
+    uint8_t bytes[16];
+} portcullis_address;
+
+// A request.
 typedef struct portcullis_request {
+    // `sizeof` this struct.
     size_t size;
-    portcullis_str method;
-    portcullis_str target;           /* exactly as the client sent it (after an internal redirect: the new one) */
-    portcullis_str host;             /* effective host with optional port */
-    const portcullis_header *headers;
+    // Method.
+    struct portcullis_str method;
+    // Request target exactly as the client sent it; after an internal redirect the new one.
+    struct portcullis_str target;
+    // Effective host with optional port.
+    struct portcullis_str host;
+    // Header fields in order.
+    const struct portcullis_header *headers;
+    // Number of header fields.
     size_t header_count;
-    portcullis_str path;             /* the host's decoded path of `target`; empty: cannot be compared */
-    portcullis_str path_info;
-    portcullis_address peer;         /* of the socket */
-    portcullis_address client;       /* after realip / remoteip */
-    uint16_t port;                   /* local */
+    // The host's decoded path of `target`, path info included; empty: cannot be compared.
+    struct portcullis_str path;
+    // The host's path info, the end of `path`; anything else counts as none.
+    struct portcullis_str path_info;
+    // Peer of the socket.
+    struct portcullis_address peer;
+    // Client after realip or remoteip.
+    struct portcullis_address client;
+    // Local port.
+    uint16_t port;
+    // The connection is protected by TLS.
     uint8_t tls;
-    uint8_t merged;                  /* duplicate headers were merged by the host */
-    uint8_t stored_only;             /* sub-request: only what is already known may be used */
-    void *tag;                       /* comes back from portcullis_completed */
+    // The host has merged duplicate headers.
+    uint8_t merged;
+    // A sub-request: only what is already known may be used.
+    uint8_t stored_only;
+    // Comes back from `portcullis_completed`.
+    void *tag;
 } portcullis_request;
 
-/* Receives the edits of a decision during portcullis_decide, on the calling thread. Strings live
- * for the length of the callback: copy them into the request's pool. */
+// Receives the edits of a decision during `portcullis_decide`, on the calling thread. Strings live
+// for the length of the callback: copy them into the request's pool. No member may be NULL but `ctx`.
 typedef struct portcullis_sink {
+    // `sizeof` this struct.
     size_t size;
+    // First argument of every callback.
     void *ctx;
-    void (*request_header)(void *ctx, portcullis_str name, portcullis_str value); /* replace */
-    void (*remove_request_header)(void *ctx, portcullis_str name);
-    void (*variable)(void *ctx, portcullis_str name, portcullis_str value);
-    void (*user)(void *ctx, portcullis_str name);
-    void (*response_header)(void *ctx, portcullis_str name, portcullis_str value); /* add; on errors too */
-    void (*body)(void *ctx, portcullis_str body);                                  /* of our own answer */
+    // Replace a request header.
+    void (*request_header)(void *ctx, struct portcullis_str name, struct portcullis_str value);
+    // Remove a request header.
+    void (*remove_request_header)(void *ctx, struct portcullis_str name);
+    // Set a variable that no client can forge.
+    void (*variable)(void *ctx, struct portcullis_str name, struct portcullis_str value);
+    // Set the authenticated user.
+    void (*user)(void *ctx, struct portcullis_str name);
+    // Add a response header, also to an error response.
+    void (*response_header)(void *ctx, struct portcullis_str name, struct portcullis_str value);
+    // The body of an answer of the agent's own.
+    void (*body)(void *ctx, struct portcullis_str body);
 } portcullis_sink;
 
+// The decision.
 typedef struct portcullis_verdict {
+    // `sizeof` this struct.
     size_t size;
-    portcullis_verdict_kind kind;
-    uint16_t status;                 /* of our own answer */
-    uint32_t reason;                 /* number of the stable code */
+    // Let through, or answer.
+    enum portcullis_verdict_kind kind;
+    // Status of an answer of the agent's own.
+    uint16_t status;
+    // Number of the stable code.
+    uint32_t reason;
 } portcullis_verdict;
 
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The ABI of this library; compare it with `PORTCULLIS_ABI` of the header compiled against.
 uint32_t portcullis_abi(void);
-portcullis_str portcullis_version(void);
-portcullis_str portcullis_result_text(portcullis_result result);
 
-/* --- parent, before the fork */
-portcullis_result portcullis_mapping_create(uint64_t cache_bytes /* 0: default or environment */,
-                                            portcullis_mapping **out);
-/* Takes over the mapping behind an open fd of the previous master; the fd stays the caller's. */
-portcullis_result portcullis_mapping_adopt(int fd, portcullis_mapping **out);
-int portcullis_mapping_fd(const portcullis_mapping *mapping);
-void portcullis_mapping_free(portcullis_mapping *mapping);
+// The version as text; static.
+struct portcullis_str portcullis_version(void);
 
-portcullis_result portcullis_agent_new(const portcullis_agent_options *options, portcullis_agent **out);
-/* Reads agent.conf and the two files beside it. The same path gives the same index. With
- * `keep_broken` a configuration that cannot be used still gets an index: it answers 503 to all. */
-portcullis_result portcullis_agent_add(portcullis_agent *agent, portcullis_str path, int keep_broken,
-                                       uint32_t *index);
-/* After the last instance: opens logs, binds the generation to the mapping. Never asks AM. */
-portcullis_result portcullis_agent_attach(portcullis_agent *agent, const portcullis_mapping *mapping);
-void portcullis_agent_free(portcullis_agent *agent);
+// A few words for a result; static. A number that is none of ours must not be passed.
+struct portcullis_str portcullis_result_text(enum portcullis_result result);
 
-/* --- worker */
-/* Starts this process's one thread. Call in child_init / init_process only. */
-portcullis_result portcullis_worker_start(portcullis_agent *agent, const portcullis_worker_options *options);
-/* This worker takes no new duties and cuts waits to 1 s. Safe in a signal handler. */
-void portcullis_worker_drain(const portcullis_agent *agent);
-/* Ends the thread without waiting for it. Not for signal handlers. */
-void portcullis_worker_stop(portcullis_agent *agent);
+// Makes a mapping. `cache_bytes` 0 means `AM_MAX_SESSION_CACHE_SIZE`, or 16 MiB.
+//
+// # Safety
+// `out` must be NULL or writable. Free what it receives with `portcullis_mapping_free`.
+enum portcullis_result portcullis_mapping_create(uint64_t cache_bytes,
+                                                 struct portcullis_mapping **out);
 
-/* Sets remove[i] to 1 for each header that a client must not send to this server block. `agent`
- * may have no worker (then the names of the start configuration hold). Never fails open: on any
- * trouble every remove[i] becomes 1 for names that could be an identity. */
-portcullis_result portcullis_scrub(const portcullis_agent *agent, const uint32_t *instances,
-                                   size_t instance_count, const portcullis_header *headers,
-                                   size_t header_count, uint8_t *remove);
+// Takes over the mapping behind an open fd of the previous master; the fd stays the caller's.
+//
+// # Safety
+// `out` must be NULL or writable; `fd` must be open for the length of the call.
+enum portcullis_result portcullis_mapping_adopt(int32_t fd, struct portcullis_mapping **out);
 
-/* The one hot call. `*ticket` is NULL at first. PENDING: `*ticket` is set; satisfy it and call again
- * with the same request. OK: decided, the sink was walked, `*ticket` is NULL again. Any other result:
- * answer 503 and do not let the request through. */
-portcullis_result portcullis_decide(const portcullis_agent *agent, uint32_t instance,
-                                    const portcullis_request *request, const portcullis_sink *sink,
-                                    portcullis_ticket **ticket, portcullis_verdict *verdict);
-portcullis_wants portcullis_ticket_wants(const portcullis_ticket *ticket, uint64_t *body_limit);
-/* Blocks until the ticket can go on; bounded by the instance's deadline. */
-portcullis_result portcullis_ticket_wait(portcullis_ticket *ticket);
-/* Milliseconds after which a timer should give up on this ticket although nothing woke it. */
-uint32_t portcullis_ticket_deadline_ms(const portcullis_ticket *ticket);
-/* Hands the body over (copied). data NULL: it could not be read or was larger than the limit. */
-portcullis_result portcullis_ticket_body(portcullis_ticket *ticket, const uint8_t *data, size_t len);
-/* Cancels and frees; NULL is fine. */
-void portcullis_ticket_free(portcullis_ticket *ticket);
-/* Next ready ticket's tag after the wake_fd fired; NONE when there is none. Tags of freed tickets
- * never come. */
-portcullis_result portcullis_completed(const portcullis_agent *agent, void **tag);
+// The mapping's fd, or -1. It belongs to the mapping.
+//
+// # Safety
+// `mapping` must be NULL or one of ours.
+int32_t portcullis_mapping_fd(const struct portcullis_mapping *mapping);
 
-#endif
+// Frees a handle; generations that use the mapping keep it.
+//
+// # Safety
+// `mapping` must be NULL or a handle of ours that is not used again.
+void portcullis_mapping_free(struct portcullis_mapping *mapping);
+
+// Makes a generation without instances.
+//
+// # Safety
+// `options` must be NULL or valid; `out` NULL or writable. Free with `portcullis_agent_free`.
+enum portcullis_result portcullis_agent_new(const struct portcullis_agent_options *options,
+                                            struct portcullis_agent **out);
+
+// Reads `agent.conf` and the two files beside it. The same path gives the same index. With
+// `keep_broken` a configuration that cannot be used still gets an index: it answers 503 to all.
+// Only before `portcullis_worker_start`.
+//
+// # Safety
+// `agent` and `index` must be NULL or valid; `path` must be valid for the call.
+enum portcullis_result portcullis_agent_add(struct portcullis_agent *agent,
+                                            struct portcullis_str path,
+                                            int32_t keep_broken,
+                                            uint32_t *index);
+
+// After the last instance: opens logs, binds the generation to the mapping. Never asks AM.
+//
+// # Safety
+// Both must be NULL or handles of ours.
+enum portcullis_result portcullis_agent_attach(struct portcullis_agent *agent,
+                                               const struct portcullis_mapping *mapping);
+
+// Frees a generation; stop its worker first.
+//
+// # Safety
+// `agent` must be NULL or a handle of ours that is not used again.
+void portcullis_agent_free(struct portcullis_agent *agent);
+
+// Starts this process's one thread. Call after the fork only.
+//
+// # Safety
+// Both must be NULL or valid; `wake_fd` must be -1 or open for the call.
+enum portcullis_result portcullis_worker_start(struct portcullis_agent *agent,
+                                               const struct portcullis_worker_options *options);
+
+// This worker takes no new duties and cuts waits to 1 s. One atomic store: safe in a signal handler.
+//
+// # Safety
+// `agent` must be NULL or a handle of ours.
+void portcullis_worker_drain(const struct portcullis_agent *agent);
+
+// Ends the thread without waiting for it. Not for signal handlers.
+//
+// # Safety
+// `agent` must be NULL or a handle of ours.
+void portcullis_worker_stop(struct portcullis_agent *agent);
+
+// Sets `remove[i]` to 1 for each header that a client must not send to a server block with these
+// instances, to 0 for the others. On any trouble all become 1: nothing forged gets through.
+//
+// # Safety
+// `instances`, `headers` and `remove` must be NULL or hold as many elements as their counts say.
+enum portcullis_result portcullis_scrub(const struct portcullis_agent *agent,
+                                        const uint32_t *instances,
+                                        size_t instance_count,
+                                        const struct portcullis_header *headers,
+                                        size_t header_count,
+                                        uint8_t *remove);
+
+// Decides a request. `*ticket` is NULL at first.
+//
+// PENDING: `*ticket` is set; satisfy it and call again with the same request. OK: decided, the sink
+// was walked, `*ticket` is NULL again. Any other result: answer 503 and do not let the request
+// through; `*ticket` is NULL.
+//
+// # Safety
+// All pointers must be NULL or valid for the call, with everything that `request` and `sink` point
+// to. One request is decided by one thread at a time.
+enum portcullis_result portcullis_decide(const struct portcullis_agent *agent,
+                                         uint32_t instance,
+                                         const struct portcullis_request *request,
+                                         const struct portcullis_sink *sink,
+                                         struct portcullis_ticket **ticket,
+                                         struct portcullis_verdict *verdict);
+
+// What a ticket waits for; `body_limit` receives the most bytes of a body. NULL waits for AM.
+//
+// # Safety
+// `ticket` must be NULL or a ticket of ours; `body_limit` NULL or writable.
+enum portcullis_wants portcullis_ticket_wants(const struct portcullis_ticket *ticket,
+                                              uint64_t *body_limit);
+
+// Blocks until the ticket can go on; bounded by the instance's deadline.
+//
+// # Safety
+// `ticket` must be NULL or a ticket of ours that nobody else uses.
+enum portcullis_result portcullis_ticket_wait(struct portcullis_ticket *ticket);
+
+// Milliseconds after which a timer should give up on this ticket although nothing woke it.
+//
+// # Safety
+// `ticket` must be NULL or a ticket of ours.
+uint32_t portcullis_ticket_deadline_ms(const struct portcullis_ticket *ticket);
+
+// Hands the body over (copied). `data` NULL: it could not be read or was larger than the limit.
+//
+// # Safety
+// `ticket` must be NULL or a ticket of ours; `data` NULL or `len` readable bytes.
+enum portcullis_result portcullis_ticket_body(struct portcullis_ticket *ticket,
+                                              const uint8_t *data,
+                                              size_t len);
+
+// Cancels and frees; NULL is fine.
+//
+// # Safety
+// `ticket` must be NULL or a ticket of ours that is not used again.
+void portcullis_ticket_free(struct portcullis_ticket *ticket);
+
+// The next ready ticket's tag after the wake fd fired; NONE when there is none. Tags of freed
+// tickets never come.
+//
+// # Safety
+// `agent` must be NULL or a handle of ours; `tag` NULL or writable.
+enum portcullis_result portcullis_completed(const struct portcullis_agent *agent, void **tag);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* PORTCULLIS_H */
