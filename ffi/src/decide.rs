@@ -169,9 +169,9 @@ unsafe fn with_view<T>(
     request: &portcullis_request,
     body: impl FnOnce(&RequestView<'_>) -> T,
 ) -> T {
-    // SAFETY: the caller's promise, here and below.
     let raw = match request.header_count {
         0 => &[][..],
+        // SAFETY: the caller's promise, here and below.
         n => unsafe { std::slice::from_raw_parts(request.headers, n) },
     };
     let fields = raw.iter().map(|h| {

@@ -116,6 +116,9 @@ fn connect(config: &Config) -> Result<Am, ClientError> {
     Am::new(&site, &settings)
 }
 
+/// Who waits for what.
+type Flights = HashMap<(Kind, u128), Vec<Arc<Mailbox>>>;
+
 /// The worker's side of one instance.
 pub(crate) struct Fetcher {
     pub(crate) agent: Arc<Agent>,
@@ -124,8 +127,7 @@ pub(crate) struct Fetcher {
     pub(crate) am: Am,
     /// Wakes whoever looks after the instance in this worker.
     pub(crate) kick: Notify,
-    /// Who waits for what.
-    flights: RefCell<HashMap<(Kind, u128), Vec<Arc<Mailbox>>>>,
+    flights: RefCell<Flights>,
 }
 
 impl Fetcher {

@@ -2,8 +2,6 @@
 
 use alloc::{string::String, vec::Vec};
 
-use smallvec::SmallVec;
-
 use super::decision::Decision;
 use crate::token::Secret;
 
@@ -94,14 +92,16 @@ pub enum Receipt {
 /// What is missing. Every `Ask` precedes every `Do`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Need {
-    /// Answers that may be fetched side by side.
-    Ask(SmallVec<[Ask; 2]>),
+    /// Answers that may be fetched side by side. On the heap: a need suspends the request, which
+    /// allocates anyway, and a decision without a need should not carry room for one.
+    Ask(Vec<Ask>),
     /// One act.
     Do(Act),
 }
 
 /// One step of a request.
 #[must_use]
+#[allow(clippy::large_enum_variant)] // the large one is the usual one; boxing would allocate on each hit
 pub enum Step<'a> {
     /// Decided.
     Done(Decision<'a>),

@@ -204,7 +204,7 @@ fn incident(facts: &dyn Facts) -> [u8; 10] {
 
 /// The need for one answer.
 pub(crate) fn ask(ask: Ask) -> Need {
-    Need::Ask(smallvec::smallvec![ask])
+    Need::Ask(alloc::vec![ask])
 }
 
 /// Text for a decision's detail; never with secrets.

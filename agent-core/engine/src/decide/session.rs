@@ -38,6 +38,7 @@ pub(super) enum Outcome<'a> {
 }
 
 /// What the cookies of a request hold.
+#[allow(clippy::large_enum_variant)] // on the stack, once a request; boxing would allocate on each hit
 pub(crate) enum Presented {
     /// A session token.
     Token(TokenBuffer),
