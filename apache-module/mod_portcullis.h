@@ -71,6 +71,7 @@ typedef struct pc_record {
     const char *method;
     const char *target;    /* as the client sent it, before any module could replace it */
     const char *path;      /* decoded by httpd, before mod_rewrite; "": not comparable */
+    int exempt;            /* allowed for everybody: mod_cache may keep the page */
     int handling;          /* the content handler runs: sub-requests from now on only list or include */
     int status;
     apr_array_header_t *edits;   /* of pc_edit: what an allow does to the request */

@@ -248,7 +248,7 @@ static void ask(request_rec *r, pc_record *record)
     pc_sink_ctx ctx = { r->pool, record };
     portcullis_sink sink = { sizeof(sink), &ctx, sink_request_header, sink_remove_request_header,
                              sink_variable, sink_user, sink_response_header, sink_body };
-    portcullis_verdict verdict = { sizeof(verdict), PORTCULLIS_RESPOND, 0, 0 };
+    portcullis_verdict verdict = { sizeof(verdict), PORTCULLIS_RESPOND, 0, 0, 0 };
     portcullis_result result = PORTCULLIS_PENDING;
     portcullis_ticket *ticket = NULL;
     portcullis_request view;
@@ -272,6 +272,7 @@ static void ask(request_rec *r, pc_record *record)
     }
     portcullis_ticket_free(ticket);
     if (result == PORTCULLIS_OK && verdict.kind == PORTCULLIS_ALLOW) {
+        record->exempt = verdict.exempt;
         record->state = PC_ALLOWED;
         return;
     }
@@ -338,6 +339,7 @@ static pc_record *decided(request_rec *r)
     else if ((shared = shared_allow(r, record)) != NULL && *r->uri) {
         record->edits = shared->edits;
         record->user = shared->user;
+        record->exempt = shared->exempt;
         record->state = PC_ALLOWED;
     }
     else {
@@ -392,7 +394,7 @@ static void let_through(request_rec *r, const pc_record *record)
     take_user(r, record);
     /* mod_cache asks its store before anyone asks us: nothing protected may get in there, not even
      * as a part of another page. */
-    for (q = r; q; q = earlier_request(q)) {
+    for (q = record->exempt ? NULL : r; q; q = earlier_request(q)) {
         q->no_cache = 1;
     }
 }
@@ -502,7 +504,7 @@ void pc_insert_filter(request_rec *r)
     pc_record *record = pc_record_of(r);
 
     record->handling = 1;
-    if (record->state != PC_UNDECIDED) {
+    if (record->state != PC_UNDECIDED && !(record->state == PC_ALLOWED && record->exempt)) {
         r->no_cache = 1;   /* mod_dir's switch to an index page may have taken it back */
     }
 }

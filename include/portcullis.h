@@ -203,6 +203,9 @@ typedef struct portcullis_verdict {
     enum portcullis_verdict_kind kind;
     // Status of an answer of the agent's own.
     uint16_t status;
+    // 1: allowed for everybody by a rule, so a shared cache of the host may keep the answer; 0: an
+    // allow is for this user only.
+    uint8_t exempt;
     // Number of the stable code.
     uint32_t reason;
 } portcullis_verdict;
@@ -296,7 +299,8 @@ void portcullis_worker_drain(const struct portcullis_agent *agent);
 void portcullis_worker_stop(struct portcullis_agent *agent);
 
 // Sets `remove[i]` to 1 for each header that a client must not send to a server block with these
-// instances, to 0 for the others. On any trouble all become 1: nothing forged gets through.
+// instances, to 0 for the others. Without a generation (`agent` NULL) the built-in names hold; after
+// a fault all become 1: nothing forged gets through.
 //
 // # Safety
 // `instances`, `headers` and `remove` must be NULL or hold as many elements as their counts say.

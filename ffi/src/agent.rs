@@ -203,7 +203,8 @@ pub unsafe extern "C" fn portcullis_worker_stop(agent: *mut portcullis_agent) {
 }
 
 /// Sets `remove[i]` to 1 for each header that a client must not send to a server block with these
-/// instances, to 0 for the others. On any trouble all become 1: nothing forged gets through.
+/// instances, to 0 for the others. Without a generation (`agent` NULL) the built-in names hold; after
+/// a fault all become 1: nothing forged gets through.
 ///
 /// # Safety
 /// `instances`, `headers` and `remove` must be NULL or hold as many elements as their counts say.
@@ -224,25 +225,35 @@ pub unsafe extern "C" fn portcullis_scrub(
     }
     // SAFETY: not NULL, and as long as header_count says.
     let remove = unsafe { std::slice::from_raw_parts_mut(remove, header_count) };
-    let result = guard_or(PORTCULLIS_PANIC, || {
-        let agent = borrow!(agent);
-        if headers.is_null() || instances.is_null() {
-            return PORTCULLIS_NULL_PARAMETER;
-        }
-        // SAFETY: not NULL, and as long as the counts say.
-        let (headers, instances) = unsafe {
-            (
-                std::slice::from_raw_parts(headers, header_count),
-                std::slice::from_raw_parts(instances, instance_count),
-            )
+    if headers.is_null() || (instances.is_null() && instance_count > 0) {
+        remove.fill(1);
+        return PORTCULLIS_NULL_PARAMETER;
+    }
+    let result = guard(|| {
+        // SAFETY: not NULL, and as long as header_count says.
+        let headers = unsafe { std::slice::from_raw_parts(headers, header_count) };
+        let instances = match instances.is_null() {
+            true => &[][..],
+            // SAFETY: not NULL, and as long as instance_count says.
+            false => unsafe { std::slice::from_raw_parts(instances, instance_count) },
         };
+        // SAFETY: NULL or a handle of ours.
+        let agent = unsafe { agent.as_ref() };
         for (header, remove) in headers.iter().zip(remove.iter_mut()) {
             // SAFETY: valid for the call.
-            *remove = u8::from(agent.0.scrubs(instances, unsafe { header.name.bytes() }));
+            let name = unsafe { header.name.bytes() };
+            let forged = match agent {
+                Some(agent) => agent.0.scrubs(instances, name),
+                None => portcullis_runtime::built_in_scrubs(name),
+            };
+            *remove = u8::from(forged);
         }
-        PORTCULLIS_OK
+        match agent {
+            Some(_) => PORTCULLIS_OK,
+            None => PORTCULLIS_NULL_PARAMETER,
+        }
     });
-    if result != PORTCULLIS_OK {
+    if result == PORTCULLIS_PANIC {
         remove.fill(1);
     }
     result

@@ -112,14 +112,15 @@ pub unsafe extern "C" fn portcullis_decide(
     verdict: *mut portcullis_verdict,
 ) -> portcullis_result {
     guard(|| {
-        let (agent, request, sink) = (borrow!(agent), borrow!(request), borrow!(sink));
-        let (ticket, verdict) = (borrow_mut!(ticket), borrow_mut!(verdict));
+        let ticket = borrow_mut!(ticket);
         // Taken first: whatever happens below, it is gone afterwards unless put back.
         let resumed = match std::mem::replace(ticket, std::ptr::null_mut()) {
             none if none.is_null() => None,
             // SAFETY: a ticket of ours, handed back.
             some => Some(unsafe { Box::from_raw(some) }.0),
         };
+        let (agent, request, sink) = (borrow!(agent), borrow!(request), borrow!(sink));
+        let verdict = borrow_mut!(verdict);
         if !sized::<portcullis_request>(request.size)
             || !sized::<portcullis_sink>(sink.size)
             || !sized::<portcullis_verdict>(verdict.size)
@@ -154,6 +155,7 @@ pub unsafe extern "C" fn portcullis_decide(
                     Some(_) => PORTCULLIS_RESPOND,
                 };
                 verdict.status = decided.status.unwrap_or(0);
+                verdict.exempt = u8::from(decided.exempt);
                 verdict.reason = u32::from(decided.code.number());
                 PORTCULLIS_OK
             }

@@ -1,6 +1,7 @@
 //! `include/portcullis.h` says what the crate says, and C and C++ compilers take it.
 //!
 //! `BLESS=1 cargo test -p portcullis-ffi --test header` writes it anew.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
     env, fs,

@@ -34,6 +34,7 @@ const MAX_FILE: u64 = 8 << 20;
 pub struct Agent {
     log: HostLog,
     instances: Vec<Instance>,
+    built_in: ScrubNames,
     mapping: OnceLock<Arc<Mapping>>,
     worker: OnceLock<Arc<Worker>>,
 }
@@ -56,7 +57,6 @@ pub struct Instance {
     snapshot: ArcSwapOption<Snapshot>,
     logs: Logs,
     id: OnceLock<InstanceId>,
-    built_in: ScrubNames,
 }
 
 /// Why an instance could not be added.
@@ -76,6 +76,7 @@ impl Agent {
         Agent {
             log,
             instances: Vec::new(),
+            built_in: ScrubNames::built_in(),
             mapping: OnceLock::new(),
             worker: OnceLock::new(),
         }
@@ -112,7 +113,6 @@ impl Agent {
             snapshot: ArcSwapOption::empty(),
             logs: Logs::default(),
             id: OnceLock::new(),
-            built_in: ScrubNames::built_in(),
         });
         Ok(index)
     }
@@ -222,22 +222,26 @@ impl Agent {
         );
     }
 
-    /// Whether a client may not send this header to a server block with these instances (rule U3).
+    /// Whether a client may not send this header to a server block with these instances (rule U3):
+    /// the built-in names always, and what each instance's configuration sets.
     pub fn scrubs(&self, instances: &[u32], name: &[u8]) -> bool {
-        instances
-            .iter()
-            .any(|index| match self.instance(*index as usize) {
-                None => true,
-                Some(instance) => {
-                    instance.built_in.matches(name)
-                        || instance
-                            .snapshot
-                            .load()
-                            .as_ref()
-                            .is_some_and(|s| s.scrub.matches(name))
-                }
-            })
+        self.built_in.matches(name)
+            || instances
+                .iter()
+                .filter_map(|index| self.instance(*index as usize))
+                .any(|instance| {
+                    instance
+                        .snapshot
+                        .load()
+                        .as_ref()
+                        .is_some_and(|s| s.scrub.matches(name))
+                })
     }
+}
+
+/// Whether a header carries an identity whatever is configured.
+pub fn built_in_scrubs(name: &[u8]) -> bool {
+    ScrubNames::built_in().matches(name)
 }
 
 impl Instance {

@@ -13,7 +13,7 @@ use portcullis_engine::{
     config::Snapshot,
     contract::{
         Act, Cause, Decision, FactError, MonoMillis, Need, Now, Outcome, Receipt, RequestView,
-        Sink, Step, UnixMillis,
+        Sink, Step, UnixMillis, Why,
     },
     decide, decide_without_configuration,
     event::Code,
@@ -57,6 +57,8 @@ pub enum Progress {
 pub struct Verdict {
     /// Status of our own answer; `None` lets the request through.
     pub status: Option<u16>,
+    /// Let through for everybody, by a rule.
+    pub exempt: bool,
     /// The stable code.
     pub code: Code,
 }
@@ -330,8 +332,10 @@ impl<'w> Run<'w> {
         view: &View<'_>,
         host: &mut dyn Host,
     ) -> Verdict {
+        let mut exempt = false;
         let status = match &decision.outcome {
-            Outcome::Allow(_) => {
+            Outcome::Allow(grant) => {
+                exempt = matches!(grant.why(), Why::NotEnforced(_));
                 let mut scratch = SCRATCH.take();
                 decision.edits.walk(req, &mut scratch, host);
                 SCRATCH.set(scratch);
@@ -354,6 +358,7 @@ impl<'w> Run<'w> {
         );
         Verdict {
             status,
+            exempt,
             code: decision.reason,
         }
     }

@@ -14,7 +14,7 @@ mod memo;
 mod ticket;
 mod worker;
 
-pub use agent::{AddError, Agent, Instance, MAX_INSTANCES, Start};
+pub use agent::{AddError, Agent, Instance, MAX_INSTANCES, Start, built_in_scrubs};
 pub use evaluate::{Call, Host, Progress, Verdict, evaluate};
 pub use logs::HostLog;
 pub use ticket::{Ticket, Wants};

@@ -26,13 +26,17 @@ pub(super) const MAX_COOKIE: usize = 4096;
 pub(super) fn begin(cx: &Cx<'_, '_>, back: &ReturnUrl) -> (String, ResponseHeaders) {
     let config = &cx.snap.config;
     let life = u64::from(config.cookie_maxage) * 1000;
-    let pending = Pending {
+    let mut pending = Pending {
         state: derive(cx.facts, b"state"),
         nonce: derive(cx.facts, b"nonce"),
         url: back.as_str().into(),
         realm: config.organization_name.clone(),
         expires: UnixMillis(cx.now.wall.0 + life),
     };
+    if !PendingList::fits(&pending) {
+        // Too long for a cookie: the user comes back to the front page instead of not at all.
+        pending.url = format!("{}/", cx.url.origin());
+    }
     let state = authn_tx::text(&pending.state);
     let mut address = format!("{}oauth2/authorize", public_am(cx));
     append(&mut address, "client_id", &config.username);
