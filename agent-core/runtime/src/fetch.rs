@@ -55,6 +55,15 @@ pub(crate) fn name(ask: &Ask) -> Option<(Kind, u128)> {
     }
 }
 
+/// The session that an ask is about: when AM calls its token dead, that is known of all of them.
+fn session_of(ask: &Ask) -> Option<SessionKey> {
+    match ask {
+        Ask::Session { key, .. } | Ask::Attributes { key, .. } => Some(*key),
+        Ask::Policy { session, .. } => Some(*session),
+        Ask::Form { .. } => None,
+    }
+}
+
 /// The limit of the body that a need asks for.
 pub(crate) fn body_limit(need: &Need) -> Option<u64> {
     match need {
@@ -199,6 +208,9 @@ impl Fetcher {
 
     async fn fly(&self, name: (Kind, u128), ask: Ask, deadline: Instant) {
         let answer = within(deadline, self.answer(&ask, deadline)).await;
+        if let (Err(FactError::Dead), Some(session)) = (&answer, session_of(&ask)) {
+            self.remember_dead(session);
+        }
         let waiting = self.flights.borrow_mut().remove(&name).unwrap_or_default();
         for mailbox in waiting {
             let answer = Answer::Fact(name.0, name.1, answer.clone());
@@ -292,9 +304,6 @@ impl Fetcher {
                     .await
             })
             .await;
-        if answer == Err(FactError::Dead) {
-            self.remember_dead(key);
-        }
         let record = answer?;
         let session = Session::decode(&record).ok_or(FactError::Unavailable(Cause::Protocol))?;
         // Rule S1: looked at after the answer, because AM calls a client-side token valid even

@@ -39,7 +39,9 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         IpAddr::V6(ip) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
     };
     let answer = match cx.facts.policy(key) {
-        Known::Fresh(answer) if answer.ttl > cx.now.wall.0 => answer,
+        // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
+        // if the clocks differ.
+        Known::Fresh(answer) => answer,
         Known::Failed(FactError::Dead, _) => {
             return Ok(Outcome::Decided(login::start(cx, Code::LoginSessionDead)));
         }
@@ -51,7 +53,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
                 Code::LoginSessionDead,
             )));
         }
-        Known::Fresh(_) | Known::Stale(..) | Known::Missing => {
+        Known::Stale(..) | Known::Missing => {
             return Err(ask(Ask::Policy {
                 key,
                 session: user.key,
