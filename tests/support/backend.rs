@@ -4,7 +4,7 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -16,7 +16,11 @@ use serde_json::json;
 pub struct Backend {
     address: SocketAddr,
     ended: Arc<AtomicBool>,
+    targets: Targets,
 }
+
+/// `METHOD target` of each request, in the order of arrival.
+type Targets = Arc<Mutex<Vec<String>>>;
 
 impl Backend {
     /// Starts one on a free port.
@@ -28,17 +32,32 @@ impl Backend {
         let address = listener.local_addr().expect("address");
         let ended = Arc::new(AtomicBool::new(false));
         let seen = ended.clone();
+        let targets = Targets::default();
+        let arrived = targets.clone();
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 if seen.load(Ordering::Acquire) {
                     return;
                 }
                 if let Ok(stream) = stream {
-                    std::thread::spawn(move || serve(stream));
+                    let arrived = arrived.clone();
+                    std::thread::spawn(move || serve(stream, &arrived));
                 }
             }
         });
-        Backend { address, ended }
+        Backend {
+            address,
+            ended,
+            targets,
+        }
+    }
+
+    /// `METHOD target` of each request that arrived so far.
+    ///
+    /// # Panics
+    /// When an earlier request's thread did.
+    pub fn requests(&self) -> Vec<String> {
+        self.targets.lock().expect("requests").clone()
     }
 
     /// Where it listens.
@@ -55,10 +74,12 @@ impl Drop for Backend {
 }
 
 /// Answers requests until the connection ends.
-fn serve(stream: TcpStream) {
+fn serve(stream: TcpStream, arrived: &Mutex<Vec<String>>) {
     let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
     let mut input = BufReader::new(&stream);
     while let Some(seen) = request(&mut input) {
+        let line = ["method", "target"].map(|m| seen[m].as_str().unwrap_or_default());
+        arrived.lock().expect("requests").push(line.join(" "));
         let body = seen.to_string();
         let answer = format!(
             "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nCache-Control: public, max-age=60\r\nContent-Length: {}\r\n\r\n{body}",

@@ -116,7 +116,19 @@ impl Request {
     }
 }
 
-fn read(mut from: impl BufRead, method: &str) -> std::io::Result<Response> {
+/// Sends bytes as they are, with `Connection: close` among them, and reads the answer to its end.
+///
+/// # Errors
+/// Those of the connection, or an answer that is not HTTP.
+pub fn send_bytes(to: SocketAddr, bytes: &[u8]) -> std::io::Result<Response> {
+    let stream = TcpStream::connect(to)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    (&stream).write_all(bytes)?;
+    read(BufReader::new(stream), "")
+}
+
+/// Reads one answer.
+pub(crate) fn read(mut from: impl BufRead, method: &str) -> std::io::Result<Response> {
     loop {
         let mut response = head(&mut from)?;
         if response.status == 100 {

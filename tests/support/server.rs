@@ -34,6 +34,18 @@ pub struct Layout {
     pub modules: Vec<&'static str>,
 }
 
+impl Layout {
+    /// The same with the application's address filled in.
+    pub(crate) fn at(&self, backend: SocketAddr) -> Layout {
+        let fill = |text: &str| text.replace("@BACKEND@", &backend.to_string());
+        Layout {
+            global: fill(&self.global),
+            host: fill(&self.host),
+            modules: self.modules.clone(),
+        }
+    }
+}
+
 /// A server with its own folder.
 pub struct Server {
     kind: Kind,

@@ -137,7 +137,8 @@ impl Builder {
         self
     }
 
-    /// Adds lines to the host, one text for each kind.
+    /// Adds lines to the host, one text for each kind. `@BACKEND@` stands for the application's
+    /// address, here and at the server level.
     pub fn host(mut self, httpd: &str, nginx: &str) -> Builder {
         self.layout.host += pick(self.kind, httpd, nginx);
         self
@@ -189,7 +190,7 @@ impl Builder {
             self.kind,
             &home.path().join("server"),
             backend.address(),
-            &self.layout,
+            &self.layout.at(backend.address()),
         );
         let am = self.am.unwrap_or_else(AmServer::simulated);
         let site_url = format!("http://{HOST}:{}", server.address().port());
@@ -241,7 +242,7 @@ fn open_to_workers(path: &Path) {
 }
 
 /// What every test's AM knows: one user, one agent, one policy.
-fn seed(am: &AmServer, site_url: &str, profile: &Value) {
+pub fn seed(am: &AmServer, site_url: &str, profile: &Value) {
     let admin = am.admin();
     let mail =
         json!({ "mail": "demo@example.com", "cn": "Demo User", "sn": "User", "givenName": "Demo" });
