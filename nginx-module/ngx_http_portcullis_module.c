@@ -246,24 +246,6 @@ ngx_int_t pc_variable_user(ngx_http_request_t *r, ngx_http_variable_value_t *v, 
     return NGX_OK;
 }
 
-/* A name has one spelling only inside a variable's name: folded as rule U3 says. */
-static ngx_uint_t folded_same(u_char *variable, size_t len, ngx_str_t *name)
-{
-    u_char  ch;
-    size_t  i;
-
-    for (i = 0; len == name->len && i < len; i++) {
-        ch = ngx_tolower(name->data[i]);
-        if (!((ch >= 'a' && ch <= 'z') || (ch >= '0' && ch <= '9'))) {
-            ch = '_';
-        }
-        if (ngx_tolower(variable[i]) != ch) {
-            return 0;
-        }
-    }
-    return len == name->len;
-}
-
 ngx_int_t pc_variable_attribute(ngx_http_request_t *r, ngx_http_variable_value_t *v,
     uintptr_t data)
 {
@@ -273,9 +255,9 @@ ngx_int_t pc_variable_attribute(ngx_http_request_t *r, ngx_http_variable_value_t
     ngx_keyval_t  *kv = ctx ? ctx->variables.elts : NULL;
 
     for (i = 0; ctx && i < ctx->variables.nelts; i++) {
-        if (folded_same(name->data + attribute_prefix.len, name->len - attribute_prefix.len,
-                        &kv[i].key))
-        {
+        /* the library gives the whole name, folded as rule U3 says; nginx lower-cases the one that
+         * the configuration asks for */
+        if (pc_same(name, &kv[i].key)) {
             return give_value(v, &kv[i].value);
         }
     }
