@@ -1,0 +1,119 @@
+//! What a request costs whose answers are all known: no allocation, no system call, and not more
+//! instructions than the budget.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
+#[path = "hot_path/counting.rs"]
+mod counting;
+#[path = "hot_path/scene.rs"]
+mod scene;
+
+use std::{env, fs, path::Path, process::Command};
+
+use scene::{Scene, TOKEN, Told};
+
+/// Instructions of `portcullis_decide` for the request in `scene`, in the release profile: measured
+/// with valgrind 3.19 on x86-64 with AES-NI, and a tenth more so that another compiler or a longer
+/// name does not fail the build.
+const BUDGET: u64 = 12_000;
+/// What the design grants: a fixed part and three for each byte of the session token.
+const GOAL: u64 = 3_500 + 3 * TOKEN as u64;
+
+/// Each thread's first requests make its buffers.
+const WARM_UP: u32 = 100;
+const DECIDES: u32 = 1000;
+/// Says to `a_cached_allow_carries_the_identity` how often it decides.
+const TIMES: &str = "PORTCULLIS_TEST_DECIDES";
+
+#[test]
+fn a_cached_allow_carries_the_identity() {
+    let times = env::var(TIMES).map_or(1, |n| n.parse().unwrap());
+    let each = Told {
+        headers: 5, // Cookie without ours, two of the session, two of the policy
+        variables: 4,
+        users: 1,
+        others: 0,
+    };
+    let told = Scene::new().decide(times);
+    let expected = Told {
+        headers: each.headers * times,
+        variables: each.variables * times,
+        users: each.users * times,
+        others: 0,
+    };
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn a_cached_allow_allocates_nothing() {
+    let scene = Scene::new();
+    scene.decide(WARM_UP);
+    // The list of header fields that a call of `decide` makes is the test's own.
+    let once = counting::allocations(|| scene.decide(1));
+    let often = counting::allocations(|| scene.decide(DECIDES));
+    assert_eq!(often, once, "allocations of {DECIDES} requests and of one");
+    assert!(once > 0, "allocations are not counted");
+}
+
+#[test]
+fn a_cached_allow_makes_no_system_call() {
+    let calls = counting::system_calls(|| {
+        let scene = Scene::new();
+        scene.decide(WARM_UP);
+        move || {
+            scene.decide(DECIDES);
+            std::mem::forget(scene);
+        }
+    });
+    assert_eq!(
+        calls, None,
+        "first system call by number, of {DECIDES} requests"
+    );
+}
+
+/// Counted on a release build of this very test, by the difference of two run lengths.
+#[test]
+fn a_cached_allow_stays_within_its_instructions() {
+    let each = (instructions(2 * DECIDES) - instructions(DECIDES)) / u64::from(DECIDES);
+    println!("{each} instructions; the goal is {GOAL}");
+    assert!(each <= BUDGET, "{each} instructions, at most {BUDGET}");
+}
+
+fn instructions(decides: u32) -> u64 {
+    let home = tempfile::tempdir().unwrap();
+    let out = home.path().join("callgrind.out");
+    let runner = format!(
+        "target.'cfg(unix)'.runner=['valgrind','--quiet','--tool=callgrind',\
+         '--toggle-collect=portcullis_decide','--callgrind-out-file={}']",
+        out.display()
+    );
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+        .env(TIMES, decides.to_string())
+        .args([
+            "test",
+            "--release",
+            "-p",
+            "portcullis-ffi",
+            "--test",
+            "hot_path",
+        ])
+        .args(["--config", &runner])
+        .args(["--", "--exact", "a_cached_allow_carries_the_identity"]);
+    let output = cargo.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{cargo:?} (valgrind is needed):\n{said}"
+    );
+    let profile = fs::read_to_string(&out).unwrap();
+    let totals = profile
+        .lines()
+        .find_map(|line| line.strip_prefix("totals: "));
+    totals.expect("totals").trim().parse().unwrap()
+}
