@@ -33,14 +33,9 @@ impl<'s> Visitor<'s> {
 
     /// Sends a request with the cookies, and keeps those of the answer.
     pub fn send(&mut self, request: Request) -> Response {
-        let cookies: Vec<String> = self
-            .cookies
-            .iter()
-            .map(|(n, v)| format!("{n}={v}"))
-            .collect();
-        let request = match cookies.is_empty() {
+        let request = match self.cookies.is_empty() {
             true => request,
-            false => request.header("Cookie", &cookies.join("; ")),
+            false => request.header("Cookie", &self.cookie_header()),
         };
         let response = self.site.send(&request);
         for cookie in response.all("set-cookie") {
@@ -98,18 +93,29 @@ impl<'s> Visitor<'s> {
 
     /// Posts AM's form to the agent.
     pub fn post(&mut self, form: &Form) -> Response {
+        let request = self.posting(form, Some(&origin_of(&self.site.am.url())));
+        self.send(request)
+    }
+
+    /// The request that a page of this origin would post the form with, without cookies.
+    pub fn posting(&self, form: &Form, origin: Option<&str>) -> Request {
         let action = form.action.split('#').next().unwrap_or_default();
-        let target = path_of(action);
         let body: Vec<String> = form
             .fields
             .iter()
             .map(|(n, v)| format!("{}={}", escape(n), escape(v)))
             .collect();
-        let origin = origin_of(&self.site.am.url());
-        let request = Request::new("POST", &target)
-            .header("Origin", &origin)
-            .body("application/x-www-form-urlencoded", body.join("&"));
-        self.send(request)
+        let mut request = Request::new("POST", &path_of(action));
+        if let Some(origin) = origin {
+            request = request.header("Origin", origin);
+        }
+        request.body("application/x-www-form-urlencoded", body.join("&"))
+    }
+
+    /// The cookies as a request carries them.
+    pub fn cookie_header(&self) -> String {
+        let pairs = self.cookies.iter().map(|(n, v)| format!("{n}={v}"));
+        pairs.collect::<Vec<_>>().join("; ")
     }
 
     /// Asks for a page and logs in on the way; the page's answer.
