@@ -2,6 +2,9 @@
 //!
 //! A behaviour is written once, with [`both_servers!`], and runs on httpd and on nginx.
 
+// What can't be set up fails the test that wanted it.
+#![allow(clippy::expect_used, clippy::unwrap_used, clippy::panic)]
+
 pub mod backend;
 pub mod browser;
 pub mod client;

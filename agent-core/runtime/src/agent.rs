@@ -36,6 +36,8 @@ pub struct Agent {
     instances: Vec<Instance>,
     built_in: ScrubNames,
     mapping: OnceLock<Arc<Mapping>>,
+    /// The process that bound the generation to the mapping: the parent, which keeps its file.
+    parent: u32,
     worker: OnceLock<Arc<Worker>>,
 }
 
@@ -78,6 +80,7 @@ impl Agent {
             instances: Vec::new(),
             built_in: ScrubNames::built_in(),
             mapping: OnceLock::new(),
+            parent: std::process::id(),
             worker: OnceLock::new(),
         }
     }
@@ -145,6 +148,7 @@ impl Agent {
     /// Opens logs and binds the generation to the mapping; local configurations are compiled here.
     /// Trouble with one instance makes that instance answer 503, never the parent fail.
     pub fn attach(&mut self, mapping: Arc<Mapping>) {
+        self.parent = std::process::id();
         let hash_key = mapping.boot_key();
         for instance in &mut self.instances {
             let Some(start) = &instance.start else {
@@ -183,6 +187,13 @@ impl Agent {
     /// See [`StartError`].
     pub fn start_worker(self: &Arc<Self>, options: WorkerOptions) -> Result<(), StartError> {
         let worker = Worker::start(self, options)?;
+        // What a worker doesn't have, whoever takes it over can't hand on. A host of one process is its
+        // own parent and keeps it for the tools.
+        if std::process::id() != self.parent
+            && let Some(mapping) = self.mapping.get()
+        {
+            mapping.close_fd();
+        }
         let _ = self.worker.set(worker);
         Ok(())
     }

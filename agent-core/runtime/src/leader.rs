@@ -133,9 +133,9 @@ fn failed(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term, code: Code, 
     }
     state.set_status(term, StatusWord::LastErrorAt, clock::boottime_ms());
     state.set_status(term, StatusWord::LastError, u64::from(code.number()));
-    fetcher
-        .worker
-        .write(fetcher.index, Line::Log(code, text.to_string()));
+    // Seldom, and somebody has to act: the line says what to do.
+    let text = format!("{text}; {}", code.row().remedy);
+    fetcher.worker.write(fetcher.index, Line::Log(code, text));
 }
 
 fn succeeded(state: &InstanceState<'_>, term: Term) {
