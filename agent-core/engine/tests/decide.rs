@@ -1,0 +1,578 @@
+//! The engine driven with made-up facts: what it asks for, in which order, and that no failure of any
+//! fact ever lets a request through.
+
+use std::{cell::RefCell, net::IpAddr};
+
+use portcullis_engine::{
+    config::{self, Properties, Secrets, Snapshot, Source},
+    contract::{
+        Act, Ask, Cause, Decision, FactError, Facts, Header, Known, Local, MonoMillis, Need, Now,
+        Outcome, PolicyKey, Receipt, RequestView, SessionKey, Sink, Step, UnixMillis, Why,
+    },
+    decide,
+    event::Code,
+    record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
+    token::{Secret, jwt},
+};
+
+const NOW: Now = Now {
+    wall: UnixMillis(1_800_000_000_000),
+    mono: MonoMillis(50_000),
+};
+const TOKEN: &[u8] = b"AQIC5wM2LY4Sfcw.*AAJTSQACMDEAAlMxAAA.*";
+const PASSWORD: &[u8] = b"pW7-longenough-forTests";
+
+const CONF: &str = "
+com.sun.identity.agents.config.username = wa1
+com.sun.identity.agents.config.organization.name = /
+com.sun.identity.agents.config.naming.url = http://am.example.com:8080/openam/
+com.sun.identity.agents.config.repository.location = local
+com.sun.identity.agents.config.agenturi.prefix = http://www.example.com:80
+com.sun.identity.agents.config.notenforced.url[0] = http://www.example.com:80/public/*
+com.sun.identity.agents.config.agent.logout.url[0] = http://www.example.com:80/logout
+com.sun.identity.agents.config.session.attribute.fetch.mode = HTTP_HEADER
+com.sun.identity.agents.config.session.attribute.mapping[UserToken] = X-User
+";
+
+/// A snapshot of `CONF` and more lines.
+fn snapshot(more: &str) -> Snapshot {
+    let text = format!("{CONF}{more}");
+    let files = Properties::parse(&text, Source::File("agent.conf".into()));
+    let (typed, problems) = config::read(&files, None);
+    let bad: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert!(
+        problems
+            .iter()
+            .all(|p| p.severity < config::Severity::Error),
+        "{bad:?}"
+    );
+    let secrets = Secrets {
+        password: Secret::new(PASSWORD.to_vec()),
+        agent_key: Secret::new((0..32).collect()),
+    };
+    let built = Snapshot::build(typed, secrets, [7; 16]);
+    built.unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))
+}
+
+/// Facts that a test gives.
+#[derive(Default)]
+struct Memo {
+    session: Option<Result<Vec<u8>, FactError>>,
+    policy: Option<Result<Vec<u8>, FactError>>,
+    attributes: Option<Result<Vec<u8>, FactError>>,
+    form: Option<Result<Vec<u8>, FactError>>,
+    receipts: RefCell<Vec<(Act, Result<Receipt, FactError>)>>,
+}
+
+fn known<'m, T>(
+    fact: &'m Option<Result<Vec<u8>, FactError>>,
+    decode: impl FnOnce(&'m [u8]) -> Option<T>,
+) -> Known<T> {
+    match fact {
+        None => Known::Missing,
+        Some(Err(error)) => Known::Failed(*error, None),
+        Some(Ok(bytes)) => Known::Fresh(decode(bytes).expect("record")),
+    }
+}
+
+impl Facts for Memo {
+    fn session(&self, _: SessionKey) -> Known<Session<'_>> {
+        known(&self.session, Session::decode)
+    }
+    fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
+        known(&self.policy, Policy::decode)
+    }
+    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
+        known(&self.attributes, Attributes::decode)
+    }
+    fn form(&self) -> Known<&[u8]> {
+        known(&self.form, Some)
+    }
+    fn receipt(&self, of: &Act) -> Known<Receipt> {
+        match self.receipts.borrow().iter().find(|(act, _)| act == of) {
+            None => Known::Missing,
+            Some((_, Ok(receipt))) => Known::Fresh(*receipt),
+            Some((_, Err(error))) => Known::Failed(*error, None),
+        }
+    }
+    fn seed(&self) -> &[u8; 32] {
+        &[9; 32]
+    }
+}
+
+/// A request to be sent.
+struct Sent {
+    method: &'static [u8],
+    target: String,
+    headers: Vec<(&'static str, String)>,
+}
+
+impl Sent {
+    fn get(target: &str) -> Sent {
+        Sent {
+            method: b"GET",
+            target: target.into(),
+            headers: vec![],
+        }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Sent {
+        self.headers.push((name, value.into()));
+        self
+    }
+}
+
+/// Decides and lets `look` see the result.
+fn run<T>(
+    sent: &Sent,
+    snap: &Snapshot,
+    memo: &Memo,
+    look: impl FnOnce(Step<'_>, &RequestView<'_>) -> T,
+) -> T {
+    let headers: Vec<Header<'_>> = sent
+        .headers
+        .iter()
+        .map(|(n, v)| Header {
+            name: n.as_bytes(),
+            value: v.as_bytes(),
+        })
+        .collect();
+    let view = RequestView {
+        method: sent.method,
+        target: sent.target.as_bytes(),
+        host: b"www.example.com",
+        headers: &headers,
+        merged: false,
+        peer: IpAddr::from([192, 0, 2, 7]),
+        client: IpAddr::from([192, 0, 2, 7]),
+        local: Local {
+            tls: false,
+            port: 80,
+            path: b"",
+            path_info: b"",
+        },
+    };
+    look(decide(&view, snap, memo, NOW), &view)
+}
+
+fn done<T>(sent: &Sent, snap: &Snapshot, memo: &Memo, look: impl FnOnce(&Decision<'_>) -> T) -> T {
+    run(sent, snap, memo, |step, _| match step {
+        Step::Done(decision) => look(&decision),
+        Step::Need(need) => panic!("needs {}", described(&need)),
+    })
+}
+
+fn needs(sent: &Sent, snap: &Snapshot, memo: &Memo) -> Need {
+    run(sent, snap, memo, |step, _| match step {
+        Step::Need(need) => need,
+        Step::Done(decision) => panic!("decided {:?}", decision.reason),
+    })
+}
+
+fn described(need: &Need) -> &'static str {
+    match need {
+        Need::Ask(asks) => match &asks[0] {
+            Ask::Session { .. } => "session",
+            Ask::Policy { .. } => "policy",
+            Ask::Attributes { .. } => "attributes",
+            Ask::Form { .. } => "form",
+        },
+        Need::Do(Act::SpendState { .. }) => "spend",
+        Need::Do(Act::EndSession { .. }) => "end",
+    }
+}
+
+fn status(decision: &Decision<'_>) -> u16 {
+    match &decision.outcome {
+        Outcome::Allow(_) => 0,
+        Outcome::Respond(response) => response.status,
+    }
+}
+
+fn session_record() -> Vec<u8> {
+    record(SessionKind::User, "/")
+}
+
+fn record(kind: SessionKind, realm: &str) -> Vec<u8> {
+    let session = NewSession {
+        kind,
+        client_side: false,
+        max_end: NOW.wall.0 + 3_600_000,
+        idle_end: NOW.wall.0 + 1_800_000,
+        realm,
+        universal_id: "id=demo,ou=user,dc=openam",
+        properties: &[("UserToken", "demo")],
+    };
+    session.encode().expect("record")
+}
+
+fn policy_record(allowed: bool) -> Vec<u8> {
+    let policy = NewPolicy {
+        ttl: u64::MAX,
+        actions: &[("GET", allowed)],
+        attributes: &[],
+        advices: &[],
+    };
+    policy.encode().expect("record")
+}
+
+/// A session cookie of this snapshot, made by going through a whole login.
+fn cookie(snap: &Snapshot) -> String {
+    let sealed = snap.keys.session_cookie.seal(
+        &snap.identity,
+        "www.example.com",
+        UnixMillis(NOW.wall.0 + 1000),
+        TOKEN,
+        [3; 12],
+    );
+    format!("am-auth-jwt={sealed}")
+}
+
+fn failures() -> Vec<FactError> {
+    let causes = [
+        Cause::Transport,
+        Cause::Timeout,
+        Cause::Tls,
+        Cause::Status(500),
+        Cause::Protocol,
+        Cause::Busy,
+        Cause::AgentLogin,
+        Cause::Draining,
+        Cause::Store,
+    ];
+    let unavailable = causes.into_iter().map(FactError::Unavailable);
+    unavailable
+        .chain([FactError::Dead, FactError::NotAllowed])
+        .collect()
+}
+
+#[test]
+fn an_exempt_page_needs_nothing() {
+    let snap = snapshot("");
+    let allowed = |d: &Decision<'_>| match &d.outcome {
+        Outcome::Allow(grant) => assert_eq!(grant.why(), Why::NotEnforced(0)),
+        Outcome::Respond(_) => panic!("{:?}", d.reason),
+    };
+    done(&Sent::get("/public/a"), &snap, &Memo::default(), allowed);
+    // One byte beside it is not exempt.
+    done(&Sent::get("/publicx"), &snap, &Memo::default(), |d| {
+        assert_eq!(status(d), 302)
+    });
+}
+
+#[test]
+fn an_inverted_list_enforces_what_it_names_and_an_empty_one_everything() {
+    let inverted = snapshot("com.sun.identity.agents.config.notenforced.url.invert = true\n");
+    done(&Sent::get("/public/a"), &inverted, &Memo::default(), |d| {
+        assert_eq!(status(d), 302)
+    });
+    done(&Sent::get("/other"), &inverted, &Memo::default(), |d| {
+        assert_eq!(status(d), 0)
+    });
+    let mut empty = inverted;
+    empty.config.notenforced_url.clear();
+    empty.exempt = portcullis_engine::url::Index::build(vec![]);
+    done(&Sent::get("/other"), &empty, &Memo::default(), |d| {
+        assert_eq!(status(d), 302)
+    });
+}
+
+#[test]
+fn facts_are_asked_for_one_after_the_other_and_then_the_user_is_known() {
+    let snap = snapshot(
+        "com.sun.identity.agents.config.profile.attribute.fetch.mode = HTTP_HEADER\n\
+         com.sun.identity.agents.config.profile.attribute.mapping[mail] = X-Mail\n",
+    );
+    let sent = Sent::get("/app").with("Cookie", format!("a=1; {}; b=2", cookie(&snap)));
+    let mut memo = Memo::default();
+    assert_eq!(described(&needs(&sent, &snap, &memo)), "session");
+    memo.session = Some(Ok(session_record()));
+    assert_eq!(described(&needs(&sent, &snap, &memo)), "policy");
+    memo.policy = Some(Ok(policy_record(true)));
+    assert_eq!(described(&needs(&sent, &snap, &memo)), "attributes");
+    memo.attributes = Some(Ok(
+        Attributes::encode(&[("mail", &["a@b", "c|d"])]).expect("record")
+    ));
+    run(&sent, &snap, &memo, |step, view| {
+        let Step::Done(decision) = step else {
+            panic!("not decided")
+        };
+        let mut seen = Seen::default();
+        decision.edits.walk(view, &mut Vec::new(), &mut seen);
+        assert_eq!(seen.user, "demo");
+        let set =
+            |n: &str, v: &str| assert!(seen.headers.contains(&(n.into(), v.into())), "{seen:?}");
+        set("X-User", "demo");
+        set("X-Mail", "a@b|c%7Cd");
+        set("Cookie", "a=1; b=2");
+        assert!(
+            seen.variables
+                .contains(&("portcullis_attr_x_mail".into(), "a@b|c%7Cd".into()))
+        );
+    });
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    headers: Vec<(String, String)>,
+    variables: Vec<(String, String)>,
+    user: String,
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).expect("text")
+}
+
+impl Sink for Seen {
+    fn request_header(&mut self, name: &[u8], value: &[u8]) {
+        self.headers.push((text(name), text(value)));
+    }
+    fn remove_request_header(&mut self, name: &[u8]) {
+        self.headers.push((text(name), String::new()));
+    }
+    fn variable(&mut self, name: &[u8], value: &[u8]) {
+        self.variables.push((text(name), text(value)));
+    }
+    fn user(&mut self, name: &[u8]) {
+        self.user = text(name);
+    }
+    fn response_header(&mut self, _: &[u8], _: &[u8]) {}
+}
+
+#[test]
+fn no_failure_of_any_fact_lets_anything_through() {
+    let snap = snapshot(
+        "com.sun.identity.agents.config.profile.attribute.fetch.mode = HTTP_HEADER\n\
+         com.sun.identity.agents.config.profile.attribute.mapping[mail] = X-Mail\n",
+    );
+    let sent = Sent::get("/app").with("Cookie", cookie(&snap));
+    for error in failures() {
+        for which in 0..3 {
+            let fact =
+                |n: usize, good: Vec<u8>| Some(if n == which { Err(error) } else { Ok(good) });
+            let memo = Memo {
+                session: fact(0, session_record()),
+                policy: fact(1, policy_record(true)),
+                attributes: fact(2, Attributes::encode(&[]).expect("record")),
+                ..Memo::default()
+            };
+            done(&sent, &snap, &memo, |d| {
+                assert!(
+                    status(d) >= 302,
+                    "{error:?} of fact {which}: {:?}",
+                    d.reason
+                );
+            });
+        }
+    }
+}
+
+#[test]
+fn a_denial_is_a_page_that_names_the_incident() {
+    let snap = snapshot("");
+    let sent = Sent::get("/app").with("Cookie", cookie(&snap));
+    let memo = Memo {
+        session: Some(Ok(session_record())),
+        policy: Some(Ok(policy_record(false))),
+        ..Memo::default()
+    };
+    done(&sent, &snap, &memo, |d| {
+        assert_eq!((status(d), d.reason), (403, Code::DeniedByPolicy));
+        let Outcome::Respond(page) = &d.outcome else {
+            unreachable!()
+        };
+        assert!(text(&page.body).contains("<code>"));
+    });
+}
+
+#[test]
+fn only_users_of_realms_that_are_named_count() {
+    let snap = snapshot("");
+    let sent = Sent::get("/app").with("Cookie", cookie(&snap));
+    for (kind, realm, code) in [
+        (SessionKind::Application, "/", Code::DeniedNotUser),
+        (SessionKind::User, "/other", Code::DeniedRealm),
+    ] {
+        let memo = Memo {
+            session: Some(Ok(record(kind, realm))),
+            ..Memo::default()
+        };
+        done(&sent, &snap, &memo, |d| {
+            assert_eq!((status(d), d.reason), (403, code))
+        });
+    }
+}
+
+#[test]
+fn a_cookie_counts_only_as_it_was_sealed() {
+    let snap = snapshot("");
+    let good = cookie(&snap);
+    let other_host = {
+        let sealed = snap.keys.session_cookie.seal(
+            &snap.identity,
+            "other.example.com",
+            UnixMillis(NOW.wall.0 + 1000),
+            TOKEN,
+            [4; 12],
+        );
+        format!("am-auth-jwt={sealed}")
+    };
+    let other_instance = {
+        let sealed = snap.keys.session_cookie.seal(
+            &[1; 16],
+            "www.example.com",
+            UnixMillis(NOW.wall.0 + 1000),
+            TOKEN,
+            [4; 12],
+        );
+        format!("am-auth-jwt={sealed}")
+    };
+    let altered = format!("{}A", &good[..good.len() - 1]);
+    for bad in [
+        other_host,
+        other_instance,
+        altered,
+        "am-auth-jwt=x".into(),
+        format!("am-auth-jwt={}", text(TOKEN)),
+    ] {
+        let sent = Sent::get("/app").with("Cookie", bad);
+        done(&sent, &snap, &Memo::default(), |d| {
+            assert_eq!((status(d), d.reason), (302, Code::LoginBadCookie));
+        });
+    }
+    let two = Sent::get("/app").with("Cookie", format!("{good}; am-auth-jwt=x"));
+    done(&two, &snap, &Memo::default(), |d| {
+        assert_eq!(d.reason, Code::LoginTwoCookies)
+    });
+}
+
+#[test]
+fn connection_must_not_name_what_we_set() {
+    let snap = snapshot("");
+    let sent = Sent::get("/public/a").with("Connection", "close, x_user");
+    done(&sent, &snap, &Memo::default(), |d| {
+        assert_eq!((status(d), d.reason), (400, Code::ConnectionHeader))
+    });
+}
+
+#[test]
+fn a_logout_ends_the_session_before_it_answers() {
+    let snap = snapshot("");
+    let sent = Sent::get("/logout").with("Cookie", cookie(&snap));
+    let memo = Memo::default();
+    let Need::Do(act) = needs(&sent, &snap, &memo) else {
+        panic!("asks")
+    };
+    memo.receipts
+        .borrow_mut()
+        .push((act.clone(), Ok(Receipt::Done)));
+    done(&sent, &snap, &memo, |d| {
+        assert_eq!((status(d), d.reason), (0, Code::LogoutPage))
+    });
+    *memo.receipts.borrow_mut() = vec![(act, Err(FactError::Unavailable(Cause::Store)))];
+    done(&sent, &snap, &memo, |d| assert_eq!(status(d), 503));
+    let fetch = Sent::get("/logout")
+        .with("Cookie", cookie(&snap))
+        .with("Sec-Fetch-Site", "cross-site")
+        .with("Sec-Fetch-Mode", "no-cors");
+    done(&fetch, &snap, &Memo::default(), |d| {
+        assert_eq!((status(d), d.reason), (0, Code::NotEnforced))
+    });
+}
+
+/// State and nonce of a login, and the cookie that remembers it.
+fn begin(snap: &Snapshot) -> (String, String, String) {
+    done(&Sent::get("/app?x=1"), snap, &Memo::default(), |d| {
+        let Outcome::Respond(redirect) = &d.outcome else {
+            panic!("allowed")
+        };
+        let value = |name: &str| {
+            let found = redirect
+                .headers
+                .iter()
+                .find(|(n, _)| n == name)
+                .expect("header");
+            text(&found.1)
+        };
+        let location = value("Location");
+        let parameter = |name: &str| {
+            let at = location.find(&format!("{name}=")).expect("parameter") + name.len() + 1;
+            location[at..]
+                .split('&')
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let cookie = value("Set-Cookie");
+        let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
+        (parameter("state"), parameter("nonce"), cookie)
+    })
+}
+
+fn id_token(nonce: &str) -> String {
+    let key = jwt::dialect_a_key(&Secret::new(PASSWORD.to_vec()));
+    let seconds = NOW.wall.0 / 1000;
+    let claims = serde_json::json!({
+        "iss": "http://am.example.com:8080/openam/oauth2", "aud": "wa1", "azp": "wa1",
+        "nonce": nonce, "realm": "/", "iat": seconds, "exp": seconds + 4,
+        "ssoToken": text(TOKEN),
+    });
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let key = jsonwebtoken::EncodingKey::from_secret(key.expose());
+    jsonwebtoken::encode(&header, &claims, &key).expect("token")
+}
+
+#[test]
+fn the_way_back_asks_before_it_acts_and_acts_once() {
+    let snap = snapshot("");
+    let (state, nonce, cookie) = begin(&snap);
+    let mut sent = Sent::get("/agent/cdsso-oauth2")
+        .with("Cookie", cookie)
+        .with("Origin", "http://am.example.com:8080")
+        .with("Content-Type", "application/x-www-form-urlencoded");
+    sent.method = b"POST";
+    let mut memo = Memo::default();
+    assert_eq!(described(&needs(&sent, &snap, &memo)), "form");
+    memo.form = Some(Ok(format!(
+        "id_token={}&state={state}&scope=openid",
+        id_token(&nonce)
+    )
+    .into()));
+    assert_eq!(described(&needs(&sent, &snap, &memo)), "session");
+    memo.session = Some(Ok(session_record()));
+    let Need::Do(act) = needs(&sent, &snap, &memo) else {
+        panic!("asks")
+    };
+    for (receipt, expected, code) in [
+        (Ok(Receipt::Done), 302, Code::LoginDone),
+        (Ok(Receipt::Replayed), 403, Code::CallbackReplayed),
+        (
+            Err(FactError::Unavailable(Cause::Store)),
+            503,
+            Code::LoginStateStore,
+        ),
+    ] {
+        *memo.receipts.borrow_mut() = vec![(act.clone(), receipt)];
+        done(&sent, &snap, &memo, |d| {
+            assert_eq!((status(d), d.reason), (expected, code));
+            let Outcome::Respond(response) = &d.outcome else {
+                unreachable!()
+            };
+            let cookie = response
+                .headers
+                .iter()
+                .any(|(n, v)| n == "Set-Cookie" && v.starts_with(b"am-auth-jwt="));
+            assert_eq!(
+                cookie,
+                code == Code::LoginDone,
+                "a cookie is set only for a finished login"
+            );
+        });
+    }
+    for error in failures() {
+        memo.session = Some(Err(error));
+        done(&sent, &snap, &memo, |d| {
+            assert!(status(d) >= 403, "{error:?}: {:?}", d.reason)
+        });
+    }
+}
