@@ -59,18 +59,9 @@ pub fn built() {
     BUILT.get_or_init(|| {
         fs::create_dir_all(directory()).expect("target/modules");
         let lock = fs::File::create(directory().join(".lock")).expect("lock file");
-        lock.lock().expect("lock");
-        let profile = profile();
-        cargo(&[
-            "build",
-            "--profile",
-            &profile,
-            "-p",
-            "portcullis-ffi",
-            "-p",
-            "agentadmin",
-        ]);
-        let library = target().join(&profile).join("libportcullis.a");
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("lock");
+        run(&mut library_build());
+        let library = target().join(profile()).join("libportcullis.a");
         if stale(
             &module(Kind::Httpd),
             &[&library, &root().join("apache-module")],
@@ -86,9 +77,15 @@ pub fn built() {
     });
 }
 
-fn cargo(arguments: &[&str]) {
+/// The command that builds the library and the installer.
+pub fn library_build() -> Command {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    run(Command::new(cargo).args(arguments).current_dir(root()));
+    let mut command = Command::new(cargo);
+    command
+        .args(["build", "--profile", &profile()])
+        .args(["-p", "portcullis-ffi", "-p", "agentadmin"])
+        .current_dir(root());
+    command
 }
 
 /// Runs a command and shows what it said only when it fails.

@@ -1,0 +1,23 @@
+# make help says what there is. What a command does is in tests/driver.
+
+CARGO ?= cargo
+DEV = $(CARGO) run --bin portcullis-dev --
+
+.PHONY: help test demo compiler
+
+help:
+	@echo 'make test              format, lints, unit tests, tests on real servers; ONLY=word: what matches'
+	@echo 'make demo              both servers with the agent, a tour, and then yours until Ctrl-C'
+	@echo 'make demo ONCE=1       ends after the tour, with an exit code'
+	@echo 'make demo AM=openam    with a real OpenAM instead of the simulator'
+
+test: compiler
+	@$(DEV) test --only '$(ONLY)'
+
+demo: compiler
+	@$(DEV) demo --am '$(or $(AM),simulator)' $(if $(ONCE),--once)
+
+# Rust needs a linker before it can build the program that installs the other packages.
+compiler:
+	@command -v cc >/dev/null || { echo 'Installing gcc (asks for root)'; \
+		$(if $(filter 0,$(shell id -u)),,sudo) sh tests/driver/install-packages.sh gcc libc6-dev; }

@@ -1,0 +1,42 @@
+//! The two commands of the Makefile: `make test` and `make demo`.
+//!
+//! It decides what runs in which order and tells how it went; what is tested is not its business.
+
+mod openam;
+mod packages;
+mod programs;
+mod stages;
+mod suite;
+mod tally;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Tests and shows Portcullis on real web servers; see `make help`.
+#[derive(Parser)]
+#[command(name = "portcullis-dev")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run format check, lints, unit tests and the tests on real servers.
+    Test {
+        /// Only the tests with this word in their names.
+        #[arg(long, value_name = "WORD")]
+        only: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let good = match Arguments::parse().command {
+        Action::Test { only } => suite::run_all(only.as_deref().filter(|w| !w.is_empty())),
+    };
+    match good {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,111 @@
+//! Runs one stage after the other and remembers for each how long it took and how it ended.
+//!
+//! A stage that fails does not keep later ones from running: whoever waits for a long run wants to
+//! know everything that is wrong.
+
+use std::time::{Duration, Instant};
+
+use crate::tally::Tally;
+
+/// How a stage ended.
+enum End {
+    Passed,
+    Failed(String),
+    Skipped(String),
+}
+
+struct Done {
+    name: String,
+    took: Duration,
+    end: End,
+}
+
+/// A run.
+pub(crate) struct Stages {
+    begun: Instant,
+    done: Vec<Done>,
+    /// The tests of all stages.
+    pub(crate) tally: Tally,
+}
+
+impl Stages {
+    /// Begins the run's clock.
+    pub(crate) fn begin() -> Stages {
+        Stages {
+            begun: Instant::now(),
+            done: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// Runs a stage; whether it passed.
+    pub(crate) fn run(
+        &mut self,
+        name: &str,
+        work: impl FnOnce(&mut Tally) -> anyhow::Result<()>,
+    ) -> bool {
+        println!("\n=== {name} (after {})", minutes(self.begun.elapsed()));
+        let begun = Instant::now();
+        let end = match work(&mut self.tally) {
+            Ok(()) => End::Passed,
+            Err(error) => {
+                let why = format!("{error:#}");
+                println!("=== {name} FAILED: {why}");
+                End::Failed(why)
+            }
+        };
+        let passed = matches!(end, End::Passed);
+        self.note(name, begun.elapsed(), end);
+        passed
+    }
+
+    /// Says on the console and in the summary that a stage did not run, and why.
+    pub(crate) fn skip(&mut self, name: &str, why: &str) {
+        println!("\n=== {name} SKIPPED: {why}");
+        self.note(name, Duration::ZERO, End::Skipped(why.to_owned()));
+    }
+
+    fn note(&mut self, name: &str, took: Duration, end: End) {
+        self.done.push(Done {
+            name: name.to_owned(),
+            took,
+            end,
+        });
+    }
+
+    /// Prints the table and the count; whether everything passed.
+    pub(crate) fn finish(self) -> bool {
+        println!("\n{:<34}{:>8}  result", "stage", "minutes");
+        for stage in &self.done {
+            let result = match &stage.end {
+                End::Passed => "ok".to_owned(),
+                End::Failed(why) => format!("FAILED: {}", first_line(why)),
+                End::Skipped(why) => format!("skipped: {why}"),
+            };
+            println!(
+                "{:<34}{:>8.1}  {result}",
+                stage.name,
+                stage.took.as_secs_f64() / 60.0
+            );
+        }
+        println!(
+            "{:<34}{:>8.1}",
+            "all",
+            self.begun.elapsed().as_secs_f64() / 60.0
+        );
+        for name in &self.tally.failures {
+            println!("failed: {name}");
+        }
+        let good = self.done.iter().all(|s| !matches!(s.end, End::Failed(_)));
+        println!("{}", self.tally.line());
+        good
+    }
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{:.1} min", time.as_secs_f64() / 60.0)
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}

@@ -1,0 +1,144 @@
+//! `make test`: which stages there are, and in which order.
+//!
+//! OpenAM takes about a minute to start; it does so while the unit tests run.
+
+use std::path::PathBuf;
+
+use anyhow::{anyhow, ensure};
+use portcullis_tests::modules;
+
+use crate::{
+    openam::{self, Ready, Shared},
+    packages::{self, For, present},
+    programs::{self, Program, Settings, cargo, counted, run},
+    stages::Stages,
+};
+
+/// Acceptance tests that run side by side: each has a server of its own and mostly waits.
+const SIDE_BY_SIDE: u8 = 4;
+/// The checker of licences; pinned, because its configuration changes between releases.
+const DENY: &str = "cargo-deny@0.20.2";
+
+/// Runs the tests whose name has `only` in it, or everything.
+pub(crate) fn run_all(only: Option<&str>) -> bool {
+    let mut stages = Stages::begin();
+    let uses = [For::Servers, For::OpenAm, For::Tests];
+    stages.run("packages", |_| packages::install(&uses));
+    if only.is_none() {
+        stages.run("format", |_| run(&mut cargo(&["fmt", "--all", "--check"])));
+    }
+    let mut built = Vec::new();
+    stages.run("build", |_| {
+        run(&mut cargo(&["build", "--workspace", "--bins"]))?;
+        built = programs::build()?;
+        Ok(())
+    });
+    let chosen = choose(built, only);
+    let (acceptance, unit): (Vec<Program>, Vec<Program>) =
+        chosen.into_iter().partition(|p| p.acceptance);
+    let mut openam = begin_openam(&mut stages, &acceptance);
+    if only.is_none() {
+        stages.run("lints", |_| lints());
+    }
+    if !acceptance.is_empty() {
+        stages.run("modules", |_| build_modules());
+    }
+    for program in &unit {
+        let name = format!("unit: {}", program.name);
+        stages.run(&name, |tally| program.run(only, Settings::default(), tally));
+    }
+    if only.is_none() {
+        stages.run("unit: examples in documentation", |tally| {
+            let mut command = cargo(&["test", "--workspace", "--doc"]);
+            counted(&mut command, "documentation", tally)
+        });
+        licences(&mut stages);
+    }
+    let state = wait_for_openam(&mut stages, openam.as_mut());
+    for program in &acceptance {
+        let name = format!("servers: {}", program.name);
+        let settings = Settings {
+            threads: Some(SIDE_BY_SIDE),
+            openam: state.as_deref(),
+        };
+        stages.run(&name, |tally| program.run(only, settings, tally));
+    }
+    drop(openam);
+    stages.finish()
+}
+
+/// The programs that have tests to run.
+fn choose(built: Vec<Program>, only: Option<&str>) -> Vec<Program> {
+    let Some(word) = only else { return built };
+    built
+        .into_iter()
+        .filter(|p| p.matching(word).is_ok_and(|n| n > 0))
+        .collect()
+}
+
+/// Starts the shared OpenAM when a chosen program asks for one.
+fn begin_openam(stages: &mut Stages, acceptance: &[Program]) -> Option<Shared> {
+    if openam::given() || !acceptance.iter().any(Program::wants_openam) {
+        return None;
+    }
+    let mut openam = None;
+    stages.run("OpenAM: begin of the start", |_| {
+        openam = Some(Shared::begin()?);
+        Ok(())
+    });
+    openam
+}
+
+/// The state file for the tests. Without OpenAM those that need it say so, and fail in CI.
+fn wait_for_openam(stages: &mut Stages, openam: Option<&mut Shared>) -> Option<PathBuf> {
+    let openam = openam?;
+    let mut state = None;
+    stages.run("OpenAM: wait", |_| match openam.wait()? {
+        Ready::Yes(file) => {
+            state = Some(file);
+            Ok(())
+        }
+        Ready::Missing => {
+            ensure!(std::env::var_os("CI").is_none(), "in CI it has to run");
+            println!("The tests against a real OpenAM are skipped; see above for what is missing.");
+            Ok(())
+        }
+    });
+    state
+}
+
+fn lints() -> anyhow::Result<()> {
+    run(&mut cargo(&[
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "-D",
+        "warnings",
+    ]))
+}
+
+/// Builds what the servers load. Cargo first and in the open, because it takes minutes.
+pub(crate) fn build_modules() -> anyhow::Result<()> {
+    run(&mut modules::library_build())?;
+    println!("Building the modules for httpd and nginx");
+    std::panic::catch_unwind(modules::built).map_err(|_| anyhow!("see above"))
+}
+
+/// Licences, duplicate and forbidden crates, and where crates come from.
+fn licences(stages: &mut Stages) {
+    const NAME: &str = "licences";
+    let ci = std::env::var_os("CI").is_some();
+    if !ci && !present("cargo-deny") {
+        stages.skip(NAME, &format!("cargo install --locked {DENY} brings it"));
+        return;
+    }
+    stages.run(NAME, |_| {
+        if !present("cargo-deny") {
+            run(&mut cargo(&["install", "--locked", "--quiet", DENY]))?;
+        }
+        run(&mut cargo(&[
+            "deny", "check", "licenses", "bans", "sources",
+        ]))
+    });
+}
