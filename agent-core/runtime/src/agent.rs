@@ -157,7 +157,7 @@ impl Agent {
             let (logs, problems) = Logs::open(&start.config);
             instance.logs = logs;
             for problem in problems {
-                instance.logs.line(&self.log, Code::LogFile, &problem);
+                instance.logs.line(&self.log, Code::LogFile, &problem, true);
             }
             match mapping.instance(config::identity(&start.config)) {
                 Ok(state) => {
@@ -166,7 +166,7 @@ impl Agent {
                 Err(full) => {
                     instance
                         .logs
-                        .line(&self.log, Code::ConfigProblem, &full.to_string());
+                        .line(&self.log, Code::ConfigProblem, &full.to_string(), true);
                     continue;
                 }
             }

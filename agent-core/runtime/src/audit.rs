@@ -5,7 +5,6 @@
 use portcullis_engine::{
     config::{AuditAccess, AuditTo},
     contract::{Decision, Outcome, RequestView},
-    event::Severity,
     page::incident_text,
 };
 use serde_json::json;
@@ -31,12 +30,17 @@ pub(crate) fn record(
     if audited(instance, allowed) {
         worker.write(instance.index(), Line::Audit(event(req, decision, allowed)));
     }
+    // Whoever was shown an incident's number must find it, whatever the level.
+    let shown = matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
     let severity = decision.reason.row().severity;
-    if instance.logs().wants(severity) || severity == Severity::Info {
-        worker.write(
-            instance.index(),
-            Line::Log(decision.reason, text(req, decision, age)),
-        );
+    if shown || instance.logs().wants(severity) {
+        let text = text(req, decision, age);
+        let line = Line::Log {
+            code: decision.reason,
+            text,
+            always: shown,
+        };
+        worker.write(instance.index(), line);
     }
 }
 

@@ -147,7 +147,7 @@ impl Fetcher {
             Ok(am) => am,
             Err(error) => {
                 let text = error.to_string();
-                worker.write(index, Line::Log(Code::ConfigProblem, text));
+                worker.write(index, Line::log(Code::ConfigProblem, text));
                 return None;
             }
         };
@@ -473,7 +473,7 @@ impl Fetcher {
 
     fn tell_later(self: Rc<Self>, token: Secret) {
         self.worker
-            .write(self.index, Line::Log(Code::LogoutRetry, String::new()));
+            .write(self.index, Line::log(Code::LogoutRetry, String::new()));
         tokio::task::spawn_local(async move {
             for _ in 0..LOGOUT_TRIES {
                 tokio::time::sleep(LOGOUT_RETRY).await;

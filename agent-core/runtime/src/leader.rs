@@ -135,7 +135,7 @@ fn failed(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term, code: Code, 
     state.set_status(term, StatusWord::LastError, u64::from(code.number()));
     // Seldom, and somebody has to act: the line says what to do.
     let text = format!("{text}; {}", code.row().remedy);
-    fetcher.worker.write(fetcher.index, Line::Log(code, text));
+    fetcher.worker.write(fetcher.index, Line::log(code, text));
 }
 
 fn succeeded(state: &InstanceState<'_>, term: Term) {
@@ -163,7 +163,7 @@ async fn log_in(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) {
                 let text = format!("profile \"{name}\", realm \"{realm}\"");
                 fetcher
                     .worker
-                    .write(fetcher.index, Line::Log(Code::AgentLoggedIn, text));
+                    .write(fetcher.index, Line::log(Code::AgentLoggedIn, text));
             }
         }
         Err(AmError::Refused { status }) => {
@@ -319,11 +319,11 @@ fn apply(fetcher: &Fetcher, applied: &Cell<u64>, leads: bool) {
             };
             fetcher
                 .worker
-                .write(fetcher.index, Line::Log(code, problem.to_string()));
+                .write(fetcher.index, Line::log(code, problem.to_string()));
         }
         fetcher
             .worker
-            .write(fetcher.index, Line::Log(code, format!("version {version}")));
+            .write(fetcher.index, Line::log(code, format!("version {version}")));
     }
 }
 

@@ -115,19 +115,18 @@ impl Logs {
 
     /// Whether anybody reads lines of this severity.
     pub(crate) fn wants(&self, severity: Severity) -> bool {
-        severity <= Severity::Warning
-            || (self.debug.is_some() && severity <= severity_of(self.level))
+        severity <= Severity::Info || (self.debug.is_some() && severity <= severity_of(self.level))
     }
 
     /// Writes a line with its code to the debug log, and to the host's log when it matters there.
-    pub(crate) fn line(&self, host: &HostLog, code: Code, text: &str) {
+    pub(crate) fn line(&self, host: &HostLog, code: Code, text: &str, always: bool) {
         let row = code.row();
         let line = format!("PCL{:04} {}: {text}", row.number, row.text);
         if row.severity <= Severity::Info {
             host(row.severity, &line);
         }
         if let Some(file) = &self.debug
-            && row.severity <= severity_of(self.level)
+            && (always || row.severity <= severity_of(self.level))
         {
             file.line(&format!("{} {:?} {line}", timestamp(), row.severity));
         }

@@ -38,8 +38,24 @@ pub(crate) struct Job {
 
 /// Something to write, after the decision.
 pub(crate) enum Line {
-    Log(Code, String),
+    Log {
+        code: Code,
+        text: String,
+        /// Into the debug log whatever its level.
+        always: bool,
+    },
     Audit(String),
+}
+
+impl Line {
+    /// A line that the level may leave out.
+    pub(crate) fn log(code: Code, text: impl Into<String>) -> Line {
+        Line::Log {
+            code,
+            text: text.into(),
+            always: false,
+        }
+    }
 }
 
 enum Message {
@@ -263,7 +279,9 @@ async fn write_lines(agent: Arc<Agent>, mut log: mpsc::Receiver<(usize, Line)>) 
             continue;
         };
         match line {
-            Line::Log(code, text) => instance.logs().line(agent.host_log(), code, &text),
+            Line::Log { code, text, always } => {
+                instance.logs().line(agent.host_log(), code, &text, always);
+            }
             Line::Audit(event) => instance.logs().audit(&event),
         }
     }
