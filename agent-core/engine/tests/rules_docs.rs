@@ -1,0 +1,78 @@
+//! What `docs/rules.md` says about code and tests is there to be looked at.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+use std::{
+    collections::HashSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Names of all functions in the Rust sources below a folder.
+fn functions(folder: &Path, found: &mut HashSet<String>) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            functions(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            let text = fs::read_to_string(&path).unwrap();
+            let names = text.split("fn ").skip(1).filter_map(|rest| {
+                let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')?;
+                Some(rest[..end].to_string())
+            });
+            found.extend(names);
+        }
+    }
+}
+
+fn is_path(word: &str) -> bool {
+    word.contains('/') && [".rs", ".c", ".h"].iter().any(|e| word.ends_with(e))
+}
+
+fn is_function(word: &str) -> bool {
+    word.contains('_')
+        && word
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b"_0123456789".contains(&b))
+}
+
+#[test]
+fn every_rule_is_there_once_and_names_what_exists() {
+    let text = fs::read_to_string(root().join("docs/rules.md")).unwrap();
+    let groups = [
+        ('K', 3),
+        ('L', 9),
+        ('S', 8),
+        ('O', 5),
+        ('U', 5),
+        ('P', 3),
+        ('W', 5),
+    ];
+    let wanted = groups
+        .iter()
+        .flat_map(|(letter, last)| (1..=*last).map(move |n| format!("{letter}{n}")));
+    let headings = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("### ")?.split_once(". "))
+        .map(|(number, _)| number.to_string());
+    assert_eq!(headings.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    let mut known = HashSet::new();
+    for folder in ["agent-core", "ffi", "installer", "tests"] {
+        functions(&root().join(folder), &mut known);
+    }
+    let mut missing = Vec::new();
+    for word in text.split('`').skip(1).step_by(2) {
+        let there = match word {
+            path if is_path(path) => root().join(path).is_file(),
+            name if is_function(name) => known.contains(name),
+            _ => true,
+        };
+        if !there {
+            missing.push(word);
+        }
+    }
+    assert!(missing.is_empty(), "named and not there: {missing:?}");
+}
