@@ -64,6 +64,15 @@ pub(crate) fn parts(ms: i64) -> Parts {
     }
 }
 
+/// The number of a day, counted from 1970-01-01: [`parts`] the other way round.
+pub(crate) fn day_number(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let year_of_era = year.rem_euclid(400);
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    year.div_euclid(400) * 146_097 + day_of_era - 719_468
+}
+
 fn time_of(p: &Parts) -> String {
     let s = p.second_of_day;
     format!("{:02}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)

@@ -1,6 +1,6 @@
 //! Does a policy's condition hold now, and until when? If it does not, what would the subject have to do about it?
 
-use crate::clock::parts;
+use crate::clock::{day_number, parts};
 use crate::evaluate::list;
 use crate::state::texts;
 use serde_json::Value;
@@ -23,6 +23,7 @@ pub(crate) enum Outcome {
     Fails { advices: Vec<(String, String)> },
 }
 
+const DAY_MS: i64 = 86_400_000;
 const ALWAYS: Outcome = Outcome::Holds { until: i64::MAX };
 
 fn plain(holds: bool) -> Outcome {
@@ -146,7 +147,8 @@ fn range_has(range: &str, ip: Ipv4Addr) -> bool {
     matches!((low.trim().parse::<Ipv4Addr>(), high.trim().parse::<Ipv4Addr>()), (Ok(l), Ok(h)) if l <= ip && ip <= h)
 }
 
-/// Times of day and days of the week, in GMT. The window's end limits the decision's life.
+/// Dates, days of the week and times of day, in GMT. The window's end limits the decision's life; a last date ends with
+/// its day (measured on OpenAM 16.0.5).
 fn time_holds(condition: &Value, now_ms: i64) -> Outcome {
     let now = parts(now_ms);
     let minute = now.second_of_day / 60;
@@ -172,16 +174,27 @@ fn time_holds(condition: &Value, now_ms: i64) -> Outcome {
             return plain(false);
         }
     }
+    let date = |member: &str| {
+        let mut numbers = condition[member].as_str()?.split(':').map(str::parse);
+        let mut next = || numbers.next()?.ok();
+        Some(day_number(next()?, next()?, next()?) * DAY_MS)
+    };
+    let mut until = i64::MAX;
+    if let (Some(from), Some(to)) = (date("startDate"), date("endDate")) {
+        if !(from..to + DAY_MS).contains(&now_ms) {
+            return plain(false);
+        }
+        until = to + DAY_MS;
+    }
     match (clock("startTime"), clock("endTime")) {
         (Some(from), Some(to)) if (from..to).contains(&minute) => {
             let midnight = now_ms - now.second_of_day * 1000 - now.millis;
-            Outcome::Holds {
-                until: midnight + to * 60_000,
-            }
+            until = until.min(midnight + to * 60_000);
         }
-        (Some(_), Some(_)) => plain(false),
-        _ => ALWAYS,
+        (Some(_), Some(_)) => return plain(false),
+        _ => {}
     }
+    Outcome::Holds { until }
 }
 
 #[cfg(test)]
@@ -245,6 +258,31 @@ mod tests {
         assert_eq!(with(&c, &[], 0), plain(false));
         let c = json!({"type": "SimpleTime", "startTime": "00:00", "endTime": "23:59", "startDay": "mon", "endDay": "fri"});
         assert_eq!(with(&c, &[], 0), plain(false));
+    }
+
+    #[test]
+    fn a_last_date_ends_with_its_day() {
+        let dates = |from, to| {
+            with(
+                &json!({"type": "SimpleTime", "startDate": from, "endDate": to}),
+                &[],
+                0,
+            )
+        };
+        assert_eq!(
+            dates("2001:01:01", "2099:12:31"),
+            Outcome::Holds {
+                until: 4_102_444_800_000
+            }
+        );
+        assert_eq!(
+            dates("2026:11:21", "2026:11:21"),
+            Outcome::Holds {
+                until: 1_795_305_600_000
+            }
+        );
+        assert_eq!(dates("2026:11:22", "2027:01:01"), plain(false));
+        assert_eq!(dates("2026:01:01", "2026:11:20"), plain(false));
     }
 
     #[test]

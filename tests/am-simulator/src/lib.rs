@@ -3,8 +3,9 @@
 //!
 //! Simulated: agent and user login, server information, agent profiles, REST and XML session services, policy
 //! evaluation, the OpenID Connect login of agents with a login page that works without scripts, logout, users' own
-//! entries, audit events, and the REST administration that seeds them. **Not simulated yet: notifications.** The
-//! handshake at `/notifications` is refused like the real one's (401, 403); an agent's valid token gets a 501. Also
+//! entries, audit events, the WebSocket at `/notifications` with its subscriptions and pings, and the REST
+//! administration that seeds them. **Not simulated yet: what is published** on that WebSocket; a subscriber waits in
+//! vain. Also
 //! not: `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`, client-side sessions,
 //! OAuth2 beyond `authorize`, scripted and other conditions than IPv4, AuthLevel, SimpleTime and their combinations.
 //!

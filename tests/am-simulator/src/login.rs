@@ -28,7 +28,9 @@ pub(crate) fn ui(am: &Am, req: &Req) -> Reply {
         .collect();
     if let Some(advice) = advice {
         kept.push("authIndexType=composite_advice".to_owned());
-        kept.push(format!("authIndexValue={}", url_encode(&advice)));
+        // A plus for a space here, unlike elsewhere (measured on OpenAM 16.0.5).
+        let advice = url_encode(&advice).replace("%20", "+");
+        kept.push(format!("authIndexValue={advice}"));
     }
     let mark = if kept.is_empty() { "" } else { "?" };
     let to = format!("{}/XUI{mark}{}#{kind}/", am.config.context, kept.join("&"));

@@ -1,26 +1,174 @@
-//! `/notifications`: who may open the WebSocket. Notifications themselves are not simulated yet: an agent that may
-//! open it is told so with a 501.
+//! `/notifications`: who may open the WebSocket, and what is said on it.
+//!
+//! The handshake, the subscriptions and the pings are those of OpenAM 16.0.5. Nothing is published: a subscriber hears
+//! acknowledgements and pings only.
 
 use crate::http::{Reply, Req};
 use crate::rest::presented;
 use crate::session::Kind;
 use crate::state::Am;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures_util::{SinkExt as _, StreamExt as _};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use std::time::Duration;
+use tokio::time::{Instant, interval_at};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::{Message, handshake::derive_accept_key, protocol::Role};
 
-/// Answers a handshake. The token counts in the header only, and `Host` is not looked at.
+/// The only subprotocol, which a client need not offer.
+const SUBPROTOCOL: &str = "v1.notifications.forgerock.org";
+/// Between two pings of the server.
+const PING: Duration = Duration::from_secs(30);
+
+/// Answers a handshake; a 101 is to be followed by [`converse`]. The token counts in the header only, and `Host` is not
+/// looked at.
 pub(crate) fn answer(am: &Am, req: &Req) -> Reply {
-    let upgrade = req.header("upgrade").unwrap_or_default();
     let token = req.header(&am.config.cookie_name);
     match token.and_then(|t| presented(am, req, "header", t)) {
         None => Reply::empty(401),
         Some(s) if s.kind != Kind::Application => Reply::empty(403),
-        Some(_) if !upgrade.eq_ignore_ascii_case("websocket") => Reply::container_page(
-            404,
-            "The requested resource [/openam/notifications] is not available",
-        ),
-        Some(_) => Reply::text(
-            501,
-            "text/plain;charset=UTF-8",
-            "notifications are not simulated yet",
-        ),
+        Some(_) if req.method != "GET" || !names(req, "upgrade", "websocket") => {
+            Reply::container_page(
+                404,
+                "The requested resource [/openam/notifications] is not available",
+            )
+        }
+        Some(_) => handshake(req),
+    }
+}
+
+/// The servlet container's part of the handshake.
+fn handshake(req: &Req) -> Reply {
+    if !names(req, "connection", "upgrade") {
+        return Reply::container_page(400, "");
+    }
+    if !names(req, "sec-websocket-version", "13") {
+        return Reply::empty(426).with("sec-websocket-version", "13");
+    }
+    let key = req.header("sec-websocket-key").unwrap_or_default();
+    if STANDARD.decode(key).map_or(0, |bytes| bytes.len()) != 16 {
+        return Reply::container_page(400, "");
+    }
+    let reply = Reply::empty(101)
+        .with("upgrade", "websocket")
+        .with("connection", "upgrade")
+        .with("sec-websocket-accept", derive_accept_key(key.as_bytes()));
+    match names(req, "sec-websocket-protocol", SUBPROTOCOL) {
+        true => reply.with("sec-websocket-protocol", SUBPROTOCOL),
+        false => reply,
+    }
+}
+
+/// Whether a header's comma-separated list has a word.
+fn names(req: &Req, header: &str, word: &str) -> bool {
+    req.headers
+        .get_all(header)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(','))
+        .any(|w| w.trim().eq_ignore_ascii_case(word))
+}
+
+/// Takes part in the conversation until the client ends it.
+pub(crate) async fn converse(upgrade: OnUpgrade) {
+    let Ok(line) = upgrade.await else {
+        return;
+    };
+    let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(line), Role::Server, None).await;
+    let mut pings = interval_at(Instant::now() + PING, PING);
+    loop {
+        let say = tokio::select! {
+            heard = socket.next() => match heard {
+                Some(Ok(Message::Text(text))) => Message::text(said_to(&text).to_string()),
+                // Pings and closes are answered by the library, binary messages by nobody.
+                Some(Ok(_)) => continue,
+                Some(Err(_)) | None => return,
+            },
+            _ = pings.tick() => Message::Ping("ping".into()),
+        };
+        if socket.send(say).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The answer to one message. Errors leave the socket open, and any topic is acknowledged, whether it exists or not
+/// (measured on OpenAM 16.0.5).
+fn said_to(text: &str) -> Value {
+    let Ok(Value::Object(message)) = serde_json::from_str(text) else {
+        return json!({"error": "Failed to parse json"});
+    };
+    let member = |name: &str| match message.get(name) {
+        None => Err(format!("missing required field \"{name}\"")),
+        Some(Value::String(text)) => Ok(text.as_str()),
+        Some(_) => Err(format!("\"{name}\" must be a string")),
+    };
+    if message.contains_key("id")
+        && let Err(error) = member("id")
+    {
+        return json!({ "error": error });
+    }
+    let subscribed = member("action").and_then(|action| match action {
+        "subscribe" => member("topic"),
+        other => Err(format!("unknown action \"{other}\"")),
+    });
+    let mut answer = match subscribed {
+        Ok(topic) => json!({"topic": topic, "message": "subscription registered"}),
+        Err(error) => json!({ "error": error }),
+    };
+    if let Some(id) = message.get("id") {
+        answer["id"] = id.clone();
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_answered_as_by_the_real_server() {
+        let parse = json!({"error": "Failed to parse json"});
+        for (message, answer) in [
+            (
+                r#"{"action":"subscribe","topic":"/t"}"#,
+                json!({"topic": "/t", "message": "subscription registered"}),
+            ),
+            (
+                r#"{"id":"1","action":"subscribe","topic":"/t"}"#,
+                json!({"topic": "/t", "message": "subscription registered", "id": "1"}),
+            ),
+            (
+                r#"{"id":1,"action":"subscribe","topic":"/t"}"#,
+                json!({"error": "\"id\" must be a string"}),
+            ),
+            (
+                r#"{"id":"2"}"#,
+                json!({"error": "missing required field \"action\"", "id": "2"}),
+            ),
+            (
+                r#"{"action":"subscribe"}"#,
+                json!({"error": "missing required field \"topic\""}),
+            ),
+            (
+                r#"{"action":null,"topic":"/t"}"#,
+                json!({"error": "\"action\" must be a string"}),
+            ),
+            (
+                r#"{"action":"subscribe","topic":1}"#,
+                json!({"error": "\"topic\" must be a string"}),
+            ),
+            (
+                r#"{"action":"unsubscribe","id":"3"}"#,
+                json!({"error": "unknown action \"unsubscribe\"", "id": "3"}),
+            ),
+            ("[]", parse.clone()),
+            ("nonsense", parse),
+        ] {
+            assert_eq!(said_to(message), answer, "{message}");
+        }
     }
 }

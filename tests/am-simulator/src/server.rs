@@ -8,9 +8,10 @@ use crate::{control, login, notifications, oauth2, pll, rest};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, State, connect_info::Connected};
-use axum::http::{Request, Response};
+use axum::http::{Request, Response, StatusCode};
 use axum::serve::{IncomingStream, Listener};
 use hyper::body::{Body as HttpBody, Frame};
+use hyper::upgrade::OnUpgrade;
 use parking_lot::Mutex;
 use std::convert::Infallible;
 use std::future::Future as _;
@@ -128,7 +129,8 @@ async fn handle(
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request<Body>,
 ) -> Response<Body> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let upgrade = head.extensions.remove::<OnUpgrade>();
     let Ok(body) = to_bytes(body, BODY_LIMIT).await else {
         return send(Reply::empty(413));
     };
@@ -157,7 +159,13 @@ async fn handle(
         peer: peer.ip,
         tokens: Mutex::default(),
     };
-    answer(&am, &peer, &req).await
+    let response = answer(&am, &peer, &req).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(upgrade) = upgrade
+    {
+        tokio::spawn(notifications::converse(upgrade));
+    }
+    response
 }
 
 /// One call to AM: logged, struck by a fault, answered.
@@ -294,7 +302,7 @@ fn with_body(reply: &Reply, body: Body) -> Response<Body> {
     builder.body(body).unwrap_or_else(|_| {
         // A value that is no header value: nothing that a client sent may bring the server down.
         let mut response = Response::new(Body::empty());
-        *response.status_mut() = axum::http::StatusCode::INTERNAL_SERVER_ERROR;
+        *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
         response
     })
 }

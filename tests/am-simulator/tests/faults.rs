@@ -252,25 +252,6 @@ fn controls_for_other_processes() {
     assert_eq!(control("GET", "/simulator/audit", None).json(), json!([]));
 }
 
-#[test]
-fn notifications_are_refused_as_by_the_real_server_and_else_not_simulated() {
-    let am = seeded();
-    let open = |extra: &[(&str, &str)]| {
-        let mut headers = vec![("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
-        headers.extend_from_slice(extra);
-        call(&am, "GET", "/notifications", &headers, None)
-    };
-    let (agent, user) = (agent_token(&am), user_token(&am));
-    assert_eq!(open(&[]).status, 401);
-    assert_eq!(open(&[("Cookie", &format!("{TOKEN}={agent}"))]).status, 401);
-    assert_eq!(open(&[(TOKEN, &user)]).status, 403);
-    let allowed = open(&[(TOKEN, &agent)]);
-    assert_eq!(
-        (allowed.status, allowed.body.as_str()),
-        (501, "notifications are not simulated yet")
-    );
-}
-
 #[tokio::test]
 async fn starts_and_stops_inside_another_runtime() {
     let am = Simulator::start(Config::default()).unwrap();

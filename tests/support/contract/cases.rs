@@ -159,12 +159,14 @@ pub const CASES: &[Case] = &[
                 .send()?,
         ))
     }),
-    case("profile.read by a user after the agent", |w| {
-        profile(w, "/", AGENT, &w.agent)?;
-        Ok(only(
-            &profile(w, "/", AGENT, &w.user()?)?,
-            &["_id", "userpassword"],
-        ))
+    // While AM still remembers what an agent read, it hands that to a user as well: how long depends on
+    // its cache, so only the end is compared.
+    case("profile.read by a user", |w| {
+        let change = json!({ "com.sun.identity.agents.config.polling.interval": ["62"] });
+        w.am.admin(ADMIN_PASSWORD)?
+            .update_agent("/", OTHER_AGENT, &change)?;
+        let user = w.user()?;
+        refused_in_time(|| profile(w, "/", OTHER_AGENT, &user))
     }),
     case("profile.protocol 1.0", |w| {
         let request =
@@ -667,7 +669,7 @@ fn user_entry(w: &World, token: &str) -> Result<Response, Problem> {
 /// another without asking whether that one is allowed, until word of a change has reached its memory
 /// (about 10 s, measured on 16.0.5 and 14.8.4).
 fn refused_in_time(read: impl Fn() -> Result<Response, Problem>) -> Seen {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_secs(180);
     loop {
         let answer = read()?;
         if answer.status != 200 || Instant::now() > deadline {
