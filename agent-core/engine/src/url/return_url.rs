@@ -124,13 +124,27 @@ impl AllowedHosts {
         })
     }
 
-    /// Origin of the first host without a wildcard; what its entry leaves open comes from the
+    /// Origin of the first host without a wildcard. What its entry leaves open comes from an entry
+    /// with a port for the same host, because AM sends logins back to root URLs only, else from the
     /// arguments. `None` when there is no such host.
     pub fn primary(&self, scheme: &str, port: u16) -> Option<String> {
-        let entry = self
+        let first = self
             .entries
             .iter()
             .find(|entry| entry.host.exact().is_some())?;
+        let fuller = self
+            .entries
+            .iter()
+            .rev() // of equally good ones `max_by_key` takes the last
+            .filter(|entry| entry.host.exact() == first.host.exact() && entry.port.is_some())
+            .max_by_key(|entry| {
+                let fits = entry.https.is_none_or(|https| scheme_of(https) == scheme);
+                (fits, entry.port == Some(port))
+            });
+        let entry = match first.port {
+            Some(_) => first,
+            None => fuller.unwrap_or(first),
+        };
         let host = core::str::from_utf8(entry.host.exact()?).ok()?;
         let scheme = entry.https.map_or(scheme, |https| scheme_of(https));
         Some(format!("{scheme}://{host}:{}", entry.port.unwrap_or(port)))
@@ -342,6 +356,14 @@ mod tests {
         assert_eq!(primary("h:81").as_deref(), Some("http://h:81"));
         assert_eq!(primary("https://h/").as_deref(), Some("https://h:443"));
         assert_eq!(primary("*.h.com"), None);
+        let hosts = AllowedHosts::new(["h", "http://h:82", "https://h:8443", "i:83"]).unwrap();
+        for (scheme, port, origin) in [
+            ("http", 80, "http://h:82"),
+            ("http", 82, "http://h:82"),
+            ("https", 443, "https://h:8443"),
+        ] {
+            assert_eq!(hosts.primary(scheme, port).as_deref(), Some(origin));
+        }
     }
 
     fn urls() -> impl Strategy<Value = String> {
