@@ -32,6 +32,8 @@ pub struct Layout {
     pub host: String,
     /// Loads more modules of the distribution (httpd: `name` of `mod_name.so`).
     pub modules: Vec<&'static str>,
+    /// The port to listen on, if it is free; else any.
+    pub port: Option<u16>,
 }
 
 impl Layout {
@@ -42,6 +44,7 @@ impl Layout {
             global: fill(&self.global),
             host: fill(&self.host),
             modules: self.modules.clone(),
+            port: self.port,
         }
     }
 }
@@ -64,7 +67,10 @@ pub fn free_port() -> u16 {
 impl Server {
     /// Writes the configuration of a server below `dir`, without the agent.
     pub fn prepare(kind: Kind, dir: &Path, backend: SocketAddr, layout: &Layout) -> Server {
-        let port = free_port();
+        let wished = layout
+            .port
+            .filter(|p| TcpListener::bind(("127.0.0.1", *p)).is_ok());
+        let port = wished.unwrap_or_else(free_port);
         for folder in ["conf", "logs", "run", "docs", "tmp", "cache"] {
             fs::create_dir_all(dir.join(folder)).expect("folder");
         }

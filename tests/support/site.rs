@@ -21,7 +21,7 @@ use crate::{
     visitor::Visitor,
 };
 
-/// Host name of every site.
+/// Host name of every site that has no other.
 pub const HOST: &str = "www.test.example.org";
 /// Name of the agent's profile.
 pub const AGENT: &str = "wa1";
@@ -92,6 +92,8 @@ pub struct Builder {
     profile: Value,
     local: bool,
     password: String,
+    host: String,
+    agent: String,
 }
 
 /// A running site.
@@ -104,6 +106,7 @@ pub struct Site {
     pub backend: Backend,
     /// Folder of the agent's instance.
     pub instance: PathBuf,
+    host: String,
     home: tempfile::TempDir,
 }
 
@@ -121,6 +124,8 @@ pub fn site(kind: Kind) -> Builder {
         profile: json!({}),
         local: false,
         password: AGENT_PASSWORD.into(),
+        host: HOST.into(),
+        agent: AGENT.into(),
     }
 }
 
@@ -128,6 +133,14 @@ impl Builder {
     /// Uses this AM instead of a fresh simulator.
     pub fn am(mut self, am: AmServer) -> Builder {
         self.am = Some(am);
+        self
+    }
+
+    /// Another host name, agent and wished port than every site has: for several sites with one AM.
+    pub fn named(mut self, host: &str, agent: &str, port: u16) -> Builder {
+        self.host = host.into();
+        self.agent = agent.into();
+        self.layout.port = Some(port);
         self
     }
 
@@ -193,9 +206,14 @@ impl Builder {
             &self.layout.at(backend.address()),
         );
         let am = self.am.unwrap_or_else(AmServer::simulated);
-        let site_url = format!("http://{HOST}:{}", server.address().port());
-        seed(&am, &site_url, &self.profile);
-        let instance = install(home.path(), &server, &am.url(), &site_url, &self.password);
+        let site_url = format!("http://{}:{}", self.host, server.address().port());
+        seed_agent(&am, &self.agent, &site_url, &self.profile);
+        let instance = install(
+            home.path(),
+            &server,
+            [&am.url(), &site_url, "/", &self.agent],
+            &self.password,
+        );
         let conf = instance.join("config/agent.conf");
         let mut file = fs::OpenOptions::new()
             .append(true)
@@ -213,6 +231,7 @@ impl Builder {
             am,
             backend,
             instance,
+            host: self.host,
             home,
         }
     }
@@ -243,6 +262,10 @@ fn open_to_workers(path: &Path) {
 
 /// What every test's AM knows: one user, one agent, one policy.
 pub fn seed(am: &AmServer, site_url: &str, profile: &Value) {
+    seed_agent(am, AGENT, site_url, profile);
+}
+
+fn seed_agent(am: &AmServer, agent: &str, site_url: &str, profile: &Value) {
     let admin = am.admin();
     let mail =
         json!({ "mail": "demo@example.com", "cn": "Demo User", "sn": "User", "givenName": "Demo" });
@@ -267,13 +290,17 @@ pub fn seed(am: &AmServer, site_url: &str, profile: &Value) {
         all.extend(more.clone());
     }
     admin
-        .create_agent("/", AGENT, AGENT_PASSWORD, site_url, &attributes)
+        .create_agent("/", agent, AGENT_PASSWORD, site_url, &attributes)
         .expect("agent");
     let patterns: Vec<String> = ["docs", "app", "api"]
         .iter()
         .flat_map(|p| [format!("{site_url}/{p}/*"), format!("{site_url}/{p}/*?*")])
         .collect();
     let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    let policy = match agent {
+        AGENT => "docs".to_owned(),
+        other => format!("docs-{other}"),
+    };
     let members = json!({
         "actionValues": { "GET": true, "HEAD": true, "POST": false },
         "resourceAttributes": [
@@ -282,12 +309,13 @@ pub fn seed(am: &AmServer, site_url: &str, profile: &Value) {
         ],
     });
     admin
-        .create_policy("/", "docs", &patterns, &members)
+        .create_policy("/", &policy, &patterns, &members)
         .expect("policy");
 }
 
-/// Runs `agentadmin --s` as an operator would; the folder of the instance.
-fn install(home: &Path, server: &Server, am: &str, site: &str, password: &str) -> PathBuf {
+/// Runs `agentadmin --s` as an operator would; the folder of the instance. `names` are AM's URL, the
+/// site's, the realm and the agent.
+fn install(home: &Path, server: &Server, names: [&str; 4], password: &str) -> PathBuf {
     let password_file = home.join("password");
     fs::write(&password_file, password).expect("password file");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -299,7 +327,7 @@ fn install(home: &Path, server: &Server, am: &str, site: &str, password: &str) -
         .env("PORTCULLIS_MODULES", modules::directory())
         .arg("--s")
         .arg(server.conf())
-        .args([am, site, "/", AGENT])
+        .args(names)
         .arg(&password_file)
         .args(["--changeOwner", "--forceInstall"]);
     let output = command.output().expect("agentadmin");
@@ -321,7 +349,7 @@ impl Site {
 
     /// `www.test.example.org:PORT`
     pub fn authority(&self) -> String {
-        format!("{HOST}:{}", self.server.address().port())
+        format!("{}:{}", self.host, self.server.address().port())
     }
 
     /// Sends a request to the site.
