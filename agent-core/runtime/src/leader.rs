@@ -49,46 +49,63 @@ struct Published {
     profile: Option<Vec<(String, Vec<String>)>>,
 }
 
+/// What this worker holds and has taken over of one instance.
+#[derive(Default)]
+struct Duty {
+    term: Cell<Option<Term>>,
+    applied: Cell<u64>,
+}
+
 /// Looks after an instance for as long as the worker lives.
 pub(crate) async fn follow(fetcher: Rc<Fetcher>) {
-    let term = Rc::new(Cell::new(None));
-    tokio::task::spawn_local(keep_lease(fetcher.clone(), term.clone()));
-    let applied = Cell::new(0);
+    let duty = Rc::new(Duty::default());
+    tokio::task::spawn_local(keep_lease(fetcher.clone(), duty.clone()));
     loop {
-        if let Some(term) = term.get() {
+        if let Some(term) = duty.term.get() {
             duties(&fetcher, term).await;
         }
-        apply(&fetcher, &applied, term.get().is_some());
-        let pause = if term.get().is_some() || applied.get() == 0 {
-            TICK
-        } else {
-            FOLLOW
-        };
-        let _ = tokio::time::timeout(pause, fetcher.kick.notified()).await;
+        apply(&fetcher, &duty.applied, duty.term.get().is_some());
+        match duty.term.get() {
+            Some(_) => {
+                let _ = tokio::time::timeout(TICK, fetcher.kick.notified()).await;
+            }
+            // An idle follower wakes up once a second, in `keep_lease`.
+            None => fetcher.kick.notified().await,
+        }
     }
 }
 
 /// Takes, renews and gives back the lease; apart from the duties, which may hang on AM.
-async fn keep_lease(fetcher: Rc<Fetcher>, term: Rc<Cell<Option<Term>>>) {
+async fn keep_lease(fetcher: Rc<Fetcher>, duty: Rc<Duty>) {
     loop {
         let state = fetcher.state();
         let now = clock::boottime_ms();
         let worker = &fetcher.worker;
-        match term.get() {
+        match duty.term.get() {
             Some(held) if worker.draining() => {
                 state.lease_resign(held);
-                hold(&fetcher, &term, None);
+                hold(&fetcher, &duty.term, None);
             }
-            Some(held) if !state.lease_renew(held, now, LEASE_MS) => hold(&fetcher, &term, None),
+            Some(held) if !state.lease_renew(held, now, LEASE_MS) && !state.leads(held) => {
+                hold(&fetcher, &duty.term, None);
+            }
             None if !worker.draining() => {
                 if let Some(taken) = state.lease_try(worker.id(), now, LEASE_MS) {
-                    hold(&fetcher, &term, Some(taken));
+                    hold(&fetcher, &duty.term, Some(taken));
                     fetcher.kick.notify_one();
                 }
             }
             _ => {}
         }
-        tokio::time::sleep(if term.get().is_some() { TICK } else { FOLLOW }).await;
+        if state.profile_version() != duty.applied.get() {
+            fetcher.kick.notify_one();
+        }
+        tokio::time::sleep(if duty.term.get().is_some() {
+            TICK
+        } else {
+            FOLLOW
+        })
+        .await;
     }
 }
 
