@@ -1,5 +1,6 @@
 //! The engine driven with made-up facts: what it asks for, in which order, and that no failure of any
 //! fact ever lets a request through.
+#![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use std::{cell::RefCell, net::IpAddr};
 
