@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use super::{Cx, Stage, allow, ask, fail_closed::refuse_for, session::User};
 use crate::{
-    config::{AttributeMap, FetchMode, UserIdType},
+    config::{AttributeMap, FetchMode, UserIdType, web::fold},
     contract::{Ask, Decision, Edits, Identity, Known, RequestView, Sink, Why},
     event::Code,
     record::{Attributes, Pairs, Policy, Values},
@@ -17,7 +17,7 @@ const VARIABLE_PREFIX: &[u8] = b"portcullis_attr_";
 /// The stage: asks for profile attributes where they are wanted, then allows.
 pub(super) fn finish<'a>(
     cx: &Cx<'a, '_>,
-    user: User<'a>,
+    user: User<'a, '_>,
     policy: Option<Policy<'a>>,
 ) -> Stage<'a, Decision<'a>> {
     let attributes = if wants_profile(cx) {
@@ -90,6 +90,12 @@ impl Edits<'_> {
             sink.response_header(name.as_bytes(), value);
         }
         let Some(snap) = self.cookies else { return };
+        // Whoever scrubbed the request may not have had this configuration yet, or an older one.
+        for header in req.headers {
+            if snap.scrub.matches(header.name) {
+                sink.remove_request_header(header.name);
+            }
+        }
         let config = &snap.config;
         if !config.cookies_forward {
             cookies_without_ours(req, snap, scratch, sink);
@@ -171,11 +177,9 @@ fn map(
         for header in headers {
             scratch.truncate(value_end);
             scratch.extend_from_slice(VARIABLE_PREFIX);
-            let folded = header.bytes().map(|b| match b.is_ascii_alphanumeric() {
-                true => b.to_ascii_lowercase(),
-                false => b'_',
-            });
-            scratch.extend(folded);
+            let name = scratch.len();
+            scratch.extend_from_slice(header.as_bytes());
+            scratch[name..].iter_mut().for_each(|b| *b = fold(*b));
             let (value, variable) = scratch.split_at(value_end);
             sink.request_header(header.as_bytes(), value);
             sink.variable(variable, value);
