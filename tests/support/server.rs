@@ -37,9 +37,12 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// The same with the application's address filled in.
-    pub(crate) fn at(&self, backend: SocketAddr) -> Layout {
-        let fill = |text: &str| text.replace("@BACKEND@", &backend.to_string());
+    /// The same with the application's address and the server's folder filled in.
+    pub(crate) fn at(&self, backend: SocketAddr, dir: &Path) -> Layout {
+        let fill = |text: &str| {
+            text.replace("@BACKEND@", &backend.to_string())
+                .replace("@DIR@", &dir.display().to_string())
+        };
         Layout {
             global: fill(&self.global),
             host: fill(&self.host),
