@@ -1,12 +1,14 @@
 //! The bytes of a fact in shared memory: how an answer of AM is written once and read in place.
 //!
 //! Reading copies nothing and allocates nothing; whatever does not parse is `None`, which the caller
-//! treats as "not known". A record says nothing about its own age: the table keeps that beside it.
+//! treats as "not known". Names and values are looked at when they are asked for, not before: most
+//! requests want two of a dozen. A record says nothing about its own age: the table keeps that
+//! beside it.
 
 use alloc::vec::Vec;
 
 /// First byte of every record; another layout gets another number, and old records become misses.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 /// Longest single string.
 const MAX_STRING: usize = u16::MAX as usize;
 
@@ -38,9 +40,25 @@ impl<'a> Reader<'a> {
         Some(u64::from_le_bytes(bytes))
     }
 
-    fn string(&mut self) -> Option<&'a str> {
+    fn u32(&mut self) -> Option<u32> {
+        let bytes: [u8; 4] = self.take(4)?.try_into().ok()?;
+        Some(u32::from_le_bytes(bytes))
+    }
+
+    /// The bytes of a string.
+    fn bytes(&mut self) -> Option<&'a [u8]> {
         let n = self.u16()? as usize;
-        core::str::from_utf8(self.take(n)?).ok()
+        self.take(n)
+    }
+
+    fn string(&mut self) -> Option<&'a str> {
+        core::str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// A stretch that can be stepped over as a whole.
+    fn block(&mut self) -> Option<Reader<'a>> {
+        let n = self.u32()? as usize;
+        self.take(n).map(Reader)
     }
 
     fn header(&mut self, kind: u8) -> Option<()> {
@@ -75,15 +93,23 @@ impl Writer {
         self.bytes.extend_from_slice(s.as_bytes());
     }
 
-    fn pairs<'p>(&mut self, pairs: impl ExactSizeIterator<Item = (&'p str, &'p [&'p str])>) {
-        self.u16(pairs.len());
-        for (name, values) in pairs {
-            self.string(name);
-            self.u16(values.len());
-            for value in values {
-                self.string(value);
+    /// What `inside` writes, with its length in front.
+    fn block(&mut self, inside: impl FnOnce(&mut Writer)) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
+        inside(self);
+        let n = self.bytes.len() - start - 4;
+        self.fits &= n <= u32::MAX as usize;
+        self.bytes[start..start + 4].copy_from_slice(&(n as u32).to_le_bytes());
+    }
+
+    fn pairs<'p>(&mut self, pairs: impl Iterator<Item = (&'p str, &'p [&'p str])>) {
+        self.block(|w| {
+            for (name, values) in pairs {
+                w.string(name);
+                w.block(|w| values.iter().for_each(|value| w.string(value)));
             }
-        }
+        });
     }
 
     fn done(self) -> Option<Vec<u8>> {
@@ -91,64 +117,52 @@ impl Writer {
     }
 }
 
-/// Names with one or more values each, read in place.
+/// Names with one or more values each, read in place. From where one does not parse, there are none.
 #[derive(Clone, Copy)]
-pub struct Pairs<'a> {
-    count: u16,
-    bytes: Reader<'a>,
-}
+pub struct Pairs<'a>(Reader<'a>);
 
 impl<'a> Pairs<'a> {
     fn read(r: &mut Reader<'a>) -> Option<Pairs<'a>> {
-        let count = r.u16()?;
-        let bytes = *r;
-        for _ in 0..count {
-            r.string()?;
-            for _ in 0..r.u16()? {
-                r.string()?;
-            }
-        }
-        Some(Pairs { count, bytes })
+        r.block().map(Pairs)
+    }
+
+    fn raw(&self) -> impl Iterator<Item = (&'a [u8], Values<'a>)> + use<'a> {
+        let mut rest = self.0;
+        core::iter::from_fn(move || Some((rest.bytes()?, Values(rest.block()?))))
     }
 
     /// Every (name, values) in the order of the record.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Values<'a>)> {
-        let mut bytes = self.bytes;
-        (0..self.count).map_while(move |_| {
-            let name = bytes.string()?;
-            let count = bytes.u16()?;
-            let values = Values { count, bytes };
-            for _ in 0..count {
-                bytes.string()?;
-            }
-            Some((name, values))
-        })
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Values<'a>)> + use<'a> {
+        self.raw()
+            .map_while(|(name, values)| Some((core::str::from_utf8(name).ok()?, values)))
     }
 
     /// The values of one name, compared exactly.
     pub fn get(&self, name: &str) -> Option<Values<'a>> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        let found = self.raw().find(|(n, _)| *n == name.as_bytes());
+        found.map(|(_, values)| values)
     }
 
     /// The first value of one name.
     pub fn first(&self, name: &str) -> Option<&'a str> {
         self.get(name).and_then(|mut v| v.next())
     }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.0.is_empty()
+    }
 }
 
 /// The values of one name.
 #[derive(Clone, Copy)]
-pub struct Values<'a> {
-    count: u16,
-    bytes: Reader<'a>,
-}
+pub struct Values<'a>(Reader<'a>);
 
 impl<'a> Iterator for Values<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        self.count = self.count.checked_sub(1)?;
-        self.bytes.string()
+        self.0.string()
     }
 }
 
@@ -230,12 +244,12 @@ impl NewSession<'_> {
         w.u64(self.idle_end);
         w.string(self.realm);
         w.string(self.universal_id);
-        w.u16(self.properties.len());
-        for (name, value) in self.properties {
-            w.string(name);
-            w.u16(1);
-            w.string(value);
-        }
+        w.block(|w| {
+            for (name, value) in self.properties {
+                w.string(name);
+                w.block(|w| w.string(value));
+            }
+        });
         w.done()
     }
 }
@@ -268,13 +282,13 @@ impl<'a> Policy<'a> {
     /// Whether AM allows this action; an action AM does not mention is not allowed.
     pub fn allows(&self, action: &[u8]) -> bool {
         self.actions
-            .iter()
-            .any(|(name, mut values)| name.as_bytes() == action && values.next() == Some("1"))
+            .raw()
+            .any(|(name, mut values)| name == action && values.next() == Some("1"))
     }
 
     /// Whether AM attached advices.
     pub fn has_advices(&self) -> bool {
-        self.advices.count > 0
+        !self.advices.is_empty()
     }
 }
 
@@ -295,12 +309,12 @@ impl NewPolicy<'_> {
     pub fn encode(&self) -> Option<Vec<u8>> {
         let mut w = Writer::new(KIND_POLICY);
         w.u64(self.ttl);
-        w.u16(self.actions.len());
-        for (name, allowed) in self.actions {
-            w.string(name);
-            w.u16(1);
-            w.string(if *allowed { "1" } else { "0" });
-        }
+        w.block(|w| {
+            for (name, allowed) in self.actions {
+                w.string(name);
+                w.block(|w| w.string(if *allowed { "1" } else { "0" }));
+            }
+        });
         w.pairs(self.attributes.iter().copied());
         w.pairs(self.advices.iter().copied());
         w.done()
@@ -366,9 +380,12 @@ mod tests {
 
         #[test]
         fn rubbish_is_never_a_record(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Session::decode(&bytes);
-            let _ = Policy::decode(&bytes);
-            let _ = Attributes::decode(&bytes);
+            let of_session = Session::decode(&bytes).map(|s| s.properties);
+            let of_policy = Policy::decode(&bytes).map(|p| p.attributes);
+            let of_user = Attributes::decode(&bytes).map(|a| a.values);
+            for pairs in [of_session, of_policy, of_user].into_iter().flatten() {
+                prop_assert!(pairs.iter().flat_map(|(_, values)| values).count() <= bytes.len());
+            }
         }
     }
 

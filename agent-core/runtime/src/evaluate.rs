@@ -83,32 +83,34 @@ pub fn evaluate(
 ) -> Option<Progress> {
     let instance = agent.instance(index)?;
     let worker = agent.worker()?;
-    let mut run = Run::new(instance, worker, ticket);
-    Some(run.turn(req, call, host))
+    let (mut run, memo) = Run::new(instance, worker, ticket);
+    Some(run.turn(req, call, host, memo))
 }
 
 /// One call of the host about one request.
 struct Run<'w> {
     instance: &'w Instance,
     worker: &'w Worker,
-    memo: Box<Memo>,
     now: Now,
     resumed: Option<Box<Ticket>>,
     rounds: u8,
 }
 
 impl<'w> Run<'w> {
-    fn new(instance: &'w Instance, worker: &'w Worker, ticket: Option<Box<Ticket>>) -> Run<'w> {
+    fn new(
+        instance: &'w Instance,
+        worker: &'w Worker,
+        ticket: Option<Box<Ticket>>,
+    ) -> (Run<'w>, Box<Memo>) {
         let Some(mut ticket) = ticket else {
-            let memo = SPARE.take().unwrap_or_default();
-            return Run {
+            let run = Run {
                 instance,
                 worker,
-                memo,
                 now: now(),
                 resumed: None,
                 rounds: 0,
             };
+            return (run, SPARE.take().unwrap_or_default());
         };
         if ticket.wants == Wants::Am {
             match ticket.answered() {
@@ -117,25 +119,30 @@ impl<'w> Run<'w> {
             }
         }
         let memo = std::mem::take(&mut ticket.memo);
-        Run {
+        let run = Run {
             instance,
             worker,
-            memo,
             now: ticket.now,
             rounds: ticket.rounds,
             resumed: Some(ticket),
-        }
+        };
+        (run, memo)
     }
 
-    fn turn(&mut self, req: &RequestView<'_>, call: Call, host: &mut dyn Host) -> Progress {
+    fn turn(
+        &mut self,
+        req: &RequestView<'_>,
+        call: Call,
+        host: &mut dyn Host,
+        memo: Box<Memo>,
+    ) -> Progress {
         // The snapshot of the first call holds to the end, whatever is loaded meanwhile.
         let held = self.resumed.as_ref().and_then(|t| t.snapshot.clone());
         let loaded = self.instance.snapshot();
         let snapshot: Option<&Arc<Snapshot>> = held.as_ref().or(loaded.as_ref());
         let Some(snap) = snapshot else {
-            return self.without_configuration(req, call, host);
+            return self.without_configuration(req, call, host, memo);
         };
-        let memo = std::mem::take(&mut self.memo);
         let progress = self.rounds(req, call, host, snap, memo);
         match progress {
             Ok((verdict, memo)) => {
@@ -286,8 +293,8 @@ impl<'w> Run<'w> {
         req: &RequestView<'_>,
         call: Call,
         host: &mut dyn Host,
+        memo: Box<Memo>,
     ) -> Progress {
-        let memo = std::mem::take(&mut self.memo);
         if self.resumed.is_some() || call.stored_only || self.instance.is_broken() {
             let code = self.instance.trouble(self.worker.mapping());
             let verdict = self.give_up(req, &memo, host, code);

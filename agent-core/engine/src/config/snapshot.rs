@@ -51,8 +51,9 @@ pub struct Snapshot {
     pub config: Config,
     /// Says whose answers these are: two instances that ask the same AM as the same agent share it.
     pub identity: [u8; 16],
-    /// Key of the digests below; drawn when the shared memory was made.
-    hash_key: [u8; 16],
+    /// The digests below, as far as they follow from the configuration: keyed with what was drawn
+    /// when the shared memory was made.
+    digests: Digests,
     /// Keys of cookies.
     pub keys: Keys,
     /// Key of ID tokens (rule L1).
@@ -92,7 +93,7 @@ impl Snapshot {
         }
         Ok(Snapshot {
             identity: identity(&config),
-            hash_key,
+            digests: Digests::begin(&config, &hash_key),
             keys: Keys {
                 pre_authentication: ring(&secrets.agent_key, Purpose::PreAuthentication),
                 session_cookie: ring(&secrets.agent_key, Purpose::SessionCookie),
@@ -111,7 +112,7 @@ impl Snapshot {
 
     /// Where what is known about a session token is kept.
     pub fn session_key(&self, token: &[u8]) -> SessionKey {
-        let mut digest = self.digest(b's');
+        let mut digest = self.digests.session;
         part(&mut digest, token);
         SessionKey(digest.finish128().into())
     }
@@ -119,18 +120,16 @@ impl Snapshot {
     /// Where AM's decision is kept (rule S7). `resource` is the URL exactly as it is sent, and
     /// `environment` all that is sent about the client; realm and policy set are the snapshot's own.
     pub fn policy_key(&self, session: SessionKey, resource: &str, environment: &[u8]) -> PolicyKey {
-        let mut digest = self.digest(b'p');
+        let mut digest = self.digests.policy;
         digest.write(&session.0.to_le_bytes());
         part(&mut digest, resource.as_bytes());
-        part(&mut digest, self.config.policy_realm.as_bytes());
-        part(&mut digest, self.config.policy_set.as_bytes());
         part(&mut digest, environment);
         PolicyKey(digest.finish128().into())
     }
 
     /// The name under which a login's `state` is entered as spent (rule L2).
     pub fn state_key(&self, state: &[u8]) -> u128 {
-        let mut digest = self.digest(b't');
+        let mut digest = self.digests.state;
         part(&mut digest, state);
         digest.finish128().into()
     }
@@ -141,12 +140,31 @@ impl Snapshot {
         let bare = cookie_name.strip_prefix(HOST_PREFIX).unwrap_or(cookie_name);
         cookie_name == self.config.jwt_name.as_bytes() || bare.starts_with(PRE_AUTHENTICATION)
     }
+}
 
-    fn digest(&self, kind: u8) -> SipHasher24 {
-        let mut digest = SipHasher24::new_with_key(&self.hash_key);
-        digest.write(&[kind]);
-        digest.write(&self.identity);
-        digest
+/// What every key of one kind begins with; each kind begins differently.
+struct Digests {
+    session: SipHasher24,
+    policy: SipHasher24,
+    state: SipHasher24,
+}
+
+impl Digests {
+    fn begin(config: &Config, hash_key: &[u8; 16]) -> Digests {
+        let begin = |kind: u8| {
+            let mut digest = SipHasher24::new_with_key(hash_key);
+            digest.write(&[kind]);
+            digest.write(&identity(config));
+            digest
+        };
+        let mut policy = begin(b'p');
+        part(&mut policy, config.policy_realm.as_bytes());
+        part(&mut policy, config.policy_set.as_bytes());
+        Digests {
+            session: begin(b's'),
+            policy,
+            state: begin(b't'),
+        }
     }
 }
 

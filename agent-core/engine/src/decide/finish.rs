@@ -4,7 +4,7 @@ use alloc::{string::String, vec::Vec};
 
 use super::{Cx, Stage, allow, ask, fail_closed::refuse_for, session::User};
 use crate::{
-    config::{AttributeMap, FetchMode, UserIdType, web::fold},
+    config::{AttributeMap, FetchMode, UserIdType},
     contract::{Ask, Decision, Edits, Identity, Known, RequestView, Sink, Why},
     event::Code,
     record::{Attributes, Pairs, Policy, Values},
@@ -179,7 +179,12 @@ fn map(
             scratch.extend_from_slice(VARIABLE_PREFIX);
             let name = scratch.len();
             scratch.extend_from_slice(header.as_bytes());
-            scratch[name..].iter_mut().for_each(|b| *b = fold(*b));
+            for b in &mut scratch[name..] {
+                *b = match b.is_ascii_alphanumeric() {
+                    true => b.to_ascii_lowercase(),
+                    false => b'_',
+                };
+            }
             let (value, variable) = scratch.split_at(value_end);
             sink.request_header(header.as_bytes(), value);
             sink.variable(variable, value);

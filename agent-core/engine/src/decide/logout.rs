@@ -22,8 +22,9 @@ pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
         )));
     }
     let config = &cx.snap.config;
+    let mut token = session::TokenBuffer::new();
     if config.logout_session_invalidate
-        && let session::Presented::Token(token) = session::presented(cx)
+        && let session::Presented::Token = session::presented(cx, &mut token)
     {
         let key = session::key_of(cx, &token);
         // What is known of the session's end bounds how long the token must be remembered.

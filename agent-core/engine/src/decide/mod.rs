@@ -106,7 +106,8 @@ fn stages<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
             Edits::default(),
         ));
     }
-    let user = match session::session(cx)? {
+    let mut token = session::TokenBuffer::new();
+    let user = match session::session(cx, &mut token)? {
         session::Outcome::User(user) => user,
         session::Outcome::Decided(decision) => return Ok(decision),
     };

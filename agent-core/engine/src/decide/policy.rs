@@ -29,7 +29,7 @@ pub(super) enum Outcome<'a> {
 }
 
 /// The stage.
-pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<'a>> {
+pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a, '_>) -> Stage<'a, Outcome<'a>> {
     let config = &cx.snap.config;
     if config.sso_only {
         return Ok(Outcome::Allowed(None));

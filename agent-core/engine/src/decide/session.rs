@@ -24,32 +24,32 @@ pub(crate) const MAX_TOKEN: usize = 4096;
 pub(crate) type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
 
 /// A live session and where it is kept.
-pub(crate) struct User<'a> {
+pub(crate) struct User<'a, 't> {
     pub(crate) key: SessionKey,
-    pub(crate) token: TokenBuffer,
+    pub(crate) token: &'t TokenBuffer,
     pub(crate) session: Session<'a>,
 }
 
 /// How the stage ends.
 #[allow(clippy::large_enum_variant)] // moved once, on the stack; boxing would allocate on each hit
-pub(super) enum Outcome<'a> {
-    User(User<'a>),
+pub(super) enum Outcome<'a, 't> {
+    User(User<'a, 't>),
     Decided(Decision<'a>),
 }
 
 /// What the cookies of a request hold.
-#[allow(clippy::large_enum_variant)] // on the stack, once a request; boxing would allocate on each hit
 pub(crate) enum Presented {
-    /// A session token.
-    Token(TokenBuffer),
+    /// A session token; it is in the caller's buffer.
+    Token,
     /// Nothing that counts; the code says why, and these cookies are cleared.
     None(Code),
 }
 
-/// The session token that the request carries: our own cookie first, AM's where it is accepted.
-pub(crate) fn presented(cx: &Cx<'_, '_>) -> Presented {
+/// The session token that the request carries, into `token`: our own cookie first, AM's where it is
+/// accepted.
+pub(crate) fn presented(cx: &Cx<'_, '_>, token: &mut TokenBuffer) -> Presented {
     let config = &cx.snap.config;
-    let own = own_cookie(cx);
+    let own = own_cookie(cx, token);
     if let Presented::None(code) = &own {
         if !config.accept_sso_token || config.cookie_name.is_empty() {
             return own;
@@ -58,48 +58,48 @@ pub(crate) fn presented(cx: &Cx<'_, '_>) -> Presented {
         return match cookie::only(cx.req.values(b"cookie"), config.cookie_name.as_bytes()) {
             cookie::One::None => Presented::None(code),
             cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
-            cookie::One::One(value) => match sso_token(value) {
-                Some(token) => Presented::Token(token),
-                None => Presented::None(Code::LoginBadCookie),
+            cookie::One::One(value) => match sso_token(value, token) {
+                true => Presented::Token,
+                false => Presented::None(Code::LoginBadCookie),
             },
         };
     }
     own
 }
 
-fn own_cookie(cx: &Cx<'_, '_>) -> Presented {
+fn own_cookie(cx: &Cx<'_, '_>, token: &mut TokenBuffer) -> Presented {
     match cookie::only(cx.req.values(b"cookie"), cx.snap.config.jwt_name.as_bytes()) {
         cookie::One::None => Presented::None(Code::LoginNoToken),
         cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
         cookie::One::One(value) => {
-            let mut token = TokenBuffer::new();
             let keys = &cx.snap.keys.session_cookie;
             let opened = keys.open(
                 &cx.snap.identity,
                 cookie_scope(cx),
                 cx.now.wall,
                 value,
-                &mut token,
+                token,
             );
             match opened.is_ok() {
-                true => Presented::Token(token),
+                true => Presented::Token,
                 false => Presented::None(Code::LoginBadCookie),
             }
         }
     }
 }
 
-/// AM's own cookie value, percent-decoded once.
-fn sso_token(value: &[u8]) -> Option<TokenBuffer> {
-    let mut token = TokenBuffer::new();
-    for byte in percent_encoding::percent_decode(value) {
-        token.try_push(byte).ok()?;
-    }
-    (!token.is_empty()).then_some(token)
+/// AM's own cookie value, percent-decoded once; `false` when it is empty or too long.
+fn sso_token(value: &[u8], token: &mut TokenBuffer) -> bool {
+    token.clear();
+    let fits = percent_encoding::percent_decode(value).all(|byte| token.try_push(byte).is_ok());
+    fits && !token.is_empty()
 }
 
 /// Where what is known about a token is kept: both ways to write one token are one session.
 pub(crate) fn key_of(cx: &Cx<'_, '_>, token: &[u8]) -> SessionKey {
+    if crate::am::a::is_normal(token) {
+        return cx.snap.session_key(token);
+    }
     let mut normal = TokenBuffer::new();
     // A longer token came from no cookie of ours; it is its own key, unnormalised.
     if normal.try_extend_from_slice(token).is_err() {
@@ -126,15 +126,15 @@ pub(crate) fn cookie_scope<'u>(cx: &Cx<'u, 'u>) -> &'u str {
         .map_or(host, String::as_str)
 }
 
-/// The stage.
-pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
-    let token = match presented(cx) {
-        Presented::Token(token) => token,
-        Presented::None(code) => {
-            return Ok(Outcome::Decided(login::start(cx, code)));
-        }
-    };
-    let key = key_of(cx, &token);
+/// The stage. `token` is room for the token: too large to be moved about.
+pub(super) fn session<'a, 't>(
+    cx: &Cx<'a, '_>,
+    token: &'t mut TokenBuffer,
+) -> Stage<'a, Outcome<'a, 't>> {
+    if let Presented::None(code) = presented(cx, token) {
+        return Ok(Outcome::Decided(login::start(cx, code)));
+    }
+    let key = key_of(cx, token);
     match live(cx, key, || Secret::new(token.to_vec()))? {
         Ok(session) => match acceptable(cx, &session) {
             None => Ok(Outcome::User(User {

@@ -64,6 +64,12 @@ pub fn normalize_token(token: &[u8]) -> Secret {
     Secret::new(bytes)
 }
 
+/// Whether [`normalize_in_place`] has nothing to change.
+pub fn is_normal(token: &[u8]) -> bool {
+    memchr::memchr3(b'+', b'/', b'=', token).is_none()
+        && memchr::memchr2(b'@', b'#', token).is_none()
+}
+
 /// [`normalize_token`] for a token that is not percent-encoded; allocates nothing.
 pub fn normalize_in_place(token: &mut [u8]) {
     for b in token {
