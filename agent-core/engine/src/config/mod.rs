@@ -151,8 +151,6 @@ pub struct Config {
     pub local_audit_logfile: Option<String>,
     /// `org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`
     pub multivalue_pre_authn: bool,
-    /// `com.sun.identity.agents.config.notification.enable`
-    pub notification_enable: bool,
     // --- login
     /// `com.forgerock.agents.public.am.url`; with a trailing slash
     pub public_am_url: Option<String>,
@@ -210,8 +208,6 @@ pub struct Config {
     pub sso_cache_interval: u32,
     /// `com.sun.identity.agents.config.polling.interval`
     pub polling_interval: u32,
-    /// `com.sun.identity.agents.config.access.denied.url`
-    pub access_denied_url: Option<String>,
     // --- identity
     /// `com.sun.identity.agents.config.userid.param`
     pub userid_param: String,
@@ -268,7 +264,6 @@ impl Default for Config {
             debug_level: Level::Error,
             local_audit_logfile: None,
             multivalue_pre_authn: false,
-            notification_enable: true,
             public_am_url: None,
             allow_custom_login: 0,
             accept_sso_token: false,
@@ -296,7 +291,6 @@ impl Default for Config {
             policy_cache_interval: 3,
             sso_cache_interval: 3,
             polling_interval: 60,
-            access_denied_url: None,
             userid_param: "UserToken".to_string(),
             userid_type: UserIdType::Session,
             session_attributes: AttributeMap::default(),

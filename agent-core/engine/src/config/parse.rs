@@ -14,7 +14,7 @@ use alloc::{
 use core::fmt;
 
 use super::{
-    Config, FetchMode, Repository,
+    AuditAccess, AuditTo, Config, FetchMode, Repository,
     raw::{Line, Properties, Source},
     table::{From, Kind, PROPERTIES, Property, State},
     values::{self, Values},
@@ -406,6 +406,22 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             "org.forgerock.openam.agents.config.allow.custom.login",
             "does not go with com.forgerock.agents.accept.sso.token",
             "use 0 with either, 1 with 0, or 2 with 1",
+        );
+    }
+    if config.allow_custom_login == 1 {
+        add(
+            Severity::Error,
+            "org.forgerock.openam.agents.config.allow.custom.login",
+            "1 is not supported by this version",
+            "use 0, or 2 with com.forgerock.agents.accept.sso.token = 1",
+        );
+    }
+    if config.audit_access != AuditAccess::None && config.audit_to != AuditTo::Local {
+        add(
+            Severity::Warning,
+            "com.sun.identity.agents.config.log.disposition",
+            "names AM, and this version writes the local audit file only",
+            "use LOCAL",
         );
     }
     if config.notenforced_invert && config.notenforced_url.is_empty() {

@@ -81,7 +81,7 @@ fn fifteen_mistakes_are_named_at_once() {
 {P}.session.attribute.mapping[uid] = X User
 {P}.session.attribute.mapping[cn] = Content_Length
 com.forgerock.agents.config.hostmap[0] = am.example.com
-{P}.access.denied.url = //evil.example.com/
+{P}.logout.redirect.url = //evil.example.com/
 {P}.cdsso.cookie.domain[0] = com
 "
     );

@@ -12,6 +12,7 @@ use crate::{
     token::{
         authn_tx::{self, Pending, PendingList},
         cookie::{self, SetCookie},
+        sealed::sealed_len,
     },
     url::ReturnUrl,
 };
@@ -96,32 +97,46 @@ fn remember(cx: &Cx<'_, '_>, pending: Pending, state: &str) -> ResponseHeaders {
         headers.extend(write(cx, &name, &list));
         return headers;
     }
-    for name in surplus(cx) {
-        headers.extend(clear(cx, &name));
-    }
+    let name = cookie_name(cx, Some(state));
     let mut list = PendingList::default();
     list.push(pending);
-    headers.extend(write(cx, &cookie_name(cx, Some(state)), &list));
+    let size = name.len() + 1 + sealed_len(list.encode().len());
+    for old in surplus(cx, MAX_COOKIE.saturating_sub(size)) {
+        headers.extend(clear(cx, &old));
+    }
+    headers.extend(write(cx, &name, &list));
     headers
 }
 
-/// The oldest of the cookies of single logins, as many as are too many with one more to come.
-fn surplus(cx: &Cx<'_, '_>) -> Vec<String> {
+/// The oldest of the cookies of single logins: those that are too many with one more to come, or do
+/// not fit into `room` bytes. A host refuses every request of a browser whose cookies grow too long.
+fn surplus(cx: &Cx<'_, '_>, mut room: usize) -> Vec<String> {
     let prefix = format!("{}-", cookie_name(cx, None));
-    let mut known: Vec<(u64, String)> = cookie::pairs(cx.req.values(b"cookie"))
-        .filter_map(|(name, _)| core::str::from_utf8(name).ok())
-        .filter(|name| name.starts_with(&prefix))
-        .map(|name| {
+    let mut known: Vec<(u64, String, usize)> = cookie::pairs(cx.req.values(b"cookie"))
+        .filter_map(|(name, value)| Some((core::str::from_utf8(name).ok()?, value)))
+        .filter(|(name, _)| name.starts_with(&prefix))
+        .map(|(name, value)| {
             let expires = read(cx, name)
                 .and_then(|list| list.oldest())
                 .map_or(0, |t| t.0);
-            (expires, name.into())
+            (expires, name.into(), name.len() + 1 + value.len())
         })
         .collect();
-    known.sort_unstable();
-    let keep = authn_tx::MAX_PENDING - 1;
-    let many = known.len().saturating_sub(keep);
-    known.into_iter().take(many).map(|(_, name)| name).collect()
+    known.sort_unstable_by(|a, b| b.cmp(a)); // newest first
+    let fitting = known
+        .iter()
+        .take(authn_tx::MAX_PENDING - 1)
+        .take_while(|(_, _, size)| {
+            let fits = *size <= room;
+            room = room.saturating_sub(*size);
+            fits
+        });
+    let kept = fitting.count();
+    known
+        .into_iter()
+        .skip(kept)
+        .map(|(_, name, _)| name)
+        .collect()
 }
 
 /// The logins that a cookie of the browser remembers; `None` when it is absent or not ours.

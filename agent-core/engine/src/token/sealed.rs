@@ -13,7 +13,7 @@ use aes_gcm::{
     aead::{AeadInOut, Nonce, Tag},
 };
 use arrayvec::ArrayVec;
-use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64_simd::URL_SAFE_NO_PAD;
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -31,8 +31,6 @@ const HEAD_TEXT: usize = HEAD / 3 * 4;
 /// Longest host name that can be sealed for (RFC 1035, with room for an IPv6 address's brackets).
 const MAX_HOST: usize = 255;
 const AAD: usize = 1 + 16 + EXPIRY + MAX_HOST;
-/// Source of the zeros that a buffer is filled with before decoding into it.
-static ZEROS: [u8; 1024] = [0; 1024];
 
 /// Length of the sealed text of `plain` bytes.
 pub const fn sealed_len(plain: usize) -> usize {
@@ -143,11 +141,11 @@ impl SealKey {
             // Only beyond 64 GiB: nothing of the plain text may stay in what we give away.
             Err(_) => bytes.clear(),
         }
-        URL_SAFE_NO_PAD.encode(&bytes)
+        URL_SAFE_NO_PAD.encode_to_string(&bytes)
     }
 
     /// Opens a sealed text into `out` and says until when it is good. Allocates nothing; on an error
-    /// `out` is empty.
+    /// `out` is empty. `out` must have room for the text, not only for what is in it.
     pub fn open<'b, const N: usize>(
         &self,
         instance: &[u8; 16],
@@ -180,13 +178,16 @@ impl SealKey {
         if id != self.id {
             return Err(Unsealed::UnknownKey);
         }
-        fill(out, rest.len() / 4 * 3 + [0, 0, 1, 2][rest.len() % 4])?;
-        let length = URL_SAFE_NO_PAD
-            .decode_slice(rest, out)
+        out.clear();
+        out.try_extend_from_slice(rest)
             .map_err(|_| Unsealed::Malformed)?;
+        let length = URL_SAFE_NO_PAD
+            .decode_inplace(out)
+            .map_err(|_| Unsealed::Malformed)?
+            .len();
         let end = length.checked_sub(TAG).ok_or(Unsealed::Malformed)?;
-        let (sealed, tag) = out.split_at_mut(end);
-        let tag = Tag::<Aes256Gcm>::try_from(&tag[..TAG]).map_err(|_| Unsealed::Malformed)?;
+        let (sealed, tag) = out[..length].split_at_mut(end);
+        let tag = Tag::<Aes256Gcm>::try_from(&*tag).map_err(|_| Unsealed::Malformed)?;
         let aad = self
             .aad(instance, host, expires)
             .ok_or(Unsealed::Malformed)?;
@@ -228,9 +229,10 @@ fn head(text: &[u8]) -> Result<Head<'_>, Unsealed> {
     let (head, rest) = text
         .split_at_checked(HEAD_TEXT)
         .ok_or(Unsealed::Malformed)?;
-    let mut bytes = [0; HEAD];
-    URL_SAFE_NO_PAD
-        .decode_slice(head, &mut bytes)
+    let mut bytes = [0; HEAD_TEXT];
+    bytes.copy_from_slice(head);
+    let bytes = URL_SAFE_NO_PAD
+        .decode_inplace(&mut bytes)
         .map_err(|_| Unsealed::Malformed)?;
     let (mut id, mut expires, mut nonce) = ([0; ID], [0; EXPIRY], [0; NONCE]);
     id.copy_from_slice(&bytes[..ID]);
@@ -242,17 +244,6 @@ fn head(text: &[u8]) -> Result<Head<'_>, Unsealed> {
         nonce,
         rest,
     })
-}
-
-fn fill<const N: usize>(out: &mut ArrayVec<u8, N>, mut length: usize) -> Result<(), Unsealed> {
-    out.clear();
-    while length > 0 {
-        let part = length.min(ZEROS.len());
-        out.try_extend_from_slice(&ZEROS[..part])
-            .map_err(|_| Unsealed::Malformed)?;
-        length -= part;
-    }
-    Ok(())
 }
 
 /// The key in use and, for one login lifetime after a rotation, the one before.

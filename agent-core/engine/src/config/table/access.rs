@@ -82,15 +82,8 @@ pub(super) const POLICY: &[Property] = &[
     works("com.sun.identity.agents.config.sso.cache.polling.interval", Number, "3", "4.x",
         "Minutes that AM's answer about a session is kept.",
         |c, v| v.number(&mut c.sso_cache_interval, 0, 525_600, "minutes")),
-    works("com.sun.identity.agents.config.access.denied.url", Text, "", "4.x",
-        "Page for refused requests; without it the agent answers 403 itself.",
-        |c, v| {
-            if let Some(line) = v.last().filter(|l| l.value.contains('*')) {
-                v.wrong(line, "has a wildcard", "write one address");
-            } else {
-                v.page(&mut c.access_denied_url);
-            }
-        }),
+    later("com.sun.identity.agents.config.access.denied.url", Text, "", "4.x",
+        "Page for refused requests; without it the agent answers 403 itself."),
     later("com.forgerock.agents.call.session.refresh", Switch, "false", "5.7",
         "With sso.only, tell AM about users' activity so that their sessions stay alive."),
     later("com.sun.identity.agents.config.policy.clock.skew", Number, "0", "4.x",
