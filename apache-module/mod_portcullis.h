@@ -74,6 +74,8 @@ typedef struct pc_record {
     int exempt;            /* allowed for everybody: mod_cache may keep the page */
     int handling;          /* the content handler runs: sub-requests from now on only list or include */
     int status;
+    const portcullis_header *sent;   /* the client's headers when the library was first asked */
+    size_t sent_count;
     apr_array_header_t *edits;   /* of pc_edit: what an allow does to the request */
     const char *user;
     apr_table_t *headers;        /* of the response */

@@ -198,7 +198,24 @@ static int only_fills(const request_rec *r)
     return 0;
 }
 
-static void fill_view(request_rec *r, const pc_record *record, portcullis_request *view)
+/* The headers that the library decides on: the client's. Those of a redirected request or of a
+ * sub-request are what an earlier allow has made of them, without the cookies of the session. */
+static void fill_headers(request_rec *r, pc_record *record, portcullis_request *view)
+{
+    const pc_record *first = record;
+    request_rec *q;
+
+    record->sent = headers_of(r, r->headers_in, &record->sent_count);
+    for (q = earlier_request(r); q; q = earlier_request(q)) {
+        const pc_record *other = pc_record_of(q);
+
+        first = other->sent ? other : first;
+    }
+    record->sent = view->headers = first->sent;
+    record->sent_count = view->header_count = first->sent_count;
+}
+
+static void fill_view(request_rec *r, pc_record *record, portcullis_request *view)
 {
     const char *host = apr_table_get(r->headers_in, "Host");
 
@@ -209,7 +226,7 @@ static void fill_view(request_rec *r, const pc_record *record, portcullis_reques
     view->target = pc_str(r->uri && *r->uri ? record->target : "");
     /* httpd has put the host of an absolute target there. */
     view->host = pc_str(host ? host : r->hostname);
-    view->headers = headers_of(r, r->headers_in, &view->header_count);
+    fill_headers(r, record, view);
     view->path = pc_str(record->path ? record->path : r->uri);
     view->path_info = pc_str(r->path_info);
     view->peer = address_of(r->connection->client_addr);
@@ -232,7 +249,7 @@ static void hand_over_body(request_rec *r, pc_record *record, portcullis_request
         portcullis_ticket_body(ticket, NULL, 0);
     }
     /* Trailers may have replaced the table of headers. */
-    view->headers = headers_of(r, r->headers_in, &view->header_count);
+    fill_headers(r, record, view);
 }
 
 static void start_over(request_rec *r, pc_record *record)
