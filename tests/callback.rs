@@ -588,6 +588,121 @@ both_servers! {
         }
         site.stop();
     }
+
+    fn logins_under_way_do_not_fill_the_cookie_header(kind: Kind) {
+        for multivalue in ["false", "true"] {
+            let site = site::site(kind).property(MULTIVALUE, multivalue).start();
+            let mut visitor = site.visitor();
+            let target = |tab: usize| format!("/docs/a.html?tab={tab}&x={}", "x".repeat(1200));
+            let mut forms: Vec<Form> = vec![];
+            for tab in 0..8 {
+                forms.push(begun(&mut visitor, &target(tab)));
+                let length = visitor.cookie_header().len();
+                assert!(length <= 4096, "{length} bytes of cookies after tab {tab}");
+            }
+            // The newest are kept, as many as fit.
+            for tab in [7, 6] {
+                yes(&mut visitor, &forms[tab], &target(tab));
+            }
+            let gone = logged(&site, "PCL021", || visitor.post(&forms[0]));
+            refused("the oldest", &gone, 403);
+            site.stop();
+        }
+    }
+
+    fn an_address_that_no_cookie_holds_leads_to_the_front_page(kind: Kind) {
+        for multivalue in ["false", "true"] {
+            let site = site::site(kind).property(MULTIVALUE, multivalue).start();
+            let mut visitor = site.visitor();
+            let form = begun(&mut visitor, &format!("/docs/a.html?x={}", "x".repeat(5000)));
+            yes(&mut visitor, &form, "/");
+            site.stop();
+        }
+    }
+
+    fn cookies_are_as_tight_as_configured(kind: Kind) {
+        let site = site::site(kind).start();
+        let mut visitor = site.visitor();
+        let redirect = visitor.get("/docs/a.html");
+        let cookies: Vec<String> = redirect.all("set-cookie").map(str::to_lowercase).collect();
+        assert_eq!(cookies.len(), 1, "{cookies:?}");
+        assert!(cookies[0].starts_with("agent-authn-tx-"), "{cookies:?}");
+        let has = |cookie: &str, attribute: &str| {
+            cookie.split("; ").skip(1).any(|a| a == attribute || a.starts_with(&format!("{attribute}=")))
+        };
+        assert!(has(&cookies[0], "httponly") && has(&cookies[0], "max-age") && has(&cookies[0], "path=/"));
+        assert!(!has(&cookies[0], "samesite") && !has(&cookies[0], "secure") && !has(&cookies[0], "domain"));
+        let form = visitor.form(&redirect);
+        let back = yes(&mut visitor, &form, "/docs/a.html");
+        let session = back.all("set-cookie").find(|c| c.starts_with(SESSION_COOKIE));
+        let session = session.expect("session cookie").to_lowercase();
+        assert!(has(&session, "httponly") && has(&session, "path=/"), "{session}");
+        assert!(!has(&session, "max-age") && !has(&session, "domain"), "{session}");
+        site.stop();
+
+        let site = site::site(kind)
+            .profile("com.sun.identity.agents.config.cookie.secure", &["true"])
+            .profile("com.sun.identity.agents.config.freeformproperties",
+                &["com.forgerock.agents.cdsso.cookie.samesite=Strict"])
+            .start();
+        let mut visitor = site.visitor();
+        let form = begun(&mut visitor, "/docs/a.html");
+        let back = yes(&mut visitor, &form, "/docs/a.html");
+        let session = back.all("set-cookie").find(|c| c.starts_with(SESSION_COOKIE));
+        let session = session.expect("session cookie").to_lowercase();
+        assert!(has(&session, "secure") && has(&session, "samesite=strict"), "{session}");
+        site.stop();
+    }
+
+    fn a_session_cookie_of_a_domain_serves_its_hosts(kind: Kind) {
+        let site = site::site(kind)
+            .profile("com.sun.identity.agents.config.cdsso.cookie.domain", &["[0]=.test.example.org"])
+            .profile("com.sun.identity.agents.config.fqdn.mapping", &["[www2.test.example.org]=www2.test.example.org"])
+            .profile("com.sun.identity.agents.config.sso.only", &["true"])
+            .start();
+        let mut visitor = site.visitor();
+        let form = begun(&mut visitor, "/docs/a.html");
+        let back = yes(&mut visitor, &form, "/docs/a.html");
+        let own: Vec<&str> = back.all("set-cookie").filter(|c| c.starts_with(SESSION_COOKIE)).collect();
+        assert_eq!(own.len(), 1, "{own:?}");
+        assert!(own[0].to_lowercase().contains("domain=test.example.org")
+            || own[0].to_lowercase().contains("domain=.test.example.org"), "{own:?}");
+        let cookie = format!("{SESSION_COOKIE}={}", visitor.cookies[SESSION_COOKIE]);
+        let port = site.server.address().port();
+        let second = Request::get("/docs/a.html").header("Host", &format!("www2.test.example.org:{port}"));
+        assert_eq!(site.send(&second.clone().header("Cookie", &cookie)).status, 200);
+        // Two values: both the domain's cookie and the host's are removed.
+        let two = second.header("Cookie", &format!("{SESSION_COOKIE}=x; {cookie}"));
+        let response = logged(&site, "PCL0203", || site.send(&two));
+        let cleared: Vec<String> = response.all("set-cookie").filter(|c| c.starts_with(&format!("{SESSION_COOKIE}=;")))
+            .map(str::to_lowercase).collect();
+        assert_eq!(cleared.len(), 2, "{response:?}");
+        assert_eq!(cleared.iter().filter(|c| c.contains("domain=")).count(), 1, "{cleared:?}");
+        site.stop();
+    }
+
+    fn no_log_holds_what_could_let_anybody_in(kind: Kind) {
+        let site = site::site(kind).start();
+        let mut visitor = site.visitor();
+        let form = begun(&mut visitor, "/docs/a.html?secret=query");
+        let login: Vec<String> = visitor.cookies.values().cloned().collect();
+        let wrong = changed(&form, "aud", json!("wa2"));
+        no(&mut visitor, "wrong audience", &wrong, 403, "PCL0223");
+        yes(&mut visitor, &form, "/docs/a.html?secret=query");
+        assert_eq!(visitor.get("/docs/a.html?secret=query").status, 200);
+        no(&mut visitor, "reload", &form, 403, "PCL0214");
+        assert_eq!(visitor.get("/logout/done.html").status, 200);
+        site.wait_for_line("PCL0103");
+        let logs = site.server.said() + &site.debug_log();
+        let token = visitor.am_token();
+        let mut secrets = vec![AGENT_PASSWORD, "secret=query", &token];
+        secrets.extend(["id_token", "state"].map(|name| form.field(name).expect("field")));
+        secrets.extend(login.iter().map(String::as_str));
+        for secret in secrets {
+            assert!(!logs.contains(secret), "a log holds {secret:?}");
+        }
+        site.stop();
+    }
 }
 
 /// No redirect and no session, whoever answered.
