@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use am_simulator::{Damage, Fault};
 use portcullis_openam::seed::Form;
 use portcullis_tests::{
     both_servers,
@@ -384,6 +385,43 @@ both_servers! {
         let token = late.am_token();
         assert!(site.am.simulator().end_session(&token));
         no(&mut late, "ended meanwhile", &form, 403, "PCL0230");
+        site.stop();
+    }
+
+    fn an_answer_waits_for_am_to_come_back(kind: Kind) {
+        let mut site = site::site(kind).start();
+        for code in ["PCL0500", "PCL0503", "PCL0504"] {
+            site.server.expect(code);
+        }
+        let mut visitor = site.visitor();
+        let form = begun(&mut visitor, "/docs/a.html");
+        for (damage, code) in [
+            (Damage::Reset, "PCL0500"),
+            (Damage::Status { status: 500 }, "PCL0503"),
+            (Damage::Garbage, "PCL0504"),
+        ] {
+            site.am.simulator().add_fault(Fault::on("/sessionservice", damage));
+            no(&mut visitor, code, &form, 503, code);
+            site.am.simulator().clear_faults();
+        }
+        // Nothing was used up.
+        yes(&mut visitor, &form, "/docs/a.html");
+        site.stop();
+    }
+
+    fn users_of_another_realm_only_where_it_is_named(kind: Kind) {
+        let site = site::site(kind).property("portcullis.session.realms", "/other").start();
+        let admin = site.am.admin();
+        for realm in ["other", "third"] {
+            admin.create_realm("/", realm).expect("realm");
+        }
+        let login = |realm: &str| site.am.client().login(realm, USER, USER_PASSWORD).expect("login at AM");
+        let mut visitor = site.visitor();
+        let form = begun(&mut visitor, "/docs/a.html");
+        let third = changed(&form, "ssoToken", json!(login("/third")));
+        no(&mut visitor, "a realm nobody named", &third, 403, "PCL0302");
+        let other = changed(&form, "ssoToken", json!(login("/other")));
+        yes(&mut visitor, &other, "/docs/a.html");
         site.stop();
     }
 

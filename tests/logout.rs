@@ -193,6 +193,46 @@ both_servers! {
         logout_without_am(site::site(kind).start(), Damage::Status { status: 503 });
     }
 
+    fn a_logout_survives_a_reload(kind: Kind) {
+        let mut site = site::site(kind).start();
+        site.server.expect("PCL0500");
+        let (mut visitor, old) = logged_in(&site);
+        // AM is up, but can't be told: it goes on calling the session alive.
+        let logout = Fault::on("/json/sessions", Damage::Reset);
+        site.am.simulator().add_fault(logout);
+        let response = logged(&site, "PCL0609", || visitor.get("/logout/done.html"));
+        page_follows(&response);
+        let before = site.server.workers();
+        site.server.reload();
+        wait_until("new workers alone", || {
+            let now = site.server.workers();
+            now.len() > 1 && now.iter().all(|pid| !before.contains(pid))
+        });
+        assert!(lives(&mut visitor));
+        dead_everywhere(&site, &old);
+        site.stop();
+    }
+
+    fn a_request_that_waited_during_the_logout_is_refused(kind: Kind) {
+        let site = site::site(kind).start();
+        let (mut visitor, _) = logged_in(&site);
+        let waits = Request::get("/docs/b.html").header("Cookie", &visitor.cookie_header());
+        let am = site.am.simulator();
+        am.reset_calls();
+        am.add_fault(Fault::on("/json/policies", Damage::Hold));
+        let (address, host) = (site.server.address(), site.authority());
+        let waiting = std::thread::spawn(move || waits.send(address, &host));
+        wait_until("the question about the policy", || {
+            am.calls().iter().any(|call| call.action.as_deref() == Some("evaluate"))
+        });
+        page_follows(&visitor.get("/logout/done.html"));
+        am.clear_faults();
+        let answer = waiting.join().expect("sender").expect("answer");
+        assert!(matches!(answer.status, 302 | 403), "{answer:?}");
+        assert!(!answer.text().contains("protected page"), "{answer:?}");
+        site.stop();
+    }
+
     fn a_session_that_ended_at_am_is_asked_about_again(kind: Kind) {
         let site = site::site(kind)
             .profile("com.sun.identity.agents.config.sso.cache.polling.interval", &["0"])
