@@ -14,6 +14,7 @@ pub mod http2;
 pub mod modules;
 pub mod outcome;
 pub mod outage;
+pub mod real;
 pub mod server;
 pub mod site;
 pub mod visitor;

@@ -17,6 +17,7 @@ use crate::{
     backend::Backend,
     client::{Request, Response},
     modules,
+    real::Leavings,
     server::{Kind, Layout, Server},
     visitor::Visitor,
 };
@@ -106,8 +107,11 @@ pub struct Site {
     pub backend: Backend,
     /// Folder of the agent's instance.
     pub instance: PathBuf,
+    /// Name of the agent's profile.
+    pub agent: String,
     host: String,
     home: tempfile::TempDir,
+    _leavings: Option<Leavings>,
 }
 
 /// Begins a site on this kind of server.
@@ -151,7 +155,7 @@ impl Builder {
     }
 
     /// Adds lines to the host, one text for each kind. `@BACKEND@` stands for the application's
-    /// address, here and at the server level.
+    /// address and `@DIR@` for the server's folder, here and at the server level.
     pub fn host(mut self, httpd: &str, nginx: &str) -> Builder {
         self.layout.host += pick(self.kind, httpd, nginx);
         self
@@ -203,15 +207,23 @@ impl Builder {
             self.kind,
             &home.path().join("server"),
             backend.address(),
-            &self.layout.at(backend.address()),
+            &self.layout.at(backend.address(), &home.path().join("server")),
         );
         let am = self.am.unwrap_or_else(AmServer::simulated);
         let site_url = format!("http://{}:{}", self.host, server.address().port());
-        seed_agent(&am, &self.agent, &site_url, &self.profile);
+        let agent = match am {
+            // Others use that AM as well.
+            AmServer::Real(_) => {
+                let port = server.address().port();
+                format!("{}-{}-{port}", self.agent, std::process::id())
+            }
+            AmServer::Simulated(_) => self.agent,
+        };
+        let leavings = seed_agent(&am, &agent, &site_url, &self.profile);
         let instance = install(
             home.path(),
             &server,
-            [&am.url(), &site_url, "/", &self.agent],
+            [&am.url(), &site_url, "/", &agent],
             &self.password,
         );
         let conf = instance.join("config/agent.conf");
@@ -231,8 +243,10 @@ impl Builder {
             am,
             backend,
             instance,
+            agent,
             host: self.host,
             home,
+            _leavings: leavings,
         }
     }
 
@@ -262,10 +276,11 @@ fn open_to_workers(path: &Path) {
 
 /// What every test's AM knows: one user, one agent, one policy.
 pub fn seed(am: &AmServer, site_url: &str, profile: &Value) {
-    seed_agent(am, AGENT, site_url, profile);
+    let _ = seed_agent(am, AGENT, site_url, profile);
 }
 
-fn seed_agent(am: &AmServer, agent: &str, site_url: &str, profile: &Value) {
+/// What has to be deleted afterwards, if anything.
+fn seed_agent(am: &AmServer, agent: &str, site_url: &str, profile: &Value) -> Option<Leavings> {
     let admin = am.admin();
     let mail =
         json!({ "mail": "demo@example.com", "cn": "Demo User", "sn": "User", "givenName": "Demo" });
@@ -311,6 +326,7 @@ fn seed_agent(am: &AmServer, agent: &str, site_url: &str, profile: &Value) {
     admin
         .create_policy("/", &policy, &patterns, &members)
         .expect("policy");
+    matches!(am, AmServer::Real(_)).then(|| Leavings::of(admin, agent, &policy))
 }
 
 /// Runs `agentadmin --s` as an operator would; the folder of the instance. `names` are AM's URL, the
