@@ -2,12 +2,15 @@
 //!
 //! It decides what runs in which order and tells how it went; what is tested is not its business.
 
+mod demo;
+mod ending;
 mod openam;
 mod packages;
 mod programs;
 mod stages;
 mod suite;
 mod tally;
+mod tour;
 
 use std::process::ExitCode;
 
@@ -29,14 +32,28 @@ enum Action {
         #[arg(long, value_name = "WORD")]
         only: Option<String>,
     },
+    /// Start both servers with the agent, walk through them, and keep them until Ctrl-C.
+    Demo {
+        /// End after the tour.
+        #[arg(long)]
+        once: bool,
+        /// Which AM.
+        #[arg(long, value_enum, default_value = "simulator")]
+        am: demo::Which,
+    },
 }
 
 fn main() -> ExitCode {
     let good = match Arguments::parse().command {
-        Action::Test { only } => suite::run_all(only.as_deref().filter(|w| !w.is_empty())),
+        Action::Test { only } => Ok(suite::run_all(only.as_deref().filter(|w| !w.is_empty()))),
+        Action::Demo { once, am } => demo::run(am, once),
     };
     match good {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("portcullis-dev: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }

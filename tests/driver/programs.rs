@@ -71,26 +71,25 @@ fn shown(command: &Command) -> String {
     text
 }
 
-/// Compiles all test programs.
+/// Compiles all test programs; `programs` are those that compile.
 ///
 /// # Errors
 /// When anything does not compile; cargo has said why.
-pub(crate) fn build() -> anyhow::Result<Vec<Program>> {
-    let mut command = cargo(&["test", "--workspace", "--no-run"]);
+pub(crate) fn build(programs: &mut Vec<Program>) -> anyhow::Result<()> {
+    let mut command = cargo(&["test", "--workspace", "--no-run", "--no-fail-fast"]);
     println!("$ {}", shown(&command));
     command.arg("--message-format=json-render-diagnostics");
     let mut child = command.stdout(Stdio::piped()).spawn().context("cargo")?;
-    let mut programs = Vec::new();
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             let message: Value = serde_json::from_str(&line?).unwrap_or_default();
             programs.extend(program(&message));
         }
     }
-    let status = child.wait()?;
-    ensure!(status.success(), "the tests do not compile");
     programs.sort_by(|a, b| (a.acceptance, &a.name).cmp(&(b.acceptance, &b.name)));
-    Ok(programs)
+    let status = child.wait()?;
+    ensure!(status.success(), "not everything compiles");
+    Ok(())
 }
 
 /// The test program that one of cargo's messages announces.

@@ -3,7 +3,12 @@
 //! A stage that fails does not keep later ones from running: whoever waits for a long run wants to
 //! know everything that is wrong.
 
-use std::time::{Duration, Instant};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
+
+use anyhow::anyhow;
 
 use crate::tally::Tally;
 
@@ -46,7 +51,10 @@ impl Stages {
     ) -> bool {
         println!("\n=== {name} (after {})", minutes(self.begun.elapsed()));
         let begun = Instant::now();
-        let end = match work(&mut self.tally) {
+        let tally = &mut self.tally;
+        // The harness panics where a test would fail; the later stages run all the same.
+        let ended = catch_unwind(AssertUnwindSafe(|| work(tally)));
+        let end = match ended.unwrap_or_else(|_| Err(anyhow!("see the message above"))) {
             Ok(()) => End::Passed,
             Err(error) => {
                 let why = format!("{error:#}");

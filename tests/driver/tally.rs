@@ -28,7 +28,12 @@ impl Tally {
         false
     }
 
-    /// A test program that ended badly without its closing line counts as one failed test.
+    /// One more that passed.
+    pub(crate) fn passed(&mut self) {
+        self.passed += 1;
+    }
+
+    /// One more that failed; also a test program that ended badly without its closing line.
     pub(crate) fn broke(&mut self, program: &str, how: &str) {
         self.failed += 1;
         self.failures.push(format!("{program}: {how}"));
