@@ -218,7 +218,8 @@ impl Waits {
         let took = self
             .free
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
-        took.is_ok().then_some(Place(self))
+        // Not `then_some`: a place made in vain would be given back, and so be one more.
+        took.is_ok().then(|| Place(self))
     }
 }
 
@@ -263,3 +264,7 @@ impl Completions {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "ticket_tests.rs"]
+mod tests;
