@@ -21,6 +21,7 @@ use portcullis_shm::{InstanceId, InstanceState, Mapping, StatusWord};
 use zeroize::Zeroizing;
 
 use crate::{
+    leader,
     logs::{HostLog, Logs},
     worker::{StartError, Worker, WorkerOptions},
 };
@@ -186,6 +187,11 @@ impl Agent {
     /// # Errors
     /// See [`StartError`].
     pub fn start_worker(self: &Arc<Self>, options: WorkerOptions) -> Result<(), StartError> {
+        if let Some(mapping) = self.mapping.get() {
+            for instance in &self.instances {
+                leader::take_over(instance, mapping);
+            }
+        }
         let worker = Worker::start(self, options)?;
         // What a worker doesn't have, whoever takes it over can't hand on. A host of one process is its
         // own parent and keeps it for the tools.

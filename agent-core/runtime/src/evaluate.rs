@@ -143,6 +143,11 @@ impl<'w> Run<'w> {
         let Some(snap) = snapshot else {
             return self.without_configuration(req, call, host, memo);
         };
+        if held.is_none() && self.resumed.is_some() && forges(req, snap) {
+            let verdict = self.give_up(req, &memo, host, Code::NoConfiguration);
+            self.recycle(memo);
+            return Progress::Decided(verdict);
+        }
         let progress = self.rounds(req, call, host, snap, memo);
         match progress {
             Ok((verdict, memo)) => {
@@ -374,6 +379,12 @@ impl<'w> Run<'w> {
         memo.clear();
         SPARE.set(Some(memo));
     }
+}
+
+/// Whether a name came past the scrub because the request was there before the configuration. The
+/// host's own expressions may have seen it by now: such a request has to come again.
+fn forges(req: &RequestView<'_>, snap: &Snapshot) -> bool {
+    req.headers.iter().any(|h| snap.scrub.matches(h.name))
 }
 
 /// The request's time.

@@ -12,15 +12,16 @@ use std::{
 
 use portcullis_engine::{
     am::AmError,
-    config::{self, Config, Properties, Repository, Severity as Grade, Snapshot},
+    config::{self, Config, Problem, Properties, Repository, Severity as Grade, Snapshot},
     contract::{Cause, FactError},
     event::Code,
     token::Secret,
 };
-use portcullis_shm::{InstanceState, StatusWord, Term, clock};
+use portcullis_shm::{InstanceState, Mapping, StatusWord, Term, clock};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    agent::Instance,
     client::{Call, Permit},
     fetch::{Fetcher, configuration_arrived},
     ticket::Mailbox,
@@ -48,6 +49,9 @@ struct Published {
     /// The profile; absent in local mode.
     profile: Option<Vec<(String, Vec<String>)>>,
 }
+
+/// A snapshot or why there is none, and what is doubtful besides.
+type Compiled = (Result<Snapshot, Vec<Problem>>, Vec<Problem>);
 
 /// What this worker holds and has taken over of one instance.
 #[derive(Default)]
@@ -289,7 +293,35 @@ async fn ask_profile(fetcher: &Fetcher, agent: &Secret) -> Result<Published, AmE
     })
 }
 
-/// Compiles what was published, if it is new; what has mistakes is refused and the old one stays.
+/// Gives a process that begins what a leader has published already: until it has that, it scrubs the
+/// built-in names only.
+pub(crate) fn take_over(instance: &Instance, mapping: &Mapping) {
+    let mut bytes = Vec::new();
+    if instance.state(mapping).profile(&mut bytes).is_some()
+        && let Some((Ok(snapshot), _)) = compile(instance, mapping, &bytes)
+    {
+        instance.set_snapshot(snapshot);
+    }
+}
+
+/// What was published, with everything that is doubtful in it; `None` when it can't even be read.
+fn compile(instance: &Instance, mapping: &Mapping, bytes: &[u8]) -> Option<Compiled> {
+    let start = instance.start()?;
+    let published = serde_json::from_slice::<Published>(bytes).ok()?;
+    let profile = published.profile.as_deref().map(Properties::from_profile);
+    let (mut typed, problems) = config::read(&start.files, profile.as_ref());
+    if let Some(name) = published.cookie_name {
+        typed.cookie_name = name;
+    }
+    let usable = problems.iter().all(|p| p.severity < Grade::Error);
+    let built = match usable {
+        true => Snapshot::build(typed, start.secrets.clone(), mapping.boot_key()),
+        false => Err(Vec::new()),
+    };
+    Some((built, problems))
+}
+
+/// Applies what was published, if it is new; what has mistakes is refused and the old one stays.
 fn apply(fetcher: &Fetcher, applied: &Cell<u64>, leads: bool) {
     let state = fetcher.state();
     if state.profile_version() == applied.get() {
@@ -300,22 +332,8 @@ fn apply(fetcher: &Fetcher, applied: &Cell<u64>, leads: bool) {
         return;
     };
     applied.set(version);
-    let Some(start) = fetcher.instance().start() else {
+    let Some((built, mut problems)) = compile(fetcher.instance(), fetcher.mapping(), &bytes) else {
         return;
-    };
-    let Ok(published) = serde_json::from_slice::<Published>(&bytes) else {
-        return;
-    };
-    let profile = published.profile.as_deref().map(Properties::from_profile);
-    let (mut typed, mut problems) = config::read(&start.files, profile.as_ref());
-    if let Some(name) = published.cookie_name {
-        typed.cookie_name = name;
-    }
-    let hash_key = fetcher.mapping().boot_key();
-    let usable = problems.iter().all(|p| p.severity < Grade::Error);
-    let built = match usable {
-        true => Snapshot::build(typed, start.secrets.clone(), hash_key),
-        false => Err(Vec::new()),
     };
     let code = match built {
         Ok(snapshot) => {
