@@ -206,10 +206,13 @@ both_servers! {
         site.server.reload();
         wait_until("new workers alone", || {
             let now = site.server.workers();
-            now.len() > 1 && now.iter().all(|pid| !before.contains(pid))
+            // httpd may get by with fewer than before.
+            !now.is_empty() && now.iter().all(|pid| !before.contains(pid))
         });
         assert!(lives(&mut visitor));
-        dead_everywhere(&site, &old);
+        for _ in 0..16 {
+            to_login(&site, &site.send(&old));
+        }
         site.stop();
     }
 
