@@ -1,0 +1,75 @@
+//! What the kernel says of a server's processes: threads, mappings, open files, owner.
+
+use std::{fs, path::PathBuf};
+
+/// Name of the shared mapping's file, as `/proc` shows it.
+const MEMFD: &str = "/memfd:portcullis";
+
+/// Names of a process's threads.
+pub fn threads(pid: u32) -> Vec<String> {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{pid}/task")) else {
+        return Vec::new();
+    };
+    tasks
+        .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
+        .map(|name| name.trim().to_owned())
+        .collect()
+}
+
+/// The lines of a process's memory map that show the shared mapping.
+pub fn mappings(pid: u32) -> Vec<String> {
+    let map = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let ours = map.lines().filter(|line| line.contains(MEMFD));
+    ours.map(str::to_owned).collect()
+}
+
+/// Device and inode in a line of a memory map.
+pub fn file_of(line: &str) -> String {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    fields[3..5].join(" ")
+}
+
+/// How many of a process's file descriptors are the shared mapping.
+pub fn mapping_fds(pid: u32) -> usize {
+    let Ok(fds) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return 0;
+    };
+    let ours = |target: &PathBuf| target.to_string_lossy().starts_with(MEMFD);
+    fds.filter_map(|fd| fs::read_link(fd.ok()?.path()).ok())
+        .filter(ours)
+        .count()
+}
+
+/// Whether the process is closed to others of its user: the kernel gives its `/proc` files to root.
+pub fn is_closed(pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}/environ"))
+        .is_ok_and(|meta| std::os::unix::fs::MetadataExt::uid(&meta) == 0)
+}
+
+/// Processes of the whole machine that have this file mapped.
+pub fn users_of(file: &str) -> Vec<u32> {
+    let all = fs::read_dir("/proc").expect("/proc");
+    all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| mappings(*pid).iter().any(|line| file_of(line) == file))
+        .collect()
+}
+
+/// Files of the agent in `/dev/shm`, where it should have none.
+pub fn shm_files() -> Vec<String> {
+    let Ok(all) = fs::read_dir("/dev/shm") else {
+        return Vec::new();
+    };
+    all.filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|name| name.to_ascii_lowercase().contains("portcullis"))
+        .collect()
+}
+
+/// Sends a signal by its name.
+///
+/// # Panics
+/// When there is no such process.
+pub fn signal(pid: u32, name: &str) {
+    let mut kill = std::process::Command::new("kill");
+    let status = kill.arg(format!("-{name}")).arg(pid.to_string()).status();
+    assert!(status.is_ok_and(|s| s.success()), "kill -{name} {pid}");
+}
