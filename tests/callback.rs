@@ -2,6 +2,8 @@
 //!
 //! Each refusal is a page with a reason in the log, never a redirect that could loop (rules L1 to L8).
 
+#![allow(clippy::expect_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 
 use am_simulator::{Damage, Fault};

@@ -1,5 +1,7 @@
 //! A logout holds at once and everywhere; and what else decides which session counts.
 
+#![allow(clippy::expect_used, clippy::panic)]
+
 use am_simulator::{Damage, Fault};
 use portcullis_openam::http::escape;
 use portcullis_tests::{
