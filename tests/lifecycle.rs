@@ -1,0 +1,269 @@
+//! Start, reload, the death of a worker, an upgrade, stop: what is known survives, nothing stays
+//! behind, and nobody gets a wrong answer on the way.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::PermissionsExt,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use portcullis_tests::{
+    both_servers,
+    client::{Request, Response},
+    daemon::Daemon,
+    processes::{file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads, users_of},
+    server::{Kind, alive},
+    site::{Site, site},
+    visitor::Visitor,
+    wait_until,
+};
+
+fn cookies_of(visitor: &Visitor<'_>) -> String {
+    let pairs = visitor.cookies.iter().map(|(n, v)| format!("{n}={v}"));
+    pairs.collect::<Vec<_>>().join("; ")
+}
+
+/// What a client does whose connection closes before the first byte: tries once more, and here a few
+/// times more, because a hard restart can hit it twice.
+fn insist(site: &Site, request: &Request) -> (Response, usize) {
+    for broken in 0..50 {
+        match request.send(site.server.address(), &site.authority()) {
+            Ok(answer) => return (answer, broken),
+            Err(_) => std::thread::yield_now(),
+        }
+    }
+    panic!("no connection lasted\n{}", site.server.said());
+}
+
+/// Workers of the server that have the agent's thread.
+fn agent_workers(site: &Site) -> BTreeSet<u32> {
+    let has_thread = |pid: &u32| threads(*pid).iter().any(|name| name == "portcullis");
+    site.server
+        .workers()
+        .into_iter()
+        .filter(has_thread)
+        .collect()
+}
+
+/// Waits until every one of `old` is gone and others work. httpd may need fewer than before.
+fn wait_for_successors(site: &Site, old: &BTreeSet<u32>) {
+    wait_until("new workers", || {
+        let now = agent_workers(site);
+        !now.is_empty() && now.is_disjoint(old) && !old.iter().any(|pid| alive(*pid))
+    });
+}
+
+/// Runs `disturb` while four clients ask for pages; each answer must be the right one. Returns how
+/// many connections broke.
+fn under_load(site: &Site, cookie: &str, disturb: impl FnOnce()) -> usize {
+    let (over, broken, done) = (
+        AtomicBool::new(false),
+        AtomicUsize::new(0),
+        AtomicUsize::new(0),
+    );
+    let fresh = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    let unknown = format!("/app/load-{}", fresh.fetch_add(1, Ordering::Relaxed));
+                    let cases = [
+                        (Request::get("/public/a.html"), 200),
+                        (Request::get("/app/known").header("Cookie", cookie), 200),
+                        (Request::get(&unknown).header("Cookie", cookie), 200),
+                        (Request::get("/app/known"), 302),
+                        (Request::get("/secret/a.html").header("Cookie", cookie), 403),
+                    ];
+                    for (request, status) in cases {
+                        let (answer, failed) = insist(site, &request);
+                        assert_eq!(
+                            answer.status,
+                            status,
+                            "{request:?}: {answer:?}\n{}",
+                            site.server.said()
+                        );
+                        broken.fetch_add(failed, Ordering::Relaxed);
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            });
+        }
+        wait_until("load", || done.load(Ordering::Relaxed) > 20);
+        disturb();
+        over.store(true, Ordering::Relaxed);
+    });
+    broken.into_inner()
+}
+
+both_servers! {
+    fn reloads_under_load_give_only_right_answers(kind: Kind) {
+        let site = site(kind).start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let cookie = cookies_of(&visitor);
+        let broken = under_load(&site, &cookie, || {
+            for _ in 0..5 {
+                let old = agent_workers(&site);
+                site.server.reload();
+                wait_for_successors(&site, &old);
+            }
+        });
+        // Each request has a connection of its own, and a graceful reload takes in every one.
+        assert_eq!(broken, 0, "connections broken by graceful reloads");
+        site.stop();
+    }
+
+    fn killed_workers_cost_nothing_that_was_known(kind: Kind) {
+        let mut site = site(kind).start();
+        for line in ["exited on signal 9", "exit signal Killed"] {
+            site.server.expect(line);
+        }
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let cookie = cookies_of(&visitor);
+        site.am.simulator().reset_calls();
+        // All of them: one held the lease.
+        let old = agent_workers(&site);
+        assert_eq!(old.len(), 2);
+        for pid in &old {
+            signal(*pid, "KILL");
+        }
+        let known = Request::get("/app/known").header("Cookie", &cookie);
+        assert_eq!(insist(&site, &known).0.status, 200, "the next request works");
+        assert_eq!(insist(&site, &Request::get("/public/a.html")).0.status, 200, "the profile holds");
+        wait_for_successors(&site, &old);
+        assert_eq!(insist(&site, &known).0.status, 200);
+        assert_eq!(site.am.simulator().calls(), [], "everything was known already");
+        // Somebody leads again: what the agent's session is needed for works, with the old session.
+        assert_eq!(insist(&site, &Request::get("/app/unknown").header("Cookie", &cookie)).0.status, 200);
+        site.am.simulator().kill_agent_sessions(None);
+        assert_eq!(insist(&site, &Request::get("/app/other").header("Cookie", &cookie)).0.status, 200);
+        assert_eq!(portcullis_tests::outage::logins(site.am.simulator()), 1);
+        site.stop();
+    }
+
+    fn reloading_keeps_the_cache_and_the_agents_session(kind: Kind) {
+        let site = site(kind).start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        site.am.simulator().reset_calls();
+        let old = agent_workers(&site);
+        site.server.reload();
+        wait_for_successors(&site, &old);
+        assert_eq!(visitor.get("/app/known").status, 200);
+        assert_eq!(site.get("/public/a.html").status, 200);
+        assert_eq!(site.am.simulator().calls(), []);
+        site.stop();
+    }
+
+    fn one_thread_and_one_mapping_for_each_worker_and_nothing_after_the_stop(kind: Kind) {
+        let site = site(kind).start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let parent = site.server.pid();
+        let workers = site.server.workers();
+        assert_eq!(workers.len(), 2, "{workers:?}");
+        assert_eq!(threads(parent).len(), 1, "the parent has no thread of ours: {:?}", threads(parent));
+        let mut files = BTreeSet::new();
+        for pid in &workers {
+            wait_until("the worker's thread", || {
+                threads(*pid).iter().filter(|name| *name == "portcullis").count() == 1
+            });
+            if kind == Kind::Nginx {
+                assert_eq!(threads(*pid).len(), 2, "{:?}", threads(*pid));
+            }
+            let lines = mappings(*pid);
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].contains(" rw-s "), "{lines:?}");
+            files.insert(file_of(&lines[0]));
+            wait_until("the worker to close the mapping's file", || mapping_fds(*pid) == 0);
+            assert!(is_closed(*pid), "another process of the user could read the worker's memory");
+        }
+        assert_eq!(files.len(), 1, "one mapping for all: {files:?}");
+        assert_eq!(mapping_fds(parent), 1, "the parent keeps the file for the tools");
+        assert_eq!(shm_files(), Vec::<String>::new());
+        site.stop();
+        let file = files.first().expect("one");
+        assert!(users_of(file).is_empty());
+        assert!(workers.iter().all(|pid| !alive(*pid)));
+    }
+
+    fn secret_files_that_others_can_read_are_refused(kind: Kind) {
+        let mut site = site(kind).prepare();
+        site.server.expect("agent-key.conf");
+        site.server.expect("agent-password.conf");
+        site.server.expect("agent.conf");
+        for file in ["agent-key.conf", "agent-password.conf"] {
+            let path = site.instance.join("config").join(file);
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("mode");
+            let (passes, said) = site.server.check();
+            assert!(!passes, "{said}");
+            let line = said.lines().find(|l| l.contains("PCL0600")).unwrap_or_else(|| panic!("{said}"));
+            assert!(line.contains(file) && line.contains("644") && line.contains("0600"), "{line}");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("mode");
+        }
+        let (passes, said) = site.server.check();
+        assert!(passes, "{said}");
+        site.stop();
+    }
+}
+
+/// nginx has no signal for a hard restart; httpd's breaks connections, but answers nothing wrong.
+#[test]
+fn a_hard_restart_of_httpd_under_load_gives_only_right_answers() {
+    let site = site(Kind::Httpd).start();
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.log_in("/app/known").status, 200);
+    let cookie = cookies_of(&visitor);
+    under_load(&site, &cookie, || {
+        for _ in 0..3 {
+            let old = agent_workers(&site);
+            site.server.signal("HUP");
+            wait_for_successors(&site, &old);
+        }
+    });
+    site.stop();
+}
+
+/// The new master takes over the mapping of the old one, and its workers what is in it.
+#[test]
+fn an_upgrade_of_nginx_keeps_the_cache() {
+    let mut site = site(Kind::Nginx).prepare();
+    let daemon = Daemon::start(&mut site.server);
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.log_in("/app/known").status, 200);
+    site.am.simulator().reset_calls();
+    let old = daemon.pid();
+    let file = file_of(&mappings(old)[0]);
+    signal(old, "USR2");
+    wait_until("a new master", || daemon.pid() != old && daemon.pid() != 0);
+    let new = daemon.pid();
+    wait_until("the new master's workers", || {
+        let children = portcullis_tests::server::children(new);
+        children
+            .iter()
+            .filter(|pid| threads(**pid).contains(&"portcullis".to_owned()))
+            .count()
+            == 2
+    });
+    assert_eq!(
+        mappings(new)
+            .iter()
+            .map(|line| file_of(line))
+            .collect::<Vec<_>>(),
+        [file]
+    );
+    signal(old, "QUIT");
+    wait_until("the end of the old master", || !alive(old));
+    assert_eq!(visitor.get("/app/known").status, 200);
+    assert_eq!(site.get("/public/a.html").status, 200);
+    assert_eq!(site.am.simulator().calls(), []);
+    assert!(
+        !site.server.said().contains("cannot be taken over"),
+        "{}",
+        site.server.said()
+    );
+    daemon.stop();
+    site.stop();
+}
