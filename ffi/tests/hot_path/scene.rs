@@ -23,7 +23,7 @@ use portcullis_engine::{
 use portcullis_shm::{Key, Mapping, Put, Stamp, clock};
 
 /// Length of a session token of OpenAM 16.0.5 with one server and no site.
-pub(crate) const TOKEN: usize = 121;
+const TOKEN: usize = 121;
 const HOST: &str = "www.example.com";
 const TARGET: &str = "/shop/orders/2026/list?page=3";
 const RESOURCE: &str = "http://www.example.com:80/shop/orders/2026/list?page=3";

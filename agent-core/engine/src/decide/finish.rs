@@ -207,21 +207,14 @@ fn join(out: &mut Vec<u8>, values: Values<'_>, separator: &str) {
 /// `com.forgerock.agents.header.mime.encode` 0), which also keeps line breaks out. A separator inside
 /// a value is percent-encoded (rule U4).
 fn push_safe(out: &mut Vec<u8>, value: &str, separator: &str) {
-    // All bytes are looked at, so that it is done many at a time.
-    let odd = value.bytes().filter(|b| !(0x20..0x7f).contains(b)).count();
-    if odd > 0 {
+    if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         out.extend_from_slice(b"=?UTF-8?B?");
         let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, value);
         out.extend_from_slice(text.as_bytes());
         out.extend_from_slice(b"?=");
         return;
     }
-    let within = match separator.as_bytes() {
-        [] => false,
-        [byte] => memchr::memchr(*byte, value.as_bytes()).is_some(),
-        _ => value.contains(separator),
-    };
-    if !within {
+    if separator.is_empty() || !value.contains(separator) {
         out.extend_from_slice(value.as_bytes());
         return;
     }

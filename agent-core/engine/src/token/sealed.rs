@@ -291,10 +291,9 @@ impl KeyRing {
         text: &[u8],
         out: &'b mut ArrayVec<u8, N>,
     ) -> Result<(&'b [u8], UnixMillis), Unsealed> {
-        let key = match (&self.previous, head(text)) {
-            (Some(previous), Ok(head)) if head.id == previous.id && head.id != self.current.id => {
-                previous
-            }
+        let named = |key: &SealKey| head(text).is_ok_and(|head| head.id == key.id);
+        let key = match &self.previous {
+            Some(previous) if named(previous) && !named(&self.current) => previous,
             _ => &self.current,
         };
         key.open(instance, host, now, text, out)

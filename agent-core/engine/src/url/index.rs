@@ -72,10 +72,10 @@ impl Index {
                 }
             }
         };
-        self.prefixes.visit(parts.from_host.iter(), &mut look);
-        self.prefixes.visit(parts.path.iter(), &mut look);
+        self.prefixes.visit(parts.from_host, End::Front, &mut look);
+        self.prefixes.visit(parts.path, End::Front, &mut look);
         self.suffixes
-            .visit(parts.before_query.iter().rev(), &mut look);
+            .visit(parts.before_query, End::Back, &mut look);
         look(&self.loose);
         (best != u32::MAX).then_some(best)
     }
@@ -153,14 +153,15 @@ impl Trie {
         trie
     }
 
-    /// Hands out the rules of every key that `text` begins with, ignoring case.
-    fn visit<'t>(&self, mut text: impl Iterator<Item = &'t u8>, look: &mut impl FnMut(&[u32])) {
+    /// Hands out the rules of every key that `text` begins with when it is read from `end`, ignoring
+    /// case.
+    fn visit(&self, mut text: &[u8], end: End, look: &mut impl FnMut(&[u32])) {
         let Some(mut node) = self.nodes.first() else {
             return;
         };
         loop {
             look(slice(&self.ids, node.ids));
-            let Some(byte) = text.next().map(u8::to_ascii_lowercase) else {
+            let Some(byte) = end.first(text).map(u8::to_ascii_lowercase) else {
                 return;
             };
             let Some(child) = memchr(byte, slice(&self.firsts, node.children)) else {
@@ -170,10 +171,42 @@ impl Trie {
                 return;
             };
             node = next;
-            for expected in slice(&self.labels, node.label).iter().skip(1) {
-                if text.next().map(u8::to_ascii_lowercase) != Some(*expected) {
-                    return;
-                }
+            let Some(rest) = end.strip(text, slice(&self.labels, node.label)) else {
+                return;
+            };
+            text = rest;
+        }
+    }
+}
+
+/// From where a text is read.
+#[derive(Clone, Copy)]
+enum End {
+    Front,
+    Back,
+}
+
+impl End {
+    fn first(self, text: &[u8]) -> Option<&u8> {
+        match self {
+            End::Front => text.first(),
+            End::Back => text.last(),
+        }
+    }
+
+    /// What is left behind a label (in lower case) that `text` begins with.
+    fn strip<'t>(self, text: &'t [u8], label: &[u8]) -> Option<&'t [u8]> {
+        let beyond = text.len().checked_sub(label.len())?;
+        match self {
+            End::Front => {
+                let (here, rest) = text.split_at(label.len());
+                here.eq_ignore_ascii_case(label).then_some(rest)
+            }
+            End::Back => {
+                let (rest, here) = text.split_at(beyond);
+                let mut pairs = here.iter().rev().zip(label);
+                let same = pairs.all(|(byte, expected)| byte.to_ascii_lowercase() == *expected);
+                same.then_some(rest)
             }
         }
     }
