@@ -122,7 +122,8 @@ impl Second {
         let body: Vec<String> = fields
             .map(|(n, v)| format!("{}={}", escape(n), escape(v)))
             .collect();
-        let post = Request::new("POST", &path_of(&form.action))
+        let action = form.action.split('#').next().unwrap_or_default();
+        let post = Request::new("POST", &path_of(action))
             .body("application/x-www-form-urlencoded", body.join("&"));
         assert_eq!(self.send(site, post).status, 302);
         self.get(site, target)
