@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
-use std::io::Write;
 use std::time::Instant;
 
 use am_simulator::{Config, Simulator};
@@ -15,6 +14,7 @@ use portcullis_openam::{OpenAm, Options, Unavailable};
 use portcullis_tests::browser::Driver;
 use portcullis_tests::contract::world::{USER, USER_PASSWORD};
 use portcullis_tests::contract::{World, differences, expected_file, observe_all};
+use portcullis_tests::real;
 use serde_json::Value;
 
 fn assert_same(who: &str, seen: &BTreeMap<String, Value>) -> Result<(), Box<dyn Error>> {
@@ -38,17 +38,12 @@ fn the_simulator_answers_as_expected() -> Result<(), Box<dyn Error>> {
     )
 }
 
-/// Not by macro: the test harness shows what those print only for tests that fail.
-fn skipped(what: &str) {
-    let _ = writeln!(std::io::stderr(), "SKIPPED {what}");
-}
-
 /// Uses the server that `PORTCULLIS_OPENAM` points to, else starts one (about a minute).
 #[test]
 fn a_real_openam_answers_as_expected() -> Result<(), Box<dyn Error>> {
     let am = match OpenAm::obtain(&Options::default()) {
-        Err(Unavailable::Missing(what)) if std::env::var_os("CI").is_none() => {
-            skipped(&format!("the contract with a real OpenAM: {what}"));
+        Err(Unavailable::Missing(why)) => {
+            real::skipped("the contract with a real OpenAM", &why);
             return Ok(());
         }
         outcome => outcome?,
@@ -59,14 +54,9 @@ fn a_real_openam_answers_as_expected() -> Result<(), Box<dyn Error>> {
     }
     assert_same("the real OpenAM", &seen)?;
     // Here and not in a test of its own, because a server takes a minute to start.
-    let driver = match Driver::start() {
-        Err(missing) if std::env::var_os("CI").is_none() => {
-            skipped(&format!("the login page of the real OpenAM: {missing}"));
-            return Ok(());
-        }
-        outcome => outcome?,
-    };
-    a_person_logs_in(am.url(), &driver)?;
+    if let Some(driver) = real::browser("the login page of the real OpenAM") {
+        a_person_logs_in(am.url(), &driver)?;
+    }
     am.stop();
     Ok(())
 }
