@@ -19,6 +19,7 @@ use portcullis_tests::{
 use serde_json::{Value, json};
 
 const MULTIVALUE: &str = "org.forgerock.openam.agents.config.multivalue.pre.authn.cookies";
+const FQDN_MAPPING: &str = "com.sun.identity.agents.config.fqdn.mapping";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// Asks for a page and lets AM answer; nothing is posted yet.
@@ -140,7 +141,8 @@ both_servers! {
         let am = origin_of(&site.am.url());
         let mut visitor = site.visitor();
         let form = begun(&mut visitor, "/docs/a.html");
-        let (token, state) = (form.field("id_token").expect("id_token"), form.field("state").expect("state"));
+        let token = form.field("id_token").expect("id_token");
+        let state = form.field("state").expect("state");
         let path = path_of(form.action.split('#').next().unwrap_or_default());
         let post = || Request::new("POST", &path).header("Origin", &am);
         let body = format!("id_token={token}&state={state}");
@@ -488,7 +490,7 @@ both_servers! {
 
     fn a_session_cookie_that_is_not_ours_leads_to_login(kind: Kind) {
         let site = site::site(kind)
-            .profile("com.sun.identity.agents.config.fqdn.mapping", &["[www2.test.example.org]=www2.test.example.org"])
+            .profile(FQDN_MAPPING, &["[www2.test.example.org]=www2.test.example.org"])
             .start();
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/docs/a.html").status, 200);
@@ -507,7 +509,10 @@ both_servers! {
             ("longer", format!("{good}A")),
             ("empty", String::new()),
             ("AM's own token", visitor.am_token()),
-            ("an id_token", begun(&mut site.visitor(), "/docs/a.html").field("id_token").expect("id_token").to_owned()),
+            ("an id_token", {
+                let form = begun(&mut site.visitor(), "/docs/a.html");
+                form.field("id_token").expect("id_token").to_owned()
+            }),
             ("a login's cookie", {
                 let mut other = site.visitor();
                 other.get("/docs/a.html");
@@ -697,7 +702,7 @@ both_servers! {
     fn a_session_cookie_of_a_domain_serves_its_hosts(kind: Kind) {
         let site = site::site(kind)
             .profile("com.sun.identity.agents.config.cdsso.cookie.domain", &["[0]=.test.example.org"])
-            .profile("com.sun.identity.agents.config.fqdn.mapping", &["[www2.test.example.org]=www2.test.example.org"])
+            .profile(FQDN_MAPPING, &["[www2.test.example.org]=www2.test.example.org"])
             .profile("com.sun.identity.agents.config.sso.only", &["true"])
             .start();
         let mut visitor = site.visitor();

@@ -146,7 +146,9 @@ both_servers! {
     }
 
     fn a_logout_may_leave_the_session_to_the_page(kind: Kind) {
-        let site = site::site(kind).profile(CUSTOM, &["org.forgerock.agents.config.logout.session.invalidate=false"]).start();
+        let site = site::site(kind)
+            .profile(CUSTOM, &["org.forgerock.agents.config.logout.session.invalidate=false"])
+            .start();
         let (mut visitor, old) = logged_in(&site);
         page_follows(&visitor.get("/logout/done.html"));
         assert!(!visitor.cookies.contains_key(SESSION_COOKIE));
