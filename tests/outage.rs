@@ -138,6 +138,41 @@ both_servers! {
         site.stop();
     }
 
+    fn a_server_that_starts_while_am_hangs_works_once_am_answers(kind: Kind) {
+        let mut site = impatient(kind)
+            .property("com.sun.identity.agents.config.receive.timeout", "2")
+            .prepare();
+        expect_outage(&mut site);
+        site.am.simulator().add_fault(Fault::on("", Damage::Hang));
+        let (passes, said) = site.server.check();
+        assert!(passes, "{said}");
+        site.server.start();
+        assert_unavailable(&site.get("/docs/a.html"));
+        assert_unavailable(&site.get("/public/a.html"));
+        site.am.simulator().clear_faults();
+        wait_until("the profile", || site.get("/public/a.html").status == 200);
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/docs/a.html").status, 200);
+        site.stop();
+    }
+
+    fn a_login_that_am_cannot_confirm_lets_nobody_in(kind: Kind) {
+        let mut site = impatient(kind).start();
+        expect_outage(&mut site);
+        let mut visitor = site.visitor();
+        let redirect = visitor.get("/docs/a.html");
+        let form = visitor.form(&redirect);
+        for damage in [Damage::Hang, Damage::Reset, Damage::Garbage, Damage::Status { status: 500 }] {
+            site.am.simulator().add_fault(Fault::on("", damage));
+            assert_unavailable(&visitor.post(&form));
+            assert!(!visitor.cookies.contains_key("am-auth-jwt"), "{:?}", visitor.cookies.keys());
+            site.am.simulator().clear_faults();
+        }
+        wait_until("recovery", || site.get("/docs/a.html").status == 302);
+        assert_eq!(site.visitor().log_in("/docs/a.html").status, 200);
+        site.stop();
+    }
+
     fn a_wrong_agent_password_is_named_and_does_not_storm_am(kind: Kind) {
         let mut site = site(kind).wrong_password().prepare();
         site.server.expect("PCL05");
@@ -227,7 +262,7 @@ fn a_hanging_am_leaves_most_threads_of_httpd_free() {
     let mut crowd = Crowd::send(&site, requests);
 
     for _ in 0..32 {
-        assert_unavailable(&crowd.next());
+        assert_unavailable(&crowd.answer());
     }
     assert_the_rest_works(&mut visitor);
     wait_for_reason(&site, "PCL0505", "/app/held");

@@ -81,7 +81,7 @@ impl Crowd {
     ///
     /// # Panics
     /// When none comes within a minute, or the connection broke.
-    pub fn next(&mut self) -> Response {
+    pub fn answer(&mut self) -> Response {
         let answer = self.answers.recv_timeout(Duration::from_secs(60));
         self.open -= 1;
         answer
@@ -97,6 +97,6 @@ impl Crowd {
     /// All answers that are still to come.
     pub fn rest(mut self) -> Vec<Response> {
         let open = self.open;
-        (0..open).map(|_| self.next()).collect()
+        (0..open).map(|_| self.answer()).collect()
     }
 }
