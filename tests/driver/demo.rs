@@ -143,11 +143,10 @@ fn with_am(which: Which, once: bool, am: &DemoAm, stages: &mut Stages, ending: &
 
 fn start(which: Which, am: &str, name: &str, kind: Kind, port: u16) -> anyhow::Result<Site> {
     let domain = which.domain();
-    let agent = format!("wa-{name}");
-    println!("agentadmin installs {agent}; the server starts");
+    println!("agentadmin installs the agent; the server starts");
     let site = site::site(kind)
         .am(AmServer::Real(Am::at(am)?))
-        .named(&format!("{name}.{domain}"), &agent, port)
+        .named(&format!("{name}.{domain}"), &format!("wa-{name}"), port)
         .property(
             "com.forgerock.agents.config.hostmap[1]",
             &format!("am.{domain}|127.0.0.1"),
@@ -167,7 +166,7 @@ fn invite(which: Which, am: &str, sites: &[(&str, Site)]) {
         println!("    {url}/app/page        what the application behind sees of you");
         println!("    {url}/secret/a.html   refused: no policy");
         println!("    {url}/public/a.html   open to all");
-        println!("    {url}/logout/         ends the session");
+        println!("    {url}/logout/done.html  ends the session");
         println!("    the agent's log: {}", log(site));
     }
     println!("\n  user {USER}, password {USER_PASSWORD}");
