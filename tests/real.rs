@@ -3,7 +3,9 @@
 //! One tour on each server, without a browser. `PORTCULLIS_OPENAM` names a running OpenAM (`openam up
 //! --state FILE`); else one is started, of the release that `PORTCULLIS_OPENAM_RELEASE` names.
 
-use portcullis_openam::OpenAm;
+#![allow(clippy::expect_used, reason = "tests may panic, their helpers too")]
+
+use portcullis_openam::{OpenAm, seed::Am};
 use portcullis_tests::{
     backend::Seen,
     client::Request,
@@ -29,7 +31,7 @@ fn both_servers_work_with_a_real_openam() {
 }
 
 fn tour(kind: Kind, openam: &OpenAm) {
-    let am = portcullis_openam::seed::Am::at(openam.url()).expect("URL of AM");
+    let am = Am::at(openam.url()).expect("URL of AM");
     // The harness's nginx has such a line.
     let remote_user = "RequestHeader set Remote-User \"expr=%{REMOTE_USER}\"\n";
     let site = site(kind)
