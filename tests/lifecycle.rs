@@ -8,10 +8,12 @@ use std::{
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
+use am_simulator::{Damage, Fault};
 use portcullis_tests::{
     both_servers,
     client::{Request, Response},
     daemon::Daemon,
+    outage::{Crowd, evaluations, logins},
     processes::{file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads, users_of},
     server::{Kind, alive},
     site::{Site, site},
@@ -139,7 +141,7 @@ both_servers! {
         assert_eq!(insist(&site, &Request::get("/app/unknown").header("Cookie", &cookie)).0.status, 200);
         site.am.simulator().kill_agent_sessions(None);
         assert_eq!(insist(&site, &Request::get("/app/other").header("Cookie", &cookie)).0.status, 200);
-        assert_eq!(portcullis_tests::outage::logins(site.am.simulator()), 1);
+        assert_eq!(logins(site.am.simulator()), 1);
         site.stop();
     }
 
@@ -154,6 +156,31 @@ both_servers! {
         assert_eq!(visitor.get("/app/known").status, 200);
         assert_eq!(site.get("/public/a.html").status, 200);
         assert_eq!(site.am.simulator().calls(), []);
+        site.stop();
+    }
+
+    fn a_reload_does_not_wait_for_an_am_that_hangs(kind: Kind) {
+        let mut site = site(kind).property("portcullis.am.deadline", "60000").start();
+        site.server.expect("PCL05");
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let am = site.am.simulator();
+        am.reset_calls();
+        am.add_fault(Fault::on("", Damage::Hold));
+        let cookie = cookies_of(&visitor);
+        let request = Request::get("/app/held").header("Cookie", &cookie);
+        let crowd = Crowd::send(&site, vec![request; 2]);
+        wait_until("the question", || evaluations(am) > 0);
+        let old = agent_workers(&site);
+        site.server.reload();
+        for answer in crowd.rest() {
+            assert_eq!(answer.status, 503, "{answer:?}");
+        }
+        // Given up because of the reload, not because the minute was over.
+        site.wait_for_line("PCL0507");
+        wait_for_successors(&site, &old);
+        am.clear_faults();
+        assert_eq!(visitor.get("/app/held").status, 200);
         site.stop();
     }
 

@@ -207,7 +207,10 @@ impl Fetcher {
     }
 
     async fn fly(&self, name: (Kind, u128), ask: Ask, deadline: Instant) {
-        let answer = within(deadline, self.answer(&ask, deadline)).await;
+        let answer = self
+            .worker
+            .within(deadline, self.answer(&ask, deadline))
+            .await;
         if let (Err(FactError::Dead), Some(session)) = (&answer, session_of(&ask)) {
             self.remember_dead(session);
         }
@@ -451,7 +454,10 @@ impl Fetcher {
         let recorded = self.mapping().ended().insert(Key(key.0), now + life, now);
         let _ = self.mapping().sessions().remove(Key(key.0)); // the other set decides
         self.state().bump_revocations();
-        let told = within(deadline, self.tell_logout(token, deadline)).await;
+        let told = self
+            .worker
+            .within(deadline, self.tell_logout(token, deadline))
+            .await;
         match (recorded, told) {
             (true, Ok(())) | (true, Err(FactError::Dead)) => {}
             (true, Err(_)) => self.clone().tell_later(token.clone()),
@@ -478,7 +484,11 @@ impl Fetcher {
             for _ in 0..LOGOUT_TRIES {
                 tokio::time::sleep(LOGOUT_RETRY).await;
                 let deadline = Instant::now() + LOGOUT_RETRY;
-                match within(deadline, self.tell_logout(&token, deadline)).await {
+                match self
+                    .worker
+                    .within(deadline, self.tell_logout(&token, deadline))
+                    .await
+                {
                     Ok(()) | Err(FactError::Dead) => return,
                     Err(_) => {}
                 }
@@ -491,16 +501,5 @@ fn call(permit: Permit, deadline: Instant) -> Call {
     Call {
         permit,
         until: deadline.into(),
-    }
-}
-
-/// Bounds a call by the request's deadline.
-async fn within<T>(
-    deadline: Instant,
-    call: impl Future<Output = Result<T, FactError>>,
-) -> Result<T, FactError> {
-    match tokio::time::timeout_at(deadline.into(), call).await {
-        Ok(answer) => answer,
-        Err(_) => Err(FactError::Unavailable(Cause::Timeout)),
     }
 }

@@ -5,16 +5,20 @@
 
 use std::{
     os::fd::OwnedFd,
+    pin::pin,
     rc::Rc,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use parking_lot::Mutex;
-use portcullis_engine::{contract::Need, event::Code};
+use portcullis_engine::{
+    contract::{Cause, FactError, Need},
+    event::Code,
+};
 use portcullis_shm::{Mapping, Term, WorkerId, process_start_time};
 use tokio::sync::mpsc;
 
@@ -27,6 +31,11 @@ use crate::{
 
 /// Lines that may wait to be written; beyond that they are counted and dropped.
 const MAX_LINES: usize = 4096;
+
+/// How long requests may still wait for AM in a worker that is to end (they began to wait before).
+const LAST_WAIT: Duration = Duration::from_secs(1);
+/// How often a call under way looks whether its worker is to end: that is said by a store only.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// One need of one request, for the worker's thread.
 pub(crate) struct Job {
@@ -179,6 +188,29 @@ impl Worker {
 
     pub(crate) fn completions(&self) -> &Completions {
         &self.completions
+    }
+
+    /// Bounds a call by the request's deadline, and by one second once this worker is to end.
+    pub(crate) async fn within<T>(
+        &self,
+        deadline: Instant,
+        call: impl Future<Output = Result<T, FactError>>,
+    ) -> Result<T, FactError> {
+        let mut call = pin!(call);
+        let (mut end, mut cause) = (deadline, Cause::Timeout);
+        loop {
+            let now = Instant::now();
+            if cause == Cause::Timeout && self.draining() && now + LAST_WAIT < end {
+                (end, cause) = (now + LAST_WAIT, Cause::Draining);
+            }
+            if now >= end {
+                return Err(FactError::Unavailable(cause));
+            }
+            let slice = end.min(now + LOOK);
+            if let Ok(answer) = tokio::time::timeout_at(slice.into(), call.as_mut()).await {
+                return answer;
+            }
+        }
     }
 
     pub(crate) fn submit(&self, job: Job) {
