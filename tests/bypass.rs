@@ -135,6 +135,7 @@ both_servers! {
         site.server.start();
         site.server.expect("unable to include"); // httpd, for each refused part
         site.server.expect("enters a protected location"); // the module, in nginx
+        site.server.expect("PCL0509"); // a part that is asked for before the configuration is there
         for target in ["/off/a-in.html", "/public/a-in.html"] {
             let response = site.get(target);
             assert!(response.text().contains("outer"), "{target}: {response:?}");

@@ -239,6 +239,9 @@ pub unsafe extern "C" fn portcullis_scrub(
         };
         // SAFETY: NULL or a handle of ours.
         let agent = unsafe { agent.as_ref() };
+        if let Some(agent) = agent {
+            agent.0.prepare_scrub(instances);
+        }
         for (header, remove) in headers.iter().zip(remove.iter_mut()) {
             // SAFETY: valid for the call.
             let name = unsafe { header.name.bytes() };

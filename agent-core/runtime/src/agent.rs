@@ -6,7 +6,10 @@ use std::{
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwapOption;
@@ -58,6 +61,8 @@ pub struct Instance {
     path: PathBuf,
     start: Option<Start>,
     snapshot: ArcSwapOption<Snapshot>,
+    /// Published version that [`Agent::catch_up`] has looked at; 0: none.
+    looked_at: AtomicU64,
     logs: Logs,
     id: OnceLock<InstanceId>,
 }
@@ -115,6 +120,7 @@ impl Agent {
             path: path.to_path_buf(),
             start,
             snapshot: ArcSwapOption::empty(),
+            looked_at: AtomicU64::new(0),
             logs: Logs::default(),
             id: OnceLock::new(),
         });
@@ -187,11 +193,7 @@ impl Agent {
     /// # Errors
     /// See [`StartError`].
     pub fn start_worker(self: &Arc<Self>, options: WorkerOptions) -> Result<(), StartError> {
-        if let Some(mapping) = self.mapping.get() {
-            for instance in &self.instances {
-                leader::take_over(instance, mapping);
-            }
-        }
+        self.instances.iter().for_each(|i| self.catch_up(i));
         let worker = Worker::start(self, options)?;
         // What a worker doesn't have, whoever takes it over can't hand on. A host of one process is its
         // own parent and keeps it for the tools.
@@ -239,6 +241,26 @@ impl Agent {
         );
     }
 
+    /// Gives an instance without a configuration the one that another process has published already;
+    /// otherwise two loads. Who scrubs a request should know all names.
+    fn catch_up(&self, instance: &Instance) {
+        let Some(mapping) = self.mapping.get().filter(|_| !instance.is_configured()) else {
+            return;
+        };
+        let version = instance.state(mapping).profile_version();
+        // One thread compiles it, and one that does not compile is not tried again.
+        if instance.looked_at.swap(version, Ordering::AcqRel) != version {
+            leader::take_over(instance, mapping);
+        }
+    }
+
+    /// To be called before [`Agent::scrubs`], once a request: the names of a configuration that has
+    /// just been published are known from then on.
+    pub fn prepare_scrub(&self, instances: &[u32]) {
+        let named = instances.iter().filter_map(|i| self.instance(*i as usize));
+        named.for_each(|instance| self.catch_up(instance));
+    }
+
     /// Whether a client may not send this header to a server block with these instances (rule U3):
     /// the built-in names always, and what each instance's configuration sets.
     pub fn scrubs(&self, instances: &[u32], name: &[u8]) -> bool {
@@ -280,6 +302,17 @@ impl Instance {
     /// The configuration in force.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.snapshot.load_full()
+    }
+
+    fn is_configured(&self) -> bool {
+        self.snapshot.load().is_some()
+    }
+
+    /// Sets the configuration where there is none; the worker's own thread may have a newer one.
+    pub(crate) fn set_first_snapshot(&self, snapshot: Snapshot) {
+        let none: Option<Arc<Snapshot>> = None;
+        self.snapshot
+            .compare_and_swap(&none, Some(Arc::new(snapshot)));
     }
 
     pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {

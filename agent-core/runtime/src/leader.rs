@@ -293,14 +293,13 @@ async fn ask_profile(fetcher: &Fetcher, agent: &Secret) -> Result<Published, AmE
     })
 }
 
-/// Gives a process that begins what a leader has published already: until it has that, it scrubs the
-/// built-in names only.
+/// Gives an instance without a configuration what a leader has published already.
 pub(crate) fn take_over(instance: &Instance, mapping: &Mapping) {
     let mut bytes = Vec::new();
     if instance.state(mapping).profile(&mut bytes).is_some()
         && let Some((Ok(snapshot), _)) = compile(instance, mapping, &bytes)
     {
-        instance.set_snapshot(snapshot);
+        instance.set_first_snapshot(snapshot);
     }
 }
 
