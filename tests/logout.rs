@@ -324,6 +324,41 @@ both_servers! {
         site.stop();
     }
 
+    fn ams_cookie_is_removed_where_it_does_not_count(kind: Kind) {
+        let domain = "com.sun.identity.agents.config.cdsso.cookie.domain";
+        let site = shared_domain(kind).profile(domain, &["[0]=.test.example.org"]).start();
+        let removed = |response: &Response| {
+            let gone = format!("{AM_COOKIE}=;");
+            response.all("set-cookie").filter(|c| c.starts_with(&gone)).count()
+        };
+        let token = site.am.client().login("/", USER, USER_PASSWORD).expect("login at AM");
+        let two = format!("{AM_COOKIE}=x; {AM_COOKIE}={token}");
+        let two = Request::get("/docs/a.html").header("Cookie", &two);
+        // The host's and the domain's; else the browser would come back with both for ever.
+        let response = logged(&site, "PCL0203", || site.send(&two));
+        to_login(&site, &response);
+        assert_eq!(removed(&response), 2, "{response:?}");
+        let first = site.get("/docs/a.html");
+        assert_eq!(first.all("set-cookie").count(), 0, "{first:?}");
+        let logout = site.send(&with_am_cookie("/logout/done.html", &token));
+        assert_eq!((logout.status, removed(&logout)), (200, 2), "{logout:?}");
+        site.stop();
+
+        // A page that ends the session itself needs the cookie.
+        let site = shared_domain(kind)
+            .profile(CUSTOM, &[
+                "org.forgerock.openam.agents.config.allow.custom.login=2",
+                "com.forgerock.agents.accept.sso.token=1",
+                "org.forgerock.agents.config.logout.session.invalidate=false",
+            ])
+            .start();
+        let token = site.am.client().login("/", USER, USER_PASSWORD).expect("login at AM");
+        let logout = site.send(&with_am_cookie("/logout/done.html", &token));
+        assert_eq!((logout.status, removed(&logout)), (200, 0), "{logout:?}");
+        assert!(site.am.simulator().session(&token).is_some());
+        site.stop();
+    }
+
     fn ams_own_cookie_is_nothing_by_default(kind: Kind) {
         let site = site::site(kind).start();
         let token = site.am.client().login("/", USER, USER_PASSWORD).expect("login at AM");

@@ -49,7 +49,11 @@ pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
             Known::Stale(..) | Known::Missing => return Err(Need::Do(act)),
         }
     }
-    let response = session::clear_session_cookies(cx);
+    // Where the page ends the session itself it needs AM's cookie for that.
+    let response = match config.logout_session_invalidate {
+        true => session::clear_session_cookies(cx),
+        false => session::clear_own_cookie(cx),
+    };
     if config.logout_redirect_disable {
         let edits = Edits {
             response,

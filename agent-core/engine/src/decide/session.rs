@@ -1,6 +1,6 @@
 //! Who is asking: the token of the request and the session behind it.
 
-use alloc::string::String;
+use alloc::{borrow::Cow, string::String, vec::Vec};
 
 use arrayvec::ArrayVec;
 
@@ -187,22 +187,36 @@ pub(crate) fn acceptable(cx: &Cx<'_, '_>, session: &Session<'_>) -> Option<Code>
     (!named).then_some(Code::DeniedRealm)
 }
 
-/// Clears our session cookie, and AM's where it lives in our domain.
+/// Clears the cookies that sessions are read from: ours, and AM's where it counts, as far as they
+/// live on this host or in the configured domains.
 pub(crate) fn clear_session_cookies(cx: &Cx<'_, '_>) -> ResponseHeaders {
+    let mut headers = clear_own_cookie(cx);
     let config = &cx.snap.config;
-    let mut headers = ResponseHeaders::new();
-    let mut clear = |domain: Option<&str>| {
-        let cookie = cookie::SetCookie::clear(&config.jwt_name)
-            .domain(domain)
-            .secure(config.cookie_secure || cx.req.local.tls)
-            .http_only(config.cookie_httponly);
-        if let Some(value) = cookie.to_bytes() {
-            headers.push(("Set-Cookie".into(), value));
-        }
-    };
-    clear(None);
-    for domain in &config.cookie_domain {
-        clear(Some(domain));
+    if config.accept_sso_token && !config.cookie_name.is_empty() {
+        headers.extend(clear(cx, &config.cookie_name));
     }
     headers
+}
+
+/// Clears our session cookie alone.
+pub(crate) fn clear_own_cookie(cx: &Cx<'_, '_>) -> ResponseHeaders {
+    clear(cx, &cx.snap.config.jwt_name).collect()
+}
+
+fn clear<'c>(
+    cx: &Cx<'c, '_>,
+    name: &'c str,
+) -> impl Iterator<Item = (Cow<'static, str>, Vec<u8>)> + 'c {
+    let config = &cx.snap.config;
+    let secure = config.cookie_secure || cx.req.local.tls;
+    let domains = config.cookie_domain.iter().map(|d| Some(d.as_str()));
+    core::iter::once(None)
+        .chain(domains)
+        .filter_map(move |domain| {
+            let cookie = cookie::SetCookie::clear(name)
+                .domain(domain)
+                .secure(secure)
+                .http_only(config.cookie_httponly);
+            Some((Cow::Borrowed("Set-Cookie"), cookie.to_bytes()?))
+        })
 }
