@@ -1,6 +1,9 @@
 //! AM is down, hangs, answers nonsense or throws the agent out: what needs AM is refused with a
 //! reason and in time, everything else goes on, and nobody has to restart anything afterwards.
 
+// What can't be had fails the test that wanted it.
+#![allow(clippy::expect_used, clippy::panic)]
+
 use am_simulator::{Damage, Fault};
 use portcullis_tests::{
     both_servers,
