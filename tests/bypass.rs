@@ -1,6 +1,9 @@
 //! Whatever else the server's configuration says about a page: nobody sees it without the agent's
 //! allow, and an allow for one page is not an allow for another.
 
+// Scenarios are functions of their own: Clippy does not take them for tests.
+#![allow(clippy::expect_used, clippy::panic)]
+
 use std::{fs, path::Path};
 
 use portcullis_tests::{

@@ -1,6 +1,9 @@
 //! What a client writes into identity headers reaches nobody: not the application, not the server's
 //! own expressions, on no path; what the agent says arrives whole and as one value.
 
+// Scenarios are functions of their own: Clippy does not take them for tests.
+#![allow(clippy::expect_used, clippy::panic)]
+
 use portcullis_tests::{
     backend::Seen,
     both_servers,
