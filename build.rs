@@ -2,5 +2,8 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=Cargo.toml");
-    println!("cargo:rustc-env=PORTCULLIS_VERSION={}", env!("CARGO_PKG_VERSION"));
+    println!(
+        "cargo:rustc-env=PORTCULLIS_VERSION={}",
+        env!("CARGO_PKG_VERSION")
+    );
 }
