@@ -103,7 +103,9 @@ fn under_load(site: &Site, cookie: &str, disturb: impl FnOnce()) -> usize {
 
 both_servers! {
     fn reloads_under_load_give_only_right_answers(kind: Kind) {
-        let site = site(kind).start();
+        let mut site = site(kind).start();
+        // httpd's own, where old children are still busy; the test leaves it no spare place.
+        site.server.expect("AH03490");
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/known").status, 200);
         let cookie = cookies_of(&visitor);
@@ -165,6 +167,8 @@ both_servers! {
     fn a_reload_does_not_wait_for_an_am_that_hangs(kind: Kind) {
         let mut site = site(kind).property("portcullis.am.deadline", "60000").start();
         site.server.expect("PCL05");
+        // httpd's own, where old children are still busy; the test leaves it no spare place.
+        site.server.expect("AH03490");
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/known").status, 200);
         let am = site.am.simulator();
@@ -179,8 +183,12 @@ both_servers! {
         for answer in crowd.rest() {
             assert_eq!(answer.status, 503, "{answer:?}");
         }
-        // Given up because of the reload, not because the minute was over.
-        site.wait_for_line("PCL0507");
+        // Given up because of the reload, not because the minute was over. An nginx worker may be gone
+        // before its thread has written its last lines.
+        if kind == Kind::Httpd {
+            site.wait_for_line("PCL0507");
+        }
+        assert!(!site.debug_log().contains("PCL0501"));
         wait_for_successors(&site, &old);
         am.clear_faults();
         assert_eq!(visitor.get("/app/held").status, 200);
