@@ -207,7 +207,9 @@ impl Builder {
             self.kind,
             &home.path().join("server"),
             backend.address(),
-            &self.layout.at(backend.address(), &home.path().join("server")),
+            &self
+                .layout
+                .at(backend.address(), &home.path().join("server")),
         );
         let am = self.am.unwrap_or_else(AmServer::simulated);
         let site_url = format!("http://{}:{}", self.host, server.address().port());
