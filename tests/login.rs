@@ -1,5 +1,8 @@
 //! A browser comes without a session, logs in at AM and is let in, or refused, with a reason.
 
+// Scenarios are functions of their own: Clippy does not take them for tests.
+#![allow(clippy::expect_used, clippy::panic)]
+
 use portcullis_tests::{backend::Seen, both_servers, client::Request};
 
 both_servers! {
