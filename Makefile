@@ -3,19 +3,23 @@
 CARGO ?= cargo
 DEV = $(CARGO) run --bin portcullis-dev --
 
-.PHONY: help test demo compiler
+.PHONY: help test demo modules compiler
 
 help:
 	@echo 'make test              format, lints, unit tests, tests on real servers; ONLY=word: what matches'
 	@echo 'make demo              both servers with the agent, a tour, and then yours until Ctrl-C'
 	@echo 'make demo ONCE=1       ends after the tour, with an exit code'
 	@echo 'make demo AM=openam    with a real OpenAM instead of the simulator'
+	@echo 'make modules           builds both modules and agentadmin, in release mode'
 
 test: compiler
 	@$(DEV) test --only '$(ONLY)'
 
 demo: compiler
 	@$(DEV) demo --am '$(or $(AM),simulator)' $(if $(ONCE),--once)
+
+modules: compiler
+	@$(DEV) modules
 
 # Rust needs a linker before it can build the program that installs the other packages.
 compiler:

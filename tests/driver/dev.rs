@@ -26,6 +26,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Action {
+    /// Build both modules and agentadmin; says where they are.
+    Modules,
     /// Run format check, lints, unit tests and the tests on real servers.
     Test {
         /// Only the tests with this word in their names.
@@ -45,6 +47,7 @@ enum Action {
 
 fn main() -> ExitCode {
     let good = match Arguments::parse().command {
+        Action::Modules => suite::modules_only(),
         Action::Test { only } => Ok(suite::run_all(only.as_deref().filter(|w| !w.is_empty()))),
         Action::Demo { once, am } => demo::run(am, once),
     };

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use anyhow::ensure;
-use portcullis_tests::modules;
+use portcullis_tests::{modules, server::Kind};
 
 use crate::{
     openam::{self, Ready, Shared},
@@ -123,6 +123,20 @@ pub(crate) fn build_modules() -> anyhow::Result<()> {
     println!("Building the modules for httpd and nginx");
     modules::built();
     Ok(())
+}
+
+/// `make modules`: what an installation needs, and where it is.
+///
+/// # Errors
+/// When packages can't be installed or anything does not build.
+pub(crate) fn modules_only() -> anyhow::Result<bool> {
+    packages::install(&[For::Servers])?;
+    build_modules()?;
+    for kind in [Kind::Httpd, Kind::Nginx] {
+        println!("{}", modules::module(kind).display());
+    }
+    println!("{}", modules::agentadmin().display());
+    Ok(true)
 }
 
 /// Licences, duplicate and forbidden crates, and where crates come from.

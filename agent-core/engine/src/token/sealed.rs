@@ -13,7 +13,7 @@ use aes_gcm::{
     aead::{AeadInOut, Nonce, Tag},
 };
 use arrayvec::ArrayVec;
-use base64_simd::URL_SAFE_NO_PAD;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use hkdf::Hkdf;
 use sha2::Sha256;
 use zeroize::Zeroizing;
@@ -141,7 +141,7 @@ impl SealKey {
             // Only beyond 64 GiB: nothing of the plain text may stay in what we give away.
             Err(_) => bytes.clear(),
         }
-        URL_SAFE_NO_PAD.encode_to_string(&bytes)
+        URL_SAFE_NO_PAD.encode(&bytes)
     }
 
     /// Opens a sealed text into `out` and says until when it is good. Allocates nothing; on an error
@@ -180,12 +180,12 @@ impl SealKey {
             return Err(Unsealed::UnknownKey);
         }
         out.clear();
+        // Only to make room: text is longer than what it stands for.
         out.try_extend_from_slice(rest)
             .map_err(|_| Unsealed::Malformed)?;
         let length = URL_SAFE_NO_PAD
-            .decode_inplace(out)
-            .map_err(|_| Unsealed::Malformed)?
-            .len();
+            .decode_slice(rest, out)
+            .map_err(|_| Unsealed::Malformed)?;
         let end = length.checked_sub(TAG).ok_or(Unsealed::Malformed)?;
         let (sealed, tag) = out[..length].split_at_mut(end);
         let tag = Tag::<Aes256Gcm>::try_from(&*tag).map_err(|_| Unsealed::Malformed)?;
@@ -230,10 +230,9 @@ fn head(text: &[u8]) -> Result<Head<'_>, Unsealed> {
     let (head, rest) = text
         .split_at_checked(HEAD_TEXT)
         .ok_or(Unsealed::Malformed)?;
-    let mut bytes = [0; HEAD_TEXT];
-    bytes.copy_from_slice(head);
-    let bytes = URL_SAFE_NO_PAD
-        .decode_inplace(&mut bytes)
+    let mut bytes = [0; HEAD];
+    URL_SAFE_NO_PAD
+        .decode_slice(head, &mut bytes)
         .map_err(|_| Unsealed::Malformed)?;
     let (mut id, mut expires, mut nonce) = ([0; ID], [0; EXPIRY], [0; NONCE]);
     id.copy_from_slice(&bytes[..ID]);
