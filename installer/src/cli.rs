@@ -14,10 +14,10 @@ use crate::{
 const EXAMPLES: &str = "\
 Examples:
   agentadmin --s /etc/nginx/nginx.conf https://am.example.com:8443/openam \\
-      https://www.example.com:443 / wa1 /root/wa1.password --changeOwner
+      https://www.example.com:443 / wa1 /etc/wa1.password --changeOwner
   agentadmin --l
   agentadmin --r agent_1
-  agentadmin --p agent-key.conf /root/wa1.password
+  agentadmin --p agent-key.conf /etc/wa1.password
 
 Environment:
   PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program)
