@@ -5,6 +5,7 @@
 use portcullis_engine::{
     config::{AuditAccess, AuditTo},
     contract::{Decision, Outcome, RequestView},
+    decide::{ClientAddress, client_address},
     page::incident_text,
 };
 use serde_json::json;
@@ -28,13 +29,16 @@ pub(crate) fn record(
 ) {
     let allowed = matches!(decision.outcome, Outcome::Allow(_));
     if audited(instance, allowed) {
-        worker.write(instance.index(), Line::Audit(event(req, decision, allowed)));
+        worker.write(
+            instance.index(),
+            Line::Audit(event(&client(instance, req), req, decision, allowed)),
+        );
     }
     // Whoever was shown an incident's number must find it, whatever the level.
     let shown = matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
     let severity = decision.reason.row().severity;
     if shown || instance.logs().wants(severity) {
-        let text = text(req, decision, age);
+        let text = text(&client(instance, req), req, decision, age);
         let line = Line::Log {
             code: decision.reason,
             text,
@@ -57,8 +61,22 @@ fn audited(instance: &Instance, allowed: bool) -> bool {
     }
 }
 
+/// The address that decisions are about. Where it is unknown, that of the caller helps to find out
+/// which proxy is not named.
+fn client(instance: &Instance, req: &RequestView<'_>) -> String {
+    let known = instance
+        .snapshot()
+        .map_or(ClientAddress::Known(req.client), |snap| {
+            client_address(req, &snap.config)
+        });
+    match known {
+        ClientAddress::Known(address) => address.to_string(),
+        ClientAddress::Unknown => format!("unknown({})", req.client),
+    }
+}
+
 /// The event in the shape of AM's audit log (behaviour of the Web Agent 2024.3).
-fn event(req: &RequestView<'_>, decision: &Decision<'_>, allowed: bool) -> String {
+fn event(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, allowed: bool) -> String {
     let subject = decision.subject.as_ref();
     let tracking: Vec<&str> = subject
         .and_then(|s| s.properties.first("AMCtxId"))
@@ -74,7 +92,7 @@ fn event(req: &RequestView<'_>, decision: &Decision<'_>, allowed: bool) -> Strin
         "trackingIds": tracking,
         "component": "Web Policy Agent",
         "realm": subject.map_or("", |s| s.realm),
-        "client": { "ip": req.client.to_string() },
+        "client": { "ip": client },
         "server": { "port": req.local.port },
         "request": { "protocol": "HTTP", "operation": shown(req.method) },
         "http": { "request": {
@@ -88,7 +106,7 @@ fn event(req: &RequestView<'_>, decision: &Decision<'_>, allowed: bool) -> Strin
 }
 
 /// The line: who, what, why; the host's own log adds when.
-fn text(req: &RequestView<'_>, decision: &Decision<'_>, age: u64) -> String {
+fn text(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, age: u64) -> String {
     let scheme = if req.local.tls { "https" } else { "http" };
     let mut line = format!(
         "{} {scheme}://{}{}",
@@ -96,7 +114,7 @@ fn text(req: &RequestView<'_>, decision: &Decision<'_>, age: u64) -> String {
         shown(req.host),
         path(req)
     );
-    line.push_str(&format!(" client={}", req.client));
+    line.push_str(&format!(" client={client}"));
     if let Some(subject) = &decision.subject {
         line.push_str(&format!(
             " user=\"{}\"",

@@ -27,6 +27,8 @@ pub use snapshot::{Keys, Snapshot, identity};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use values::Values;
 
+use crate::url::AddressSet;
+
 /// Where the run-time properties come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repository {
@@ -191,6 +193,11 @@ pub struct Config {
     pub cookie_maxage: u32,
     /// `portcullis.cookies.forward`: let the agent's own cookies reach the back end (rule L4)
     pub cookies_forward: bool,
+    // --- client address
+    /// `com.sun.identity.agents.config.client.ip.header`
+    pub client_ip_header: Option<String>,
+    /// `portcullis.trusted.proxies`: whose word about clients counts (rule U2)
+    pub trusted_proxies: AddressSet,
     // --- who is let in
     /// `com.sun.identity.agents.config.sso.only`
     pub sso_only: bool,
@@ -283,6 +290,8 @@ impl Default for Config {
             cookie_domain: vec![],
             cookie_maxage: 300,
             cookies_forward: false,
+            client_ip_header: None,
+            trusted_proxies: AddressSet::default(),
             sso_only: false,
             notenforced_url: vec![],
             notenforced_invert: false,

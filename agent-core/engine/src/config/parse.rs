@@ -424,6 +424,14 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             "use LOCAL",
         );
     }
+    if config.client_ip_header.is_some() && config.trusted_proxies.is_empty() {
+        add(
+            Severity::Warning,
+            "com.sun.identity.agents.config.client.ip.header",
+            "is anybody's word as long as no proxy is trusted, so clients' addresses are unknown",
+            "name the proxies in portcullis.trusted.proxies",
+        );
+    }
     if config.notenforced_invert && config.notenforced_url.is_empty() {
         add(
             Severity::Warning,

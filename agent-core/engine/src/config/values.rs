@@ -17,6 +17,7 @@ use super::{
     table::{Kind, Property},
     web::{self, Base},
 };
+use crate::url::AddressSet;
 
 /// Longest part of a wrong value that a message repeats, in characters.
 const SHOWN: usize = 60;
@@ -401,6 +402,37 @@ impl<'v> Values<'v> {
                     "is not a mapping between host names",
                     "write NAME[incoming.example.com]=outgoing.example.com",
                 );
+            }
+        }
+    }
+
+    /// Name of a request header.
+    pub(super) fn header(&mut self, to: &mut Option<String>) {
+        let Some(line) = self.last() else { return };
+        if web::is_token(&line.value) {
+            *to = Some(line.value.clone());
+        } else {
+            self.wrong(
+                line,
+                "is not a header name",
+                "use letters, digits and hyphens",
+            );
+        }
+    }
+
+    /// Addresses, networks and ranges, separated by white space or commas or in several lines.
+    pub(super) fn addresses(&mut self, to: &mut AddressSet) {
+        *to = AddressSet::default();
+        for &line in self.lines {
+            let entries = line.value.split([' ', '\t', ',']).filter(|e| !e.is_empty());
+            for entry in entries {
+                if let Err(error) = to.add(entry) {
+                    let what = format!("holds \"{entry}\", but {error}");
+                    self.wrong(line, &what, "write it as in 192.0.2.1 or 192.0.2.0/24");
+                }
+            }
+            if to.is_everything() {
+                self.warn(line, "trusts every address", "name the proxies");
             }
         }
     }

@@ -3,6 +3,7 @@
 //! A stage either ends the request or lets it go on. Nothing reaches "allow" but through one of the
 //! constructors at the end of this file; a stage that can't know answers through `fail_closed`.
 
+mod client;
 mod endpoint;
 mod exempt;
 mod fail_closed;
@@ -13,6 +14,7 @@ mod session;
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
+pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
 pub use fail_closed::{Failure, fail_closed};
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};

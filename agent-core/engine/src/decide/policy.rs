@@ -7,7 +7,7 @@ use alloc::{
 use core::net::IpAddr;
 
 use super::{
-    Cx, Failure, Stage, ask,
+    Cx, Failure, Stage, ask, client_address,
     fail_closed::{self, refuse_for},
     refuse,
     session::User,
@@ -34,9 +34,11 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a, '_>) -> Stage<'a, Outc
     if config.sso_only {
         return Ok(Outcome::Allowed(None));
     }
-    let key = match cx.req.client {
-        IpAddr::V4(ip) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
-        IpAddr::V6(ip) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
+    let client = client_address(cx.req, config).known();
+    let key = match client {
+        Some(IpAddr::V4(ip)) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
+        Some(IpAddr::V6(ip)) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
+        None => cx.snap.policy_key(user.key, cx.url.url(), b""),
     };
     let answer = match cx.facts.policy(key) {
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
@@ -61,7 +63,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a, '_>) -> Stage<'a, Outc
                 resource: cx.url.url().to_string(),
                 realm: config.policy_realm.clone(),
                 application: config.policy_set.clone(),
-                environment: environment(cx.req.client),
+                environment: environment(client),
             }));
         }
     };
@@ -82,9 +84,11 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a, '_>) -> Stage<'a, Outc
     )))
 }
 
-/// What conditions may look at (protocol reference 6.1).
-fn environment(client: IpAddr) -> Environment {
-    vec![("requestIp".to_string(), vec![client.to_string()])]
+/// What conditions may look at (protocol reference 6.1). Of a client whose address is unknown AM
+/// learns none: the address of a proxy would meet conditions that are meant for its network.
+fn environment(client: Option<IpAddr>) -> Environment {
+    let entry = |ip: IpAddr| ("requestIp".to_string(), vec![ip.to_string()]);
+    client.map(entry).into_iter().collect()
 }
 
 fn advice_names(answer: &Policy<'_>) -> String {

@@ -4,11 +4,13 @@
 mod authority;
 mod escape;
 
+pub mod address;
 pub mod canonical;
 pub mod index;
 pub mod pattern;
 pub mod return_url;
 
+pub use address::{AddressError, AddressSet};
 pub use canonical::{Canonical, Refusal};
 pub use index::Index;
 pub use pattern::{Pattern, PatternError};

@@ -53,8 +53,9 @@ pub(super) const URLS: &[Property] = &[
 
 #[rustfmt::skip]
 pub(super) const CLIENT: &[Property] = &[
-    later("com.sun.identity.agents.config.client.ip.header", Text, "", "4.x",
-        "Request header with the client's address."),
+    works("com.sun.identity.agents.config.client.ip.header", Text, "", "4.x",
+        "Request header with the client's address, as in X-Forwarded-For. It counts behind portcullis.trusted.proxies only; without them the address is unknown.",
+        |c, v| v.header(&mut c.client_ip_header)).test("a_client_does_not_choose_its_address"),
     later("com.sun.identity.agents.config.client.hostname.header", Text, "", "4.x",
         "Request header with the client's host name."),
     refused("com.sun.identity.agents.config.client.ip.validation.enable", Switch, "false", "4.x",

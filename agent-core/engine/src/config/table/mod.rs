@@ -346,6 +346,7 @@ mod tests {
                     "agentRootURL=https://www.example.com/",
                     "www.example.com",
                     "www.example.com|192.0.2.1",
+                    "192.0.2.1",
                     "/x",
                     "Lax",
                 ],
