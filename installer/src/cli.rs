@@ -1,11 +1,12 @@
 //! What can be asked of `agentadmin`; the options are those of the Web Agent 2024.3.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::{Result, bail};
-use clap::{ArgGroup, Parser};
+use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::{
+    explain,
     home::Home,
     install::{self, Request},
     remove, secrets,
@@ -18,6 +19,7 @@ Examples:
   agentadmin --l
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
+  agentadmin explain --conf instances/agent_1/config/agent.conf --human requests.jsonl
 
 Environment:
   PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program)
@@ -28,7 +30,12 @@ Environment:
 #[derive(Parser)]
 #[command(name = "agentadmin", disable_version_flag = true, after_help = EXAMPLES)]
 #[command(group(ArgGroup::new("action").required(true)))]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(disable_help_subcommand = true)]
 pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
     /// Install without questions: web server configuration, AM URL, agent URL, realm, agent profile
     /// name, file with its password
     #[arg(
@@ -68,8 +75,22 @@ pub(crate) struct Arguments {
     force: bool,
 }
 
+/// What is not an option, because the Web Agent does not have it.
+#[derive(Subcommand)]
+enum Command {
+    Explain(explain::Options),
+}
+
 /// Does what was asked.
-pub(crate) fn run(arguments: Arguments) -> Result<()> {
+pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
+    if let Some(Command::Explain(options)) = &arguments.command {
+        return explain::run(options);
+    }
+    options(&arguments).map(|()| ExitCode::SUCCESS)
+}
+
+/// Does what an option asks for.
+fn options(arguments: &Arguments) -> Result<()> {
     if arguments.version {
         println!("Portcullis Web Agent {}", env!("CARGO_PKG_VERSION"));
         return Ok(());

@@ -1,6 +1,8 @@
-//! `agentadmin`: installs the agent into a web server, lists and removes installations, makes keys.
+//! `agentadmin`: installs the agent into a web server, lists and removes installations, makes keys, explains
+//! decisions.
 
 mod cli;
+mod explain;
 mod home;
 mod httpd;
 mod install;
@@ -17,7 +19,7 @@ use clap::Parser;
 fn main() -> ExitCode {
     let arguments = cli::Arguments::parse();
     match cli::run(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("agentadmin: {error:#}");
             ExitCode::FAILURE

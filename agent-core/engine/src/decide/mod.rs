@@ -11,13 +11,17 @@ mod finish;
 mod logout;
 mod policy;
 mod session;
+mod watch;
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
 pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
 pub use fail_closed::{Failure, fail_closed};
+pub use session::cookie_of;
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
+use watch::Watch;
+pub use watch::{Phase, Trace};
 
 use crate::{
     config::Snapshot,
@@ -56,6 +60,31 @@ pub fn decide<'a>(
     facts: &'a dyn Facts,
     now: Now,
 ) -> Step<'a> {
+    watched(req, snap, facts, now, &mut ())
+}
+
+/// Decides like [`decide`], and tells how it came to that: for `agentadmin explain`.
+///
+/// It is the same code, compiled a second time with somebody looking on, so that a request of the
+/// host pays nothing for it.
+pub fn explain<'a>(
+    req: &'a RequestView<'a>,
+    snap: &'a Snapshot,
+    facts: &'a dyn Facts,
+    now: Now,
+) -> (Step<'a>, Trace) {
+    let mut trace = Trace::default();
+    let step = watched(req, snap, facts, now, &mut trace);
+    (step, trace)
+}
+
+fn watched<'a, W: Watch>(
+    req: &'a RequestView<'a>,
+    snap: &'a Snapshot,
+    facts: &'a dyn Facts,
+    now: Now,
+    watch: &mut W,
+) -> Step<'a> {
     let mut url = Canonical::new();
     if let Err(refusal) = url.set(req) {
         return Step::Done(bad_request(facts, Code::AmbiguousUrl, refusal.into()));
@@ -67,7 +96,7 @@ pub fn decide<'a>(
         now,
         url: &url,
     };
-    match stages(&cx) {
+    match stages(&cx, watch) {
         Ok(decision) => Step::Done(decision),
         Err(need) => Step::Need(need),
     }
@@ -87,19 +116,23 @@ pub fn decide_without_configuration<'a>(facts: &dyn Facts, code: Code) -> Decisi
 /// A stage's result: decided or not here (`Ok`), or something is missing (`Err`).
 pub(crate) type Stage<'a, T> = Result<T, Need>;
 
-fn stages<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
+fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
     // ORDER: nothing may be decided before the request is known to be unambiguous; the agent's own
     // endpoints come before rules that could exempt them; a logout URL counts as not enforced; the
     // session comes before the policy, which is about it.
+    watch.enters(Phase::Headers, cx);
     if let Some(decision) = endpoint::connection_header(cx) {
         return Ok(decision);
     }
+    watch.enters(Phase::Callback, cx);
     if let Some(decision) = endpoint::callback(cx)? {
         return Ok(decision);
     }
+    watch.enters(Phase::Logout, cx);
     if let Some(decision) = logout::logout(cx)? {
         return Ok(decision);
     }
+    watch.enters(Phase::NotEnforced, cx);
     if let Some(rule) = exempt::exempt(cx) {
         return Ok(allow(
             cx,
@@ -108,15 +141,18 @@ fn stages<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
             Edits::default(),
         ));
     }
+    watch.enters(Phase::Session, cx);
     let mut token = session::TokenBuffer::new();
     let user = match session::session(cx, &mut token)? {
         session::Outcome::User(user) => user,
         session::Outcome::Decided(decision) => return Ok(decision),
     };
+    watch.enters(Phase::Policy, cx);
     let answer = match policy::policy(cx, &user)? {
         policy::Outcome::Allowed(answer) => answer,
         policy::Outcome::Decided(decision) => return Ok(decision),
     };
+    watch.enters(Phase::Attributes, cx);
     finish::finish(cx, user, answer)
 }
 

@@ -10,11 +10,13 @@ use super::{
     refuse,
 };
 use crate::{
-    contract::{Ask, Decision, Known, SessionKey},
+    config::Snapshot,
+    contract::{Ask, Decision, Facts, Known, Now, RequestView, SessionKey},
     event::Code,
     login,
     record::{Session, SessionKind},
     token::{Secret, cookie},
+    url::Canonical,
 };
 
 /// Longest token read from a cookie.
@@ -124,6 +126,29 @@ pub(crate) fn cookie_scope<'u>(cx: &Cx<'u, 'u>) -> &'u str {
         .iter()
         .find(within)
         .map_or(host, String::as_str)
+}
+
+/// The value of the session cookie that a browser would send with this request after a login with
+/// this token; `None` where the URL is none. For `explain`, which has a session and no cookie.
+pub fn cookie_of(
+    req: &RequestView<'_>,
+    snap: &Snapshot,
+    facts: &dyn Facts,
+    now: Now,
+    token: &[u8],
+) -> Option<String> {
+    let mut url = Canonical::new();
+    url.set(req).ok()?;
+    let cx = Cx {
+        req,
+        snap,
+        facts,
+        now,
+        url: &url,
+    };
+    let nonce = [0; 12]; // for made-up keys only: each run of explain seals one value
+    let (keys, scope) = (&snap.keys.session_cookie, cookie_scope(&cx));
+    Some(keys.seal(&snap.identity, scope, now.wall, token, nonce))
 }
 
 /// The stage. `token` is room for the token: too large to be moved about.

@@ -63,10 +63,7 @@ impl Index {
         let mut best = u32::MAX;
         let mut look = |ids: &[u32]| {
             for &id in ids.iter().take_while(|id| **id < best) {
-                if self.rules.get(id as usize).is_some_and(|(pattern, only)| {
-                    only.as_ref().is_none_or(|m| m.as_bytes() == method)
-                        && pattern.matches_parts(&parts)
-                }) {
+                if self.matches(id as usize, method, &parts) {
                     best = id;
                     break;
                 }
@@ -78,6 +75,18 @@ impl Index {
             .visit(parts.before_query, End::Back, &mut look);
         look(&self.loose);
         (best != u32::MAX).then_some(best)
+    }
+
+    /// Whether one rule, by its place in the list, matches.
+    pub fn rule_matches(&self, rule: usize, method: &[u8], url: &str) -> bool {
+        Parts::split(url).is_some_and(|parts| self.matches(rule, method, &parts))
+    }
+
+    #[inline]
+    fn matches(&self, rule: usize, method: &[u8], parts: &Parts<'_>) -> bool {
+        self.rules.get(rule).is_some_and(|(pattern, only)| {
+            only.as_ref().is_none_or(|m| m.as_bytes() == method) && pattern.matches_parts(parts)
+        })
     }
 
     /// Number of rules.

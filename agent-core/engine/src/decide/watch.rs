@@ -1,0 +1,95 @@
+//! How did a request come to its decision? What `agentadmin explain` shows of it.
+//!
+//! Only looks on: nothing here may change what is decided.
+
+use alloc::{
+    string::{String, ToString},
+    vec::Vec,
+};
+
+use super::{Cx, exempt};
+
+/// A part of the way of a request, in the order in which the engine takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Whether the URL and the headers have one meaning only.
+    Headers,
+    /// Whether AM's answer to a login arrives.
+    Callback,
+    /// Whether the URL ends the session.
+    Logout,
+    /// Whether a rule exempts the request.
+    NotEnforced,
+    /// Whose session it is.
+    Session,
+    /// What AM's policies say.
+    Policy,
+    /// What the application learns of the user.
+    Attributes,
+}
+
+impl Phase {
+    /// All of them, in order.
+    pub const ALL: [Phase; 7] = [
+        Phase::Headers,
+        Phase::Callback,
+        Phase::Logout,
+        Phase::NotEnforced,
+        Phase::Session,
+        Phase::Policy,
+        Phase::Attributes,
+    ];
+
+    /// In an operator's words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Headers => "URL and headers",
+            Phase::Callback => "answer to a login",
+            Phase::Logout => "logout",
+            Phase::NotEnforced => "not enforced",
+            Phase::Session => "session",
+            Phase::Policy => "policy",
+            Phase::Attributes => "attributes",
+        }
+    }
+}
+
+/// The way of one request through the engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    /// The one form of the URL that every rule is compared with; empty when there is none.
+    pub url: String,
+    /// The phase that decided; `None` when not even the URL could be read.
+    pub last: Option<Phase>,
+    /// Of each logout pattern, whether it matches; empty when nobody asked.
+    pub logout: Vec<bool>,
+    /// Of each not-enforced rule, whether it matches; empty when nobody asked.
+    pub not_enforced: Vec<bool>,
+}
+
+/// Somebody who looks on. The engine is compiled for nobody (`()`) and for a [`Trace`].
+pub(super) trait Watch {
+    /// A phase begins.
+    fn enters(&mut self, phase: Phase, cx: &Cx<'_, '_>);
+}
+
+impl Watch for () {
+    #[inline(always)]
+    fn enters(&mut self, _: Phase, _: &Cx<'_, '_>) {}
+}
+
+impl Watch for Trace {
+    fn enters(&mut self, phase: Phase, cx: &Cx<'_, '_>) {
+        self.url = cx.url.url().to_string();
+        self.last = Some(phase);
+        match phase {
+            Phase::Logout => {
+                let rules = &cx.snap.logout;
+                let matches = |rule| rules.rule_matches(rule, cx.req.method, cx.url.url());
+                self.logout = (0..rules.len()).map(matches).collect();
+            }
+            Phase::NotEnforced => self.not_enforced = exempt::each(cx),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! What is known about a made-up request: the engine's questions are answered from the line.
+//!
+//! It must not guess: where a memo in full lacks an answer, the engine's need stays open.
+
+use std::cell::{Cell, RefCell};
+
+use anyhow::{Result, anyhow};
+use portcullis_engine::{
+    config::Snapshot,
+    contract::{
+        Act, Age, Cause, FactError, Facts, Known, MonoMillis, Now, PolicyKey, Receipt, SessionKey,
+        UnixMillis,
+    },
+    record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
+};
+
+use super::question::{
+    self, Am, Fact, Failure, Given, PolicyGiven, Question, SessionGiven, Values,
+};
+
+/// When every made-up request arrives, so that each run prints the same: 1 January 2026, 0:00 UTC.
+pub(super) const NOW: Now = Now {
+    wall: UnixMillis(1_767_225_600_000),
+    mono: MonoMillis(86_400_000),
+};
+/// How long a given session still lasts, milliseconds.
+const LIFE: u64 = 3_600_000;
+/// State, nonce and incident id derive from it. Nothing that is sealed here opens anywhere else.
+const SEED: [u8; 32] = *b"portcullis explain: no secret...";
+
+/// The bytes of an answer, or why there is none.
+type Held = std::result::Result<Vec<u8>, FactError>;
+
+/// Answers of one kind, in the order in which the engine asks; each key keeps the one it got.
+struct Queue {
+    answers: Vec<Held>,
+    keys: RefCell<Vec<u128>>,
+    /// A failure has this to fall back on, of this age.
+    known: Option<(Vec<u8>, Age)>,
+    /// The last answer holds for every further key.
+    repeats: bool,
+}
+
+impl Queue {
+    fn of(answers: Vec<Held>) -> Queue {
+        Queue {
+            answers,
+            keys: RefCell::default(),
+            known: None,
+            repeats: false,
+        }
+    }
+
+    fn always(answer: Held) -> Queue {
+        Queue {
+            repeats: true,
+            ..Queue::of(vec![answer])
+        }
+    }
+
+    fn answer(&self, key: u128) -> Option<&Held> {
+        let mut keys = self.keys.borrow_mut();
+        let at = keys.iter().position(|k| *k == key).unwrap_or_else(|| {
+            keys.push(key);
+            keys.len() - 1
+        });
+        let last = self.answers.len().checked_sub(1)?;
+        self.answers
+            .get(if self.repeats { at.min(last) } else { at })
+    }
+
+    fn known<'q, T>(&'q self, key: u128, decode: fn(&'q [u8]) -> Option<T>) -> Known<T> {
+        match self.answer(key) {
+            None => Known::Missing,
+            Some(Ok(bytes)) => match decode(bytes) {
+                Some(value) => Known::Fresh(value),
+                None => Known::Failed(FactError::Unavailable(Cause::Protocol), None),
+            },
+            Some(Err(error)) => {
+                let known = self.known.as_ref();
+                let known = known.and_then(|(bytes, age)| Some((decode(bytes)?, *age)));
+                Known::Failed(*error, known)
+            }
+        }
+    }
+}
+
+/// The facts of one line.
+pub(super) struct Told {
+    session: Queue,
+    policy: Queue,
+    attributes: Queue,
+    form: Option<Held>,
+    receipts: Vec<std::result::Result<Receipt, FactError>>,
+    acts: RefCell<Vec<Act>>,
+    asked: RefCell<Vec<&'static str>>,
+    /// A session token is sent with the request.
+    pub(super) token_sent: Cell<bool>,
+}
+
+impl Told {
+    /// What the line says.
+    ///
+    /// # Errors
+    /// A value is longer than a record holds.
+    pub(super) fn of(question: &Question, snap: &Snapshot) -> Result<Told> {
+        let body = question.body.clone().into_bytes();
+        match &question.given {
+            Given::Short {
+                session,
+                policy,
+                am,
+            } => Told::short(session.as_ref(), policy.as_ref(), *am, body, snap),
+            Given::Memo(facts) => Told::memo(facts, body),
+        }
+    }
+
+    /// AM knows the given session and no other, and has an answer about every URL: the given one, or
+    /// that no policy is about it. With AM down, what is given is what was known before: its interval
+    /// has just passed, and it cannot be had anew.
+    fn short(
+        session: Option<&SessionGiven>,
+        policy: Option<&PolicyGiven>,
+        am: Am,
+        body: Vec<u8>,
+        snap: &Snapshot,
+    ) -> Result<Told> {
+        let sessions = session.map(session_record).transpose()?;
+        let policies = match policy {
+            Some(policy) => Some(policy_record(policy)?),
+            None if am == Am::Up => Some(policy_record(&PolicyGiven::silent())?),
+            None => None,
+        };
+        let attributes = session
+            .map(|s| attributes_record(&s.attributes))
+            .transpose()?;
+        let config = &snap.config;
+        let queue = |bytes: Option<Vec<u8>>, minutes: u32| match am {
+            Am::Up => Queue::always(bytes.ok_or(FactError::Dead)),
+            Am::Down => Queue {
+                known: bytes.map(|bytes| (bytes, Age(u64::from(minutes) * 60_000 + 1))),
+                ..Queue::always(Err(FactError::Unavailable(Cause::Transport)))
+            },
+        };
+        // A state is spent here; a session is ended here and at AM.
+        let receipt = Ok(Receipt::Done);
+        Ok(Told {
+            session: queue(sessions, config.sso_cache_interval),
+            policy: queue(policies, config.policy_cache_interval),
+            attributes: queue(attributes, config.sso_cache_interval),
+            form: Some(Ok(body)),
+            receipts: vec![receipt; 2],
+            acts: RefCell::default(),
+            asked: RefCell::default(),
+            token_sent: Cell::new(session.is_some()),
+        })
+    }
+
+    /// The facts of a memo and no others.
+    fn memo(facts: &[Fact], body: Vec<u8>) -> Result<Told> {
+        let (mut sessions, mut policies, mut attributes) = (vec![], vec![], vec![]);
+        let (mut form, mut receipts) = (None, vec![]);
+        for fact in facts {
+            match fact {
+                Fact::Session(known) => sessions.push(held(known, session_record)?),
+                Fact::Policy(known) => policies.push(held(known, policy_record)?),
+                Fact::Attributes(known) => attributes.push(held(known, attributes_record)?),
+                Fact::Form(known) => {
+                    form = Some(held(known, |text| Ok(text.clone().into_bytes()))?);
+                }
+                Fact::Receipt(question::Known::Fresh(receipt)) => {
+                    receipts.push(Ok(match receipt {
+                        question::Receipt::Done => Receipt::Done,
+                        question::Receipt::Replayed => Receipt::Replayed,
+                    }))
+                }
+                Fact::Receipt(question::Known::Failed(failure)) => {
+                    receipts.push(Err(failure.error()));
+                }
+            }
+        }
+        if form.is_none() && !body.is_empty() {
+            form = Some(Ok(body));
+        }
+        Ok(Told {
+            token_sent: Cell::new(!sessions.is_empty()),
+            session: Queue::of(sessions),
+            policy: Queue::of(policies),
+            attributes: Queue::of(attributes),
+            form,
+            receipts,
+            acts: RefCell::default(),
+            asked: RefCell::default(),
+        })
+    }
+
+    /// What the engine looked up, in order.
+    pub(super) fn asked(&self) -> Vec<&'static str> {
+        self.asked.borrow().clone()
+    }
+
+    fn looked_up<T>(&self, what: &'static str, known: Known<T>) -> Known<T> {
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&what) {
+            asked.push(what);
+        }
+        known
+    }
+}
+
+impl Facts for Told {
+    fn session(&self, of: SessionKey) -> Known<Session<'_>> {
+        self.looked_up("session", self.session.known(of.0, Session::decode))
+    }
+
+    fn policy(&self, of: PolicyKey) -> Known<Policy<'_>> {
+        self.looked_up("policy", self.policy.known(of.0, Policy::decode))
+    }
+
+    fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>> {
+        self.looked_up(
+            "attributes",
+            self.attributes.known(of.0, Attributes::decode),
+        )
+    }
+
+    fn form(&self) -> Known<&[u8]> {
+        let known = match &self.form {
+            None => Known::Missing,
+            Some(Ok(bytes)) => Known::Fresh(&bytes[..]),
+            Some(Err(error)) => Known::Failed(*error, None),
+        };
+        self.looked_up("form", known)
+    }
+
+    fn receipt(&self, of: &Act) -> Known<Receipt> {
+        let mut acts = self.acts.borrow_mut();
+        let at = acts.iter().position(|act| act == of).unwrap_or_else(|| {
+            acts.push(of.clone());
+            acts.len() - 1
+        });
+        let known = match self.receipts.get(at) {
+            None => Known::Missing,
+            Some(Ok(receipt)) => Known::Fresh(*receipt),
+            Some(Err(error)) => Known::Failed(*error, None),
+        };
+        let what = match of {
+            Act::SpendState { .. } => "state spent",
+            Act::EndSession { .. } => "session ended",
+        };
+        self.looked_up(what, known)
+    }
+
+    fn seed(&self) -> &[u8; 32] {
+        &SEED
+    }
+}
+
+impl PolicyGiven {
+    /// What AM says where no policy is about a URL.
+    fn silent() -> PolicyGiven {
+        PolicyGiven {
+            actions: Default::default(),
+            advices: Values::new(),
+            attributes: Values::new(),
+        }
+    }
+}
+
+impl Failure {
+    fn error(self) -> FactError {
+        FactError::Unavailable(match self {
+            Failure::Dead => return FactError::Dead,
+            Failure::NotAllowed => return FactError::NotAllowed,
+            Failure::Transport => Cause::Transport,
+            Failure::Timeout => Cause::Timeout,
+            Failure::Tls => Cause::Tls,
+            Failure::Status(status) => Cause::Status(status),
+            Failure::Protocol => Cause::Protocol,
+            Failure::Busy => Cause::Busy,
+            Failure::AgentLogin => Cause::AgentLogin,
+            Failure::Draining => Cause::Draining,
+            Failure::Store => Cause::Store,
+        })
+    }
+}
+
+fn held<T>(known: &question::Known<T>, record: fn(&T) -> Result<Vec<u8>>) -> Result<Held> {
+    Ok(match known {
+        question::Known::Fresh(value) => Ok(record(value)?),
+        question::Known::Failed(failure) => Err(failure.error()),
+    })
+}
+
+fn too_long(what: &str) -> anyhow::Error {
+    anyhow!("{what}: a text in it is too long")
+}
+
+/// The session as AM would show it: `UserToken` and the universal id beside what is given.
+fn session_record(given: &SessionGiven) -> Result<Vec<u8>> {
+    let universal_id = format!("id={},ou=user", given.user);
+    let mut properties = vec![
+        ("UserToken", given.user.as_str()),
+        ("sun.am.UniversalIdentifier", universal_id.as_str()),
+    ];
+    // A property of a session has one value; AM joins several with a bar.
+    let joined: Vec<(&str, String)> = given
+        .attributes
+        .iter()
+        .map(|(name, values)| (name.as_str(), values.join("|")))
+        .collect();
+    properties.retain(|(name, _)| !given.attributes.contains_key(*name));
+    properties.extend(joined.iter().map(|(name, value)| (*name, value.as_str())));
+    NewSession {
+        kind: SessionKind::User,
+        client_side: false,
+        max_end: NOW.wall.0 + LIFE,
+        idle_end: NOW.wall.0 + LIFE,
+        realm: &given.realm,
+        universal_id: &universal_id,
+        properties: &properties,
+    }
+    .encode()
+    .ok_or_else(|| too_long("session"))
+}
+
+fn policy_record(given: &PolicyGiven) -> Result<Vec<u8>> {
+    let actions: Vec<(&str, bool)> = given
+        .actions
+        .iter()
+        .map(|(n, a)| (n.as_str(), *a))
+        .collect();
+    let (attributes, advices) = (texts(&given.attributes), texts(&given.advices));
+    NewPolicy {
+        ttl: u64::MAX,
+        actions: &actions,
+        attributes: &slices(&attributes),
+        advices: &slices(&advices),
+    }
+    .encode()
+    .ok_or_else(|| too_long("policy"))
+}
+
+fn attributes_record(given: &Values) -> Result<Vec<u8>> {
+    let values = texts(given);
+    Attributes::encode(&slices(&values)).ok_or_else(|| too_long("attributes"))
+}
+
+fn texts(values: &Values) -> Vec<(&str, Vec<&str>)> {
+    let pairs = values.iter();
+    pairs
+        .map(|(name, all)| (name.as_str(), all.iter().map(String::as_str).collect()))
+        .collect()
+}
+
+fn slices<'v>(values: &'v [(&'v str, Vec<&'v str>)]) -> Vec<(&'v str, &'v [&'v str])> {
+    values.iter().map(|(n, v)| (*n, v.as_slice())).collect()
+}

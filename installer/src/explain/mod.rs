@@ -1,0 +1,328 @@
+//! `agentadmin explain`: what would the agent do with this request, and why?
+//!
+//! The engine of the module decides, with the configuration of a file and with facts that the input
+//! states. It asks no AM, reads no key and no password, and changes nothing. Keys are made up and the
+//! time stands still, so that the same input always prints the same.
+
+mod answer;
+mod facts;
+mod question;
+mod rules;
+
+use std::{
+    fs::{self, File},
+    io::{self, BufRead, BufReader, Read, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
+use portcullis_engine::{
+    config::{self, Problem, Properties, Repository, Secrets, Severity, Snapshot, Source},
+    contract::{Ask, Header, Local, Need, RequestView, Step},
+    decide::{cookie_of, explain},
+    token::{Secret, cookie},
+};
+
+use answer::{Answer, Failed};
+use facts::{NOW, Told};
+use question::{Question, Unreadable};
+use rules::Rules;
+
+/// Longest line of input, bytes.
+const MAX_LINE: usize = 1 << 20;
+/// Longest configuration file, bytes; the agent takes no longer one either.
+const MAX_FILE: u64 = 8 << 20;
+/// The token that a given session is taken to have.
+const TOKEN: &[u8] = b"the token of the given session";
+/// Exit code when lines were not answered.
+const UNANSWERED: u8 = 3;
+
+const EXAMPLES: &str = r#"Input, one JSON object a line; only method and url are needed:
+  {"id":1, "method":"GET", "url":"http://www.example.com:80/x", "client_ip":"192.0.2.7",
+   "headers":[["Cookie","a=b"]], "body":"",
+   "session":{"user":"demo","realm":"/","attributes":{"uid":["demo"]}},
+   "policy":{"actions":{"GET":true},"advices":{},"attributes":{}}, "am":"up"}
+A session that is given counts as live and as sent with the request. Without policy, AM has none about
+the URL. With "am":"down" nothing can be asked. "facts" states in place of these three what the agent
+knew, in the order in which it asks: {"session":{"fresh":{…}}}, {"policy":{"failed":"timeout"}}, and so
+on; docs/explain.md has all of them.
+
+Examples:
+  echo '{"method":"GET","url":"https://www.example.com/docs/"}' |
+      agentadmin explain --conf instances/agent_1/config/agent.conf --human
+  agentadmin explain --conf agent.conf requests.jsonl > answers.jsonl
+
+Exit code: 0 when every line was answered, 3 when some were not, 1 when the configuration cannot be
+used or the input not be read."#;
+
+/// Tell what the agent would do with requests, without a server or AM
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Options {
+    /// The agent.conf to decide with; no other file is needed
+    #[arg(long, value_name = "FILE")]
+    conf: PathBuf,
+
+    /// Print text: every rule in order, with hit, miss or not reached
+    #[arg(long)]
+    human: bool,
+
+    /// File with the requests; standard input without it
+    #[arg(value_name = "INPUT")]
+    input: Option<PathBuf>,
+}
+
+/// A configuration that decides.
+struct Decider {
+    snap: Snapshot,
+    rules: Rules,
+}
+
+/// Answers every line of the input.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let decider = Decider::read(&options.conf)?;
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let all = match &options.input {
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("{}", path.display()))?;
+            decider.answer_all(BufReader::new(file), options.human, &mut out)?
+        }
+        None => decider.answer_all(io::stdin().lock(), options.human, &mut out)?,
+    };
+    out.flush()?;
+    Ok(match all {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::from(UNANSWERED),
+    })
+}
+
+impl Decider {
+    /// Reads and compiles `agent.conf` as the agent does; mistakes go to standard error.
+    fn read(path: &Path) -> Result<Decider> {
+        let size = fs::metadata(path)
+            .with_context(|| format!("{}", path.display()))?
+            .len();
+        if size > MAX_FILE {
+            bail!("{} is larger than {MAX_FILE} bytes", path.display());
+        }
+        let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+        let (decider, problems) = Decider::of(&text);
+        for problem in &problems {
+            eprintln!("{problem}");
+        }
+        let decider = decider.ok_or_else(|| anyhow!("{} cannot be used", path.display()))?;
+        if decider.snap.config.repository == Repository::Centralized {
+            eprintln!(
+                "note: with repository.location = centralized the profile in AM adds to this file; \
+                 explain knows the file only"
+            );
+        }
+        Ok(decider)
+    }
+
+    /// The text of `agent.conf`, compiled; and every mistake in it.
+    fn of(text: &str) -> (Option<Decider>, Vec<Problem>) {
+        let files = Properties::parse(text, Source::File("agent.conf".to_owned()));
+        let (config, mut problems) = config::read(&files, None);
+        let secrets = Secrets {
+            password: Secret::new(b"made up: explain reads no password".to_vec()),
+            agent_key: Secret::new(vec![0x5a; 32]),
+        };
+        if problems.iter().any(|p| p.severity == Severity::Error) {
+            return (None, problems);
+        }
+        match Snapshot::build(config, secrets, [0; 16]) {
+            Ok(snap) => {
+                let rules = Rules::of(&files);
+                (Some(Decider { snap, rules }), problems)
+            }
+            Err(more) => {
+                problems.extend(more);
+                (None, problems)
+            }
+        }
+    }
+
+    /// Whether every line was answered.
+    fn answer_all(
+        &self,
+        mut input: impl BufRead,
+        human: bool,
+        out: &mut impl Write,
+    ) -> Result<bool> {
+        let (mut number, mut all) = (0, true);
+        let mut line = Vec::new();
+        loop {
+            number += 1;
+            line.clear();
+            let whole = next_line(&mut input, &mut line)?;
+            if line.is_empty() && whole {
+                return Ok(all);
+            }
+            if line.trim_ascii().is_empty() && whole {
+                continue;
+            }
+            let answer = match whole {
+                true => self.answer(&line, human),
+                false => Err(Unreadable {
+                    id: serde_json::Value::Null,
+                    what: format!("the line is longer than {MAX_LINE} bytes"),
+                }),
+            };
+            match answer {
+                Ok(text) => writeln!(out, "{text}")?,
+                Err(Unreadable { id, what }) => {
+                    all = false;
+                    let failed = Failed {
+                        id,
+                        line: number,
+                        error: &what,
+                    };
+                    match human {
+                        true => writeln!(out, "line {number}: {what}\n")?,
+                        false => writeln!(out, "{}", serde_json::to_string(&failed)?)?,
+                    }
+                }
+            }
+        }
+    }
+
+    /// The answer to one line.
+    fn answer(&self, line: &[u8], human: bool) -> Result<String, Unreadable> {
+        let line = std::str::from_utf8(line).map_err(|error| Unreadable {
+            id: serde_json::Value::Null,
+            what: error.to_string(),
+        })?;
+        let question = Question::read(line)?;
+        let answer = self.decide(&question).map_err(|error| Unreadable {
+            id: question.id.clone(),
+            what: error.to_string(),
+        })?;
+        let text = match human {
+            true => {
+                let port_and_host = &question.authority;
+                let scheme = if question.tls { "https" } else { "http" };
+                let url = format!("{scheme}://{port_and_host}{}", question.target);
+                Ok(answer.human(&question.method, &url))
+            }
+            false => serde_json::to_string(&answer),
+        };
+        text.map_err(|error| Unreadable {
+            id: question.id,
+            what: error.to_string(),
+        })
+    }
+
+    fn decide(&self, question: &Question) -> Result<Answer> {
+        let told = Told::of(question, &self.snap)?;
+        let mut fields = question.headers.clone();
+        if told.token_sent.get() {
+            self.send_token(question, &told, &mut fields);
+        }
+        let headers = headers(&fields);
+        let req = view(question, &headers);
+        let (step, trace) = explain(&req, &self.snap, &told, NOW);
+        match step {
+            Step::Done(decision) => Ok(Answer::of(
+                question.id.clone(),
+                &decision,
+                &trace,
+                &told.asked(),
+                &req,
+                &self.snap,
+                &self.rules,
+            )),
+            Step::Need(need) => bail!("the facts lack what the agent asks for: {}", needed(&need)),
+        }
+    }
+
+    /// Adds the session cookie, in place of one that only another agent could open. Where there are
+    /// two already, there are two: which of them the session was of, nobody knows.
+    fn send_token(&self, question: &Question, told: &Told, fields: &mut Vec<(String, String)>) {
+        let value = {
+            let headers = headers(fields);
+            cookie_of(&view(question, &headers), &self.snap, told, NOW, TOKEN)
+        };
+        let Some(value) = value else { return };
+        let name = self.snap.config.jwt_name.as_str();
+        let is_cookie = |f: &(String, String)| f.0.eq_ignore_ascii_case("cookie");
+        let sent = fields
+            .iter()
+            .filter(|f| is_cookie(f))
+            .map(|f| f.1.as_bytes());
+        if let cookie::One::One(_) = cookie::only(sent, name.as_bytes()) {
+            for field in fields.iter_mut().filter(|f| is_cookie(f)) {
+                let mut rest = Vec::new();
+                if cookie::without([field.1.as_bytes()], |n| n == name.as_bytes(), &mut rest) {
+                    field.1 = String::from_utf8_lossy(&rest).into_owned();
+                }
+            }
+            fields.retain(|f| !is_cookie(f) || !f.1.is_empty());
+        }
+        fields.push(("Cookie".to_owned(), format!("{name}={value}")));
+    }
+}
+
+fn headers(fields: &[(String, String)]) -> Vec<Header<'_>> {
+    let pairs = fields.iter();
+    pairs
+        .map(|(name, value)| Header {
+            name: name.as_bytes(),
+            value: value.as_bytes(),
+        })
+        .collect()
+}
+
+fn view<'q>(question: &'q Question, headers: &'q [Header<'q>]) -> RequestView<'q> {
+    RequestView {
+        method: question.method.as_bytes(),
+        target: question.target.as_bytes(),
+        host: question.authority.as_bytes(),
+        headers,
+        merged: false,
+        peer: question.client,
+        client: question.client,
+        local: Local {
+            tls: question.tls,
+            port: question.port,
+            path: b"",
+            path_info: b"",
+        },
+    }
+}
+
+fn needed(need: &Need) -> &'static str {
+    match need {
+        Need::Ask(asks) => match asks.first() {
+            Some(Ask::Session { .. }) => "a session",
+            Some(Ask::Policy { .. }) => "a policy",
+            Some(Ask::Attributes { .. }) => "attributes",
+            Some(Ask::Form { .. }) => "the form",
+            None => "nothing",
+        },
+        Need::Do(_) => "a receipt",
+    }
+}
+
+/// Reads a line without its end. `false`: it was longer than [`MAX_LINE`] and was skipped. A line is
+/// never empty but at the end of the input: an empty one keeps its line end.
+fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool> {
+    let limit = MAX_LINE as u64 + 1;
+    input.by_ref().take(limit).read_until(b'\n', line)?;
+    if line.len() <= MAX_LINE || line.ends_with(b"\n") {
+        return Ok(true);
+    }
+    while !line.ends_with(b"\n") {
+        line.clear();
+        if input.by_ref().take(limit).read_until(b'\n', line)? == 0 {
+            break;
+        }
+    }
+    line.clear();
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+//! One line of input: a request, and what AM would say about it.
+
+use std::{collections::BTreeMap, net::IpAddr};
+
+use serde::Deserialize;
+use serde_json::Value;
+
+/// An address of the block that is kept for examples (RFC 5737): no rule in use names it.
+const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+/// Names with values, as attributes have them.
+pub(super) type Values = BTreeMap<String, Vec<String>>;
+
+/// A line, as it is written. Every key but `method` and `url` may be left out.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    #[serde(default)]
+    id: Value,
+    method: String,
+    url: String,
+    client_ip: Option<String>,
+    #[serde(default)]
+    headers: Vec<(String, String)>,
+    body: Option<String>,
+    session: Option<SessionGiven>,
+    policy: Option<PolicyGiven>,
+    am: Option<Am>,
+    facts: Option<Vec<Fact>>,
+}
+
+/// Whether AM answers.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Am {
+    #[default]
+    Up,
+    Down,
+}
+
+/// A live session.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SessionGiven {
+    pub(super) user: String,
+    #[serde(default = "root")]
+    pub(super) realm: String,
+    /// What AM says of the user: attributes of the profile, and properties of the session too.
+    #[serde(default)]
+    pub(super) attributes: Values,
+}
+
+fn root() -> String {
+    "/".to_owned()
+}
+
+/// AM's answer about the URL.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PolicyGiven {
+    #[serde(default)]
+    pub(super) actions: BTreeMap<String, bool>,
+    #[serde(default)]
+    pub(super) advices: Values,
+    #[serde(default)]
+    pub(super) attributes: Values,
+}
+
+/// One entry of a request's memo, in the order in which the engine asked.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Fact {
+    Session(Known<SessionGiven>),
+    Policy(Known<PolicyGiven>),
+    Attributes(Known<Values>),
+    Form(Known<String>),
+    Receipt(Known<Receipt>),
+}
+
+/// What became of something that happens once.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Receipt {
+    Done,
+    Replayed,
+}
+
+/// An answer, or why there was none.
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Known<T> {
+    Fresh(T),
+    Failed(Failure),
+}
+
+/// Why there was no answer: the engine's own kinds.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Failure {
+    Dead,
+    NotAllowed,
+    Transport,
+    Timeout,
+    Tls,
+    Status(u16),
+    Protocol,
+    Busy,
+    AgentLogin,
+    Draining,
+    Store,
+}
+
+/// What is known of the request's facts.
+pub(super) enum Given {
+    /// By the short keys.
+    Short {
+        session: Option<SessionGiven>,
+        policy: Option<PolicyGiven>,
+        am: Am,
+    },
+    /// The memo of a request, in full.
+    Memo(Vec<Fact>),
+}
+
+/// A question that can be answered.
+pub(super) struct Question {
+    pub(super) id: Value,
+    pub(super) method: String,
+    pub(super) tls: bool,
+    pub(super) port: u16,
+    /// Host and port as written.
+    pub(super) authority: String,
+    /// Path and query as written.
+    pub(super) target: String,
+    pub(super) client: IpAddr,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: String,
+    pub(super) given: Given,
+}
+
+/// What is wrong with a line, and its id as far as it has one.
+pub(super) struct Unreadable {
+    pub(super) id: Value,
+    pub(super) what: String,
+}
+
+impl Question {
+    /// Reads a line.
+    pub(super) fn read(text: &str) -> Result<Question, Unreadable> {
+        let line: Line = serde_json::from_str(text).map_err(|error| Unreadable {
+            id: id_of(text),
+            what: error.to_string(),
+        })?;
+        let id = line.id.clone();
+        Question::of(line).map_err(|what| Unreadable { id, what })
+    }
+
+    fn of(line: Line) -> Result<Question, String> {
+        let client = match &line.client_ip {
+            None => NOBODY,
+            Some(text) => text
+                .parse()
+                .map_err(|_| format!("client_ip: \"{text}\" is not an IP address"))?,
+        };
+        if line.method.is_empty() {
+            return Err("method: is empty".to_owned());
+        }
+        let given = match line.facts {
+            Some(_) if line.session.is_some() || line.policy.is_some() || line.am.is_some() => {
+                return Err("facts: stands in place of session, policy and am".to_owned());
+            }
+            Some(facts) => Given::Memo(facts),
+            None => Given::Short {
+                session: line.session,
+                policy: line.policy,
+                am: line.am.unwrap_or_default(),
+            },
+        };
+        let (tls, authority, target) = split(&line.url)?;
+        Ok(Question {
+            id: line.id,
+            method: line.method,
+            tls,
+            port: port(authority).unwrap_or(if tls { 443 } else { 80 }),
+            authority: authority.to_owned(),
+            target: match target.starts_with('/') {
+                true => target.to_owned(),
+                false => format!("/{target}"),
+            },
+            client,
+            headers: line.headers,
+            body: line.body.unwrap_or_default(),
+            given,
+        })
+    }
+}
+
+/// The id of a line that is JSON and yet no question, so that the answer can be told apart.
+fn id_of(text: &str) -> Value {
+    let value: Value = serde_json::from_str(text).unwrap_or_default();
+    value.get("id").cloned().unwrap_or_default()
+}
+
+/// An absolute URL into: TLS or not, authority, the rest. Whether they are good, the engine says.
+fn split(url: &str) -> Result<(bool, &str, &str), String> {
+    let wrong = || format!("url: \"{url}\" does not begin with http:// or https:// and a host");
+    let (scheme, rest) = url.split_once("://").ok_or_else(wrong)?;
+    let tls = match scheme {
+        _ if scheme.eq_ignore_ascii_case("https") => true,
+        _ if scheme.eq_ignore_ascii_case("http") => false,
+        _ => return Err(wrong()),
+    };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest.split_at(end) {
+        ("", _) => Err(wrong()),
+        (authority, target) => Ok((tls, authority, target)),
+    }
+}
+
+/// The port of an authority, where it has one.
+fn port(authority: &str) -> Option<u16> {
+    let (_, port) = authority.rsplit_once(':')?;
+    port.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(text: &str) -> (Value, String) {
+        match Question::read(text) {
+            Ok(_) => panic!("{text} was taken"),
+            Err(unreadable) => (unreadable.id, unreadable.what),
+        }
+    }
+
+    #[test]
+    fn method_and_url_are_enough() {
+        let q = Question::read(r#"{"method":"GET","url":"HTTPS://[2001:db8::1]:8443?a=b"}"#);
+        let q = q.unwrap_or_else(|u| panic!("{}", u.what));
+        assert_eq!((q.tls, q.port, q.client), (true, 8443, NOBODY));
+        assert_eq!((&*q.authority, &*q.target), ("[2001:db8::1]:8443", "/?a=b"));
+        assert_eq!((q.id, q.body), (Value::Null, String::new()));
+        assert!(matches!(
+            q.given,
+            Given::Short {
+                session: None,
+                policy: None,
+                am: Am::Up
+            }
+        ));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_with_the_id() {
+        let (id, what) = wrong(r#"{"id":7,"method":"GET","url":"http://a/","sesion":null}"#);
+        assert_eq!(id, 7);
+        assert!(what.contains("unknown field `sesion`"), "{what}");
+        let cases = [
+            (r#"{"method":"GET"}"#, "missing field `url`"),
+            (r#"{"method":"GET","url":"/x"}"#, "does not begin with"),
+            (r#"{"method":"","url":"http://a/"}"#, "method: is empty"),
+            (
+                r#"{"method":"GET","method":"PUT","url":"http://a/"}"#,
+                "duplicate field",
+            ),
+            (
+                r#"{"method":"GET","url":"http://a/","client_ip":"x"}"#,
+                "not an IP address",
+            ),
+            (
+                r#"{"method":"GET","url":"http://a/","am":"gone"}"#,
+                "unknown variant `gone`",
+            ),
+            (
+                r#"{"method":"GET","url":"http://a/","session":{}}"#,
+                "missing field `user`",
+            ),
+            (
+                r#"{"method":"GET","url":"http://a/","am":"up","facts":[]}"#,
+                "in place of session",
+            ),
+            ("{", "EOF"),
+            ("[]", "invalid length"),
+        ];
+        for (line, expected) in cases {
+            let (_, what) = wrong(line);
+            assert!(what.contains(expected), "{line}: {what}");
+        }
+    }
+
+    #[test]
+    fn a_memo_has_answers_and_failures() {
+        let line = r#"{"method":"GET","url":"http://a/","facts":[
+            {"session":{"fresh":{"user":"demo","realm":"/"}}},
+            {"policy":{"failed":{"status":500}}},
+            {"attributes":{"failed":"not_allowed"}},
+            {"form":{"fresh":"a=b"}},
+            {"receipt":{"fresh":"replayed"}}]}"#;
+        let q = Question::read(line).unwrap_or_else(|u| panic!("{}", u.what));
+        assert!(matches!(q.given, Given::Memo(facts) if facts.len() == 5));
+    }
+}
