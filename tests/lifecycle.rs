@@ -183,11 +183,9 @@ both_servers! {
         for answer in crowd.rest() {
             assert_eq!(answer.status, 503, "{answer:?}");
         }
-        // Given up because of the reload, not because the minute was over. An nginx worker may be gone
-        // before its thread has written its last lines.
-        if kind == Kind::Httpd {
-            site.wait_for_line("PCL0507");
-        }
+        // Given up because of the reload, not because the minute was over; and a worker that ends says
+        // so before it is gone.
+        site.wait_for_line("PCL0507");
         assert!(!site.debug_log().contains("PCL0501"));
         wait_for_successors(&site, &old);
         am.clear_faults();

@@ -202,6 +202,8 @@ codes! {
         "AM is down." "Check AM.";
     LogFile 610 Error "a log file cannot be written"
         "Directory or owner is wrong." "Check the owner and mode of the instance's `logs`.";
+    LinesLost 620 Warning "log lines were lost"
+        "They came faster than they could be written." "Lower the level or the audit, or move `logs` to a faster disk.";
 }
 
 impl Code {

@@ -10,11 +10,7 @@ use portcullis_engine::{
 };
 use serde_json::json;
 
-use crate::{
-    agent::Instance,
-    logs::timestamp,
-    worker::{Line, Worker},
-};
+use crate::{agent::Instance, lines::Line, logs::timestamp, worker::Worker};
 
 /// Longest target that is shown.
 const MAX_SHOWN: usize = 512;

@@ -28,10 +28,11 @@ use crate::{
     am::{Am, Site},
     client::{Call, ClientError, Permit, Settings},
     leader,
+    lines::Line,
     logs::wall_ms,
     memo::{Kind, table_key},
     ticket::{Answer, Completions, Mailbox},
-    worker::{Job, Line, Worker},
+    worker::{Job, Worker},
 };
 
 /// How long a definite "dead" is remembered (rule S3: at most 60 s).

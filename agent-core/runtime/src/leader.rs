@@ -24,8 +24,8 @@ use crate::{
     agent::Instance,
     client::{Call, Permit},
     fetch::{Fetcher, configuration_arrived},
+    lines::Line,
     ticket::Mailbox,
-    worker::Line,
 };
 
 /// How often a leader renews, and how long a lease lives without that.

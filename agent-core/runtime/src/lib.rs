@@ -9,6 +9,7 @@ pub mod client;
 mod evaluate;
 mod fetch;
 mod leader;
+mod lines;
 mod logs;
 mod memo;
 mod ticket;

@@ -9,7 +9,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -26,11 +26,9 @@ use crate::{
     agent::Agent,
     fetch::Fetcher,
     leader,
+    lines::{Line, Lines},
     ticket::{Completions, Mailbox, Waits},
 };
-
-/// Lines that may wait to be written; beyond that they are counted and dropped.
-const MAX_LINES: usize = 4096;
 
 /// How long requests may still wait for AM in a worker that is to end (they began to wait before).
 const LAST_WAIT: Duration = Duration::from_secs(1);
@@ -43,28 +41,6 @@ pub(crate) struct Job {
     pub(crate) need: Need,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) deadline: Instant,
-}
-
-/// Something to write, after the decision.
-pub(crate) enum Line {
-    Log {
-        code: Code,
-        text: String,
-        /// Into the debug log whatever its level.
-        always: bool,
-    },
-    Audit(String),
-}
-
-impl Line {
-    /// A line that the level may leave out.
-    pub(crate) fn log(code: Code, text: impl Into<String>) -> Line {
-        Line::Log {
-            code,
-            text: text.into(),
-            always: false,
-        }
-    }
 }
 
 enum Message {
@@ -82,8 +58,7 @@ pub struct Worker {
     mapping: Arc<Mapping>,
     id: WorkerId,
     jobs: mpsc::UnboundedSender<Message>,
-    lines: mpsc::Sender<(usize, Line)>,
-    lost_lines: AtomicU64,
+    lines: Lines,
     completions: Arc<Completions>,
     waits: Arc<Waits>,
     draining: AtomicBool,
@@ -128,13 +103,11 @@ impl Worker {
             .register(pid, started)
             .ok_or(StartError::TooManyProcesses)?;
         let (jobs, inbox) = mpsc::unbounded_channel();
-        let (lines, log) = mpsc::channel(MAX_LINES);
         let worker = Arc::new(Worker {
             mapping,
             id,
             jobs,
-            lines,
-            lost_lines: AtomicU64::new(0),
+            lines: Lines::new(),
             completions: Arc::new(Completions::new(options.wake)),
             waits: Arc::new(Waits::new(options.threads)),
             draining: AtomicBool::new(false),
@@ -143,7 +116,7 @@ impl Worker {
         let (agent, of_thread) = (agent.clone(), worker.clone());
         std::thread::Builder::new()
             .name("portcullis".into())
-            .spawn(move || run(&agent, of_thread, inbox, log))?;
+            .spawn(move || run(&agent, of_thread, inbox))?;
         Ok(worker)
     }
 
@@ -179,6 +152,8 @@ impl Worker {
         }
         self.mapping.workers().unregister(self.id);
         let _ = self.jobs.send(Message::Stop);
+        // The process may be gone before the thread gets to them.
+        self.lines.flush(agent);
     }
 
     /// The tag of the next suspended request that can go on.
@@ -231,21 +206,14 @@ impl Worker {
         });
     }
 
-    /// Queues a line; when the queue is full the line is counted instead.
+    /// Queues a line for the logs.
     pub(crate) fn write(&self, instance: usize, line: Line) {
-        if self.lines.try_send((instance, line)).is_err() {
-            self.lost_lines.fetch_add(1, Ordering::Relaxed);
-        }
+        self.lines.push(instance, line);
     }
 }
 
 /// The thread.
-fn run(
-    agent: &Arc<Agent>,
-    worker: Arc<Worker>,
-    inbox: mpsc::UnboundedReceiver<Message>,
-    log: mpsc::Receiver<(usize, Line)>,
-) {
+fn run(agent: &Arc<Agent>, worker: Arc<Worker>, inbox: mpsc::UnboundedReceiver<Message>) {
     let built = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -260,7 +228,8 @@ fn run(
     };
     let tasks = tokio::task::LocalSet::new();
     tasks.block_on(&runtime, async {
-        tokio::task::spawn_local(write_lines(agent.clone(), log));
+        let (of_lines, writer) = (worker.clone(), agent.clone());
+        tokio::task::spawn_local(async move { of_lines.lines.write(&writer).await });
         serve(agent, worker, inbox).await;
     });
     drop(tasks);
@@ -301,20 +270,6 @@ async fn serve(
                 ));
             }
             Message::Stop => return,
-        }
-    }
-}
-
-async fn write_lines(agent: Arc<Agent>, mut log: mpsc::Receiver<(usize, Line)>) {
-    while let Some((index, line)) = log.recv().await {
-        let Some(instance) = agent.instance(index) else {
-            continue;
-        };
-        match line {
-            Line::Log { code, text, always } => {
-                instance.logs().line(agent.host_log(), code, &text, always);
-            }
-            Line::Audit(event) => instance.logs().audit(&event),
         }
     }
 }
