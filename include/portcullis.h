@@ -230,11 +230,13 @@ struct portcullis_str portcullis_result_text(enum portcullis_result result);
 enum portcullis_result portcullis_mapping_create(uint64_t cache_bytes,
                                                  struct portcullis_mapping **out);
 
-// Takes over the mapping behind an open fd of the previous master; the fd stays the caller's.
+// Takes over the mapping that another process keeps open: the old master, after an upgrade of nginx's
+// binary. NONE: it has none, or none that this version can use, or it may not be looked into.
 //
 // # Safety
-// `out` must be NULL or writable; `fd` must be open for the length of the call.
-enum portcullis_result portcullis_mapping_adopt(int32_t fd, struct portcullis_mapping **out);
+// `out` must be NULL or writable. Free what it receives with `portcullis_mapping_free`.
+enum portcullis_result portcullis_mapping_adopt(uint32_t pid,
+                                                struct portcullis_mapping **out);
 
 // The mapping's fd, or -1. It belongs to the mapping.
 //

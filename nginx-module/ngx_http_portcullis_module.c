@@ -3,9 +3,6 @@
 
 #include "ngx_http_portcullis.h"
 
-#include <dirent.h>
-
-#define PC_MEMFD     "/memfd:portcullis"
 #define PC_ANYWHERE  (NGX_HTTP_MAIN_CONF|NGX_HTTP_SRV_CONF|NGX_HTTP_LOC_CONF)
 
 /* Of the process tree: made once by the master, kept over reloads, inherited by the workers. */
@@ -267,6 +264,18 @@ ngx_int_t pc_variable_attribute(ngx_http_request_t *r, ngx_http_variable_value_t
 
 /* --- hooking in */
 
+static const struct {
+    ngx_http_phases      phase;
+    ngx_http_handler_pt  handler;
+} hooks[] = {
+    { NGX_HTTP_POST_READ_PHASE, pc_prepare_handler },
+    { NGX_HTTP_SERVER_REWRITE_PHASE, pc_prepare_handler },
+    { NGX_HTTP_REWRITE_PHASE, pc_prepare_handler },
+    { NGX_HTTP_PREACCESS_PHASE, pc_subrequest_handler },
+    { NGX_HTTP_ACCESS_PHASE, pc_access_handler },
+    { NGX_HTTP_PRECONTENT_PHASE, pc_enforce_handler }
+};
+
 static ngx_int_t hook(ngx_http_core_main_conf_t *cmcf, ngx_http_phases phase,
     ngx_http_handler_pt handler)
 {
@@ -289,6 +298,7 @@ static ngx_int_t hook(ngx_http_core_main_conf_t *cmcf, ngx_http_phases phase,
 
 static ngx_int_t postconfiguration(ngx_conf_t *cf)
 {
+    ngx_uint_t                  i;
     pc_main_conf_t             *mcf;
     ngx_http_core_main_conf_t  *cmcf;
 
@@ -302,67 +312,27 @@ static ngx_int_t postconfiguration(ngx_conf_t *cf)
     pc_next_header_filter = ngx_http_top_header_filter;
     ngx_http_top_header_filter = pc_header_filter;
 
-    if (hook(cmcf, NGX_HTTP_POST_READ_PHASE, pc_prepare_handler) != NGX_OK
-        || hook(cmcf, NGX_HTTP_SERVER_REWRITE_PHASE, pc_prepare_handler) != NGX_OK
-        || hook(cmcf, NGX_HTTP_REWRITE_PHASE, pc_prepare_handler) != NGX_OK
-        || hook(cmcf, NGX_HTTP_PREACCESS_PHASE, pc_subrequest_handler) != NGX_OK
-        || hook(cmcf, NGX_HTTP_ACCESS_PHASE, pc_access_handler) != NGX_OK
-        || hook(cmcf, NGX_HTTP_PRECONTENT_PHASE, pc_enforce_handler) != NGX_OK)
-    {
-        return NGX_ERROR;
+    for (i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++) {
+        if (hook(cmcf, hooks[i].phase, hooks[i].handler) != NGX_OK) {
+            return NGX_ERROR;
+        }
     }
     return NGX_OK;
 }
 
 /* --- processes */
 
-/* After an upgrade of the binary the old master still runs, is our parent, and keeps the mapping
- * open: take it over. Leaves `mapping` NULL when there is none that we can use. */
-static void adopt_mapping(ngx_log_t *log)
-{
-    int             fd;
-    DIR            *dir;
-    u_char          folder[64], name[384], target[sizeof(PC_MEMFD)];
-    ssize_t         n;
-    struct dirent  *entry;
-
-    ngx_sprintf(folder, "/proc/%P/fd%Z", getppid());
-    dir = opendir((char *) folder);
-
-    while (dir && mapping == NULL && (entry = readdir(dir)) != NULL) {
-        ngx_snprintf(name, sizeof(name), "%s/%s%Z", folder, entry->d_name);
-        n = readlink((char *) name, (char *) target, sizeof(target));
-        if (n != (ssize_t) sizeof(target)
-            || ngx_memcmp(target, PC_MEMFD, sizeof(PC_MEMFD) - 1) != 0)
-        {
-            continue;
-        }
-
-        fd = open((char *) name, O_RDWR|O_CLOEXEC);
-        if (fd == -1) {
-            continue;
-        }
-        if (portcullis_mapping_adopt(fd, &mapping) != PORTCULLIS_OK) {
-            mapping = NULL;
-        }
-        (void) close(fd);
-    }
-
-    if (dir) {
-        (void) closedir(dir);
-    }
-    if (mapping == NULL) {
-        ngx_log_error(NGX_LOG_NOTICE, log, 0,
-                      "portcullis: the old master's cache cannot be taken over");
-    }
-}
-
 static portcullis_result attach(ngx_cycle_t *cycle, portcullis_agent *agent)
 {
     portcullis_result  rc;
 
     if (mapping == NULL && getenv("NGINX")) {
-        adopt_mapping(cycle->log);
+        /* an upgrade of the binary: the old master still runs, and is our parent */
+        if (portcullis_mapping_adopt(getppid(), &mapping) != PORTCULLIS_OK) {
+            mapping = NULL;
+            ngx_log_error(NGX_LOG_NOTICE, cycle->log, 0,
+                          "portcullis: the old master's cache cannot be taken over");
+        }
     }
     if (mapping == NULL) {
         rc = portcullis_mapping_create(0, &mapping);

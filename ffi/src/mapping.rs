@@ -1,6 +1,10 @@
 //! The shared mapping, as a handle of the parent.
 
-use std::{os::fd::BorrowedFd, sync::Arc};
+use std::{
+    fs::{self, DirEntry, File},
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    sync::Arc,
+};
 
 use portcullis_shm::{DEFAULT_CACHE_BYTES, Mapping};
 
@@ -8,6 +12,9 @@ use crate::{
     boundary::{borrow_mut, guard, guard_or, quiet_panics},
     portcullis_result::{self, *},
 };
+
+/// How the kernel shows the name that [`Mapping::create`] gives.
+const MEMFD_NAME: &[u8] = b"/memfd:portcullis";
 
 /// The shared mapping of one host process tree: made by the parent before it forks.
 pub struct portcullis_mapping(pub(crate) Arc<Mapping>);
@@ -47,31 +54,41 @@ fn from_environment() -> usize {
     }
 }
 
-/// Takes over the mapping behind an open fd of the previous master; the fd stays the caller's.
+/// Takes over the mapping that another process keeps open: the old master, after an upgrade of nginx's
+/// binary. NONE: it has none, or none that this version can use, or it may not be looked into.
 ///
 /// # Safety
-/// `out` must be NULL or writable; `fd` must be open for the length of the call.
+/// `out` must be NULL or writable. Free what it receives with `portcullis_mapping_free`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn portcullis_mapping_adopt(
-    fd: i32,
+    pid: u32,
     out: *mut *mut portcullis_mapping,
 ) -> portcullis_result {
     guard(|| {
         quiet_panics();
         let out = borrow_mut!(out);
-        if fd < 0 {
-            return PORTCULLIS_MAPPING;
-        }
-        // SAFETY: the caller keeps the fd open for the call.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        match Mapping::adopt(fd) {
-            Ok(mapping) => {
+        match mapping_of(pid) {
+            Some(mapping) => {
                 *out = Box::into_raw(Box::new(portcullis_mapping(Arc::new(mapping))));
                 PORTCULLIS_OK
             }
-            Err(_) => PORTCULLIS_MAPPING,
+            None => PORTCULLIS_NONE,
         }
     })
+}
+
+/// The first of a process's open files that proves to be a mapping of ours; a name proves nothing.
+fn mapping_of(pid: u32) -> Option<Mapping> {
+    let open = |entry: std::io::Result<DirEntry>| {
+        let path = entry.ok()?.path();
+        let target = fs::read_link(&path).ok()?;
+        if !target.as_os_str().as_bytes().starts_with(MEMFD_NAME) {
+            return None;
+        }
+        let file = File::options().read(true).write(true).open(path).ok()?;
+        Mapping::adopt(file.as_fd()).ok()
+    };
+    fs::read_dir(format!("/proc/{pid}/fd")).ok()?.find_map(open)
 }
 
 /// The mapping's fd, or -1. It belongs to the mapping.

@@ -450,7 +450,7 @@ int main(int argc, char **argv) {
     /* A master that starts anew takes the mapping over. */
     {
         portcullis_mapping *adopted = NULL;
-        CHECK(portcullis_mapping_adopt(portcullis_mapping_fd(mapping), &adopted) == PORTCULLIS_OK);
+        CHECK(portcullis_mapping_adopt((uint32_t) getpid(), &adopted) == PORTCULLIS_OK);
         portcullis_mapping_free(adopted);
     }
     portcullis_mapping_free(mapping);
