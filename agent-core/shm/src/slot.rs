@@ -91,13 +91,12 @@ impl<'a> Slot<'a> {
         let mut sum = head_sum(key, &stamp, length);
         out.clear();
         out.resize(length, 0);
-        let mut chunks = out.chunks_exact_mut(8);
-        for (chunk, word) in (&mut chunks).zip(words) {
+        let (chunks, tail) = out.as_chunks_mut();
+        for (chunk, word) in chunks.iter_mut().zip(words) {
             let word = word.load(Ordering::Relaxed);
             sum.add(word);
-            chunk.copy_from_slice(&word.to_le_bytes());
+            *chunk = word.to_le_bytes();
         }
-        let tail = chunks.into_remainder();
         if let (false, Some(word)) = (tail.is_empty(), words.last()) {
             let word = word.load(Ordering::Relaxed);
             sum.add(word);
