@@ -57,6 +57,13 @@ fn pair(segment: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
+/// The name of a stretch alone. Names are short: a plain loop finds their end soonest.
+#[inline]
+fn name(trimmed: &[u8]) -> &[u8] {
+    let end = trimmed.iter().position(|b| *b == b'=');
+    trimmed[..end.unwrap_or(0)].trim_ascii_end()
+}
+
 fn unquote(value: &[u8]) -> &[u8] {
     match value {
         [b'"', inner @ .., b'"'] => inner,
@@ -113,10 +120,13 @@ pub fn without<'a>(
     let mut removed = false;
     for field in fields {
         let mut previous_ours = false;
-        // The separator in front of it belongs to what was dropped.
+        // What stays is copied in runs. The separator in front of a stretch goes with it, but for the
+        // first of a field.
+        let mut run = None;
         let mut first_of_field = true;
         for (at, segment) in segments(field) {
-            let (name, _) = pair(segment);
+            let trimmed = segment.trim_ascii_start();
+            let name = name(trimmed);
             let attribute = name.first() == Some(&b'$') && !name.eq_ignore_ascii_case(b"$version");
             let ours = if attribute {
                 previous_ours
@@ -125,20 +135,22 @@ pub fn without<'a>(
             };
             previous_ours = ours;
             removed |= ours;
-            if ours || segment.trim_ascii().is_empty() {
-                continue;
+            if ours || trimmed.is_empty() {
+                if let Some(from) = run.take() {
+                    out.extend_from_slice(&field[from..at - 1]);
+                }
+            } else if run.is_none() && first_of_field {
+                if out.len() > start {
+                    out.extend_from_slice(b"; ");
+                }
+                run = Some(at + segment.len() - trimmed.len());
+                first_of_field = false;
+            } else if run.is_none() {
+                run = Some(at - 1);
             }
-            if out.len() == start {
-                out.extend_from_slice(segment.trim_ascii_start());
-            } else if first_of_field {
-                out.extend_from_slice(b"; ");
-                out.extend_from_slice(segment.trim_ascii_start());
-            } else {
-                // `at` is behind the separator that belongs to this stretch.
-                out.push(field[at - 1]);
-                out.extend_from_slice(segment);
-            }
-            first_of_field = false;
+        }
+        if let Some(from) = run {
+            out.extend_from_slice(&field[from..]);
         }
     }
     removed
