@@ -8,7 +8,7 @@
 use alloc::vec::Vec;
 
 /// First byte of every record; another layout gets another number, and old records become misses.
-const LAYOUT: u8 = 2;
+const LAYOUT: u8 = 3;
 /// Longest single string.
 const MAX_STRING: usize = u16::MAX as usize;
 
@@ -53,6 +53,17 @@ impl<'a> Reader<'a> {
 
     fn string(&mut self) -> Option<&'a str> {
         core::str::from_utf8(self.bytes()?).ok()
+    }
+
+    /// A name and its values, see [`Writer::pair`].
+    #[inline]
+    fn pair(&mut self) -> Option<(&'a [u8], Values<'a>)> {
+        let (lengths, rest) = self.0.split_first_chunk()?;
+        let lengths = u64::from_le_bytes(*lengths);
+        let (name, rest) = rest.split_at_checked((lengths & 0xffff) as usize)?;
+        let (values, rest) = rest.split_at_checked((lengths >> 32) as usize)?;
+        self.0 = rest;
+        Some((name, Values(Reader(values))))
     }
 
     /// A stretch that can be stepped over as a whole.
@@ -104,12 +115,16 @@ impl Writer {
     }
 
     fn pairs<'p>(&mut self, pairs: impl Iterator<Item = (&'p str, &'p [&'p str])>) {
-        self.block(|w| {
-            for (name, values) in pairs {
-                w.string(name);
-                w.block(|w| values.iter().for_each(|value| w.string(value)));
-            }
-        });
+        self.block(|w| pairs.for_each(|(name, values)| w.pair(name, values)));
+    }
+
+    /// A name and its values, both lengths in front: whoever looks for another name steps over it.
+    fn pair(&mut self, name: &str, values: &[&str]) {
+        let size: usize = values.iter().map(|value| 2 + value.len()).sum();
+        self.fits &= name.len() <= MAX_STRING && size <= u32::MAX as usize;
+        self.u64(name.len() as u64 | (size as u64) << 32);
+        self.bytes.extend_from_slice(name.as_bytes());
+        values.iter().for_each(|value| self.string(value));
     }
 
     fn done(self) -> Option<Vec<u8>> {
@@ -128,7 +143,7 @@ impl<'a> Pairs<'a> {
 
     fn raw(&self) -> impl Iterator<Item = (&'a [u8], Values<'a>)> + use<'a> {
         let mut rest = self.0;
-        core::iter::from_fn(move || Some((rest.bytes()?, Values(rest.block()?))))
+        core::iter::from_fn(move || rest.pair())
     }
 
     /// Every (name, values) in the order of the record.
@@ -148,6 +163,11 @@ impl<'a> Pairs<'a> {
         self.get(name).and_then(|mut v| v.next())
     }
 
+    /// The first value of one name as bytes.
+    pub fn first_bytes(&self, name: &str) -> Option<&'a [u8]> {
+        self.get(name).and_then(|v| v.bytes().next())
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.0.0.is_empty()
@@ -157,6 +177,13 @@ impl<'a> Pairs<'a> {
 /// The values of one name.
 #[derive(Clone, Copy)]
 pub struct Values<'a>(Reader<'a>);
+
+impl<'a> Values<'a> {
+    /// The values as bytes: for those who copy them and need not know that they are UTF-8.
+    pub fn bytes(mut self) -> impl Iterator<Item = &'a [u8]> {
+        core::iter::from_fn(move || self.0.bytes())
+    }
+}
 
 impl<'a> Iterator for Values<'a> {
     type Item = &'a str;
@@ -246,8 +273,7 @@ impl NewSession<'_> {
         w.string(self.universal_id);
         w.block(|w| {
             for (name, value) in self.properties {
-                w.string(name);
-                w.block(|w| w.string(value));
+                w.pair(name, &[value]);
             }
         });
         w.done()
@@ -283,7 +309,7 @@ impl<'a> Policy<'a> {
     pub fn allows(&self, action: &[u8]) -> bool {
         self.actions
             .raw()
-            .any(|(name, mut values)| name == action && values.next() == Some("1"))
+            .any(|(name, values)| name == action && values.bytes().next() == Some(b"1"))
     }
 
     /// Whether AM attached advices.
@@ -311,8 +337,7 @@ impl NewPolicy<'_> {
         w.u64(self.ttl);
         w.block(|w| {
             for (name, allowed) in self.actions {
-                w.string(name);
-                w.block(|w| w.string(if *allowed { "1" } else { "0" }));
+                w.pair(name, &[if *allowed { "1" } else { "0" }]);
             }
         });
         w.pairs(self.attributes.iter().copied());

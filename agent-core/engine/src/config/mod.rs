@@ -4,6 +4,7 @@
 //! Three ages: [`raw::Properties`] (text with line numbers) → [`Config`] (typed, every mistake of the
 //! file collected) → [`Snapshot`] (compiled, shared, never changed).
 
+mod carry;
 mod parse;
 mod raw;
 mod scrub;
@@ -19,6 +20,7 @@ use alloc::{
     vec::Vec,
 };
 
+pub use carry::{Attribute, Carried, Target};
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source};
 pub use scrub::ScrubNames;

@@ -8,12 +8,10 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::{AttributeMap, Config, web::fold};
+use super::{AttributeMap, Config, carry::VARIABLE_PREFIX as PREFIX, web::fold};
 
 /// The user's name as CGI, reverse proxies and IIS-born applications look for it.
 const USER: [&[u8]; 3] = [b"remote_user", b"auth_user", b"http_remote_user"];
-/// Everything that begins so is ours, whether an attribute is mapped or not.
-const PREFIX: &[u8] = b"portcullis_attr_";
 
 /// A set of names, compared without case and with every separator equal (rule U3).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +72,7 @@ impl ScrubNames {
         let Some(first) = name.first().map(|b| fold(*b)) else {
             return false;
         };
+        // Everything that begins so is ours, whether an attribute is mapped or not.
         if first == PREFIX[0] && name.len() >= PREFIX.len() && same(&name[..PREFIX.len()], PREFIX) {
             return true;
         }

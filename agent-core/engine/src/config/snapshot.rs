@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    Config, Repository, ScrubNames, Secrets,
+    Carried, Config, Repository, ScrubNames, Secrets,
     parse::{Problem, Severity, agent_conf},
     raw::Source,
     web::{self, Base},
@@ -72,6 +72,8 @@ pub struct Snapshot {
     pub login_realms: Vec<String>,
     /// Header names that no client may send.
     pub scrub: ScrubNames,
+    /// Attributes that the application is told.
+    pub carried: Carried,
 }
 
 impl Snapshot {
@@ -107,6 +109,7 @@ impl Snapshot {
             login_realms: login_realms(&config),
             scrub: ScrubNames::of_config(&config),
             config,
+            carried: Carried::of_config(&config),
         })
     }
 

@@ -4,15 +4,12 @@ use alloc::{string::String, vec::Vec};
 
 use super::{Cx, Stage, allow, ask, fail_closed::refuse_for, session::User};
 use crate::{
-    config::{AttributeMap, FetchMode, UserIdType},
-    contract::{Ask, Decision, Edits, Identity, Known, RequestView, Sink, Why},
+    config::{Attribute, FetchMode, UserIdType},
+    contract::{Ask, Basis, Decision, Edits, Identity, Known, RequestView, Sink, Why},
     event::Code,
     record::{Attributes, Pairs, Policy, Values},
     token::{Secret, cookie},
 };
-
-/// Prefix of the variables that carry attributes: `$portcullis_attr_…`.
-const VARIABLE_PREFIX: &[u8] = b"portcullis_attr_";
 
 /// The stage: asks for profile attributes where they are wanted, then allows.
 pub(super) fn finish<'a>(
@@ -107,35 +104,19 @@ impl Edits<'_> {
         let response = identity.policy.map(|p| p.attributes);
         let properties = identity.session.properties;
         let user = match config.userid_type {
-            UserIdType::Session => properties.first(&config.userid_param),
-            UserIdType::Ldap => profile.and_then(|p| p.first(&config.userid_param)),
+            UserIdType::Session => properties.first_bytes(&config.userid_param),
+            UserIdType::Ldap => profile.and_then(|p| p.first_bytes(&config.userid_param)),
         };
         if let Some(user) = user {
             scratch.clear();
             push_safe(scratch, user, "");
             sink.user(scratch);
         }
-        map(
-            &config.session_attributes,
-            Some(properties),
-            &config.separator,
-            scratch,
-            sink,
-        );
-        map(
-            &config.profile_attributes,
-            profile,
-            &config.separator,
-            scratch,
-            sink,
-        );
-        map(
-            &config.response_attributes,
-            response,
-            &config.separator,
-            scratch,
-            sink,
-        );
+        let separator = config.separator.as_str();
+        let carried = &snap.carried;
+        carry(&carried.session, Some(properties), separator, scratch, sink);
+        carry(&carried.profile, profile, separator, scratch, sink);
+        carry(&carried.response, response, separator, scratch, sink);
     }
 }
 
@@ -154,18 +135,16 @@ fn cookies_without_ours(
     }
 }
 
-fn map(
-    map: &AttributeMap,
+fn carry(
+    attributes: &[Attribute],
     values: Option<Pairs<'_>>,
     separator: &str,
     scratch: &mut Vec<u8>,
     sink: &mut dyn Sink,
 ) {
-    let (FetchMode::HttpHeader, Some(values)) = (map.mode, values) else {
-        return;
-    };
-    for (attribute, headers) in &map.map {
-        let Some(found) = values.get(attribute) else {
+    let Some(values) = values else { return };
+    for attribute in attributes {
+        let Some(found) = values.get(&attribute.name) else {
             continue;
         };
         scratch.clear();
@@ -173,27 +152,15 @@ fn map(
         if scratch.is_empty() {
             continue;
         }
-        let value_end = scratch.len();
-        for header in headers {
-            scratch.truncate(value_end);
-            scratch.extend_from_slice(VARIABLE_PREFIX);
-            let name = scratch.len();
-            scratch.extend_from_slice(header.as_bytes());
-            for b in &mut scratch[name..] {
-                *b = match b.is_ascii_alphanumeric() {
-                    true => b.to_ascii_lowercase(),
-                    false => b'_',
-                };
-            }
-            let (value, variable) = scratch.split_at(value_end);
-            sink.request_header(header.as_bytes(), value);
-            sink.variable(variable, value);
+        for target in &attribute.targets {
+            sink.request_header(target.header.as_bytes(), scratch);
+            sink.variable(&target.variable, scratch);
         }
     }
 }
 
 fn join(out: &mut Vec<u8>, values: Values<'_>, separator: &str) {
-    for (i, value) in values.enumerate() {
+    for (i, value) in values.bytes().enumerate() {
         if i > 0 {
             out.extend_from_slice(separator.as_bytes());
         }
@@ -206,21 +173,30 @@ fn join(out: &mut Vec<u8>, values: Values<'_>, separator: &str) {
 /// Outside printable ASCII the whole value becomes an RFC 2047 word (the vendor's default,
 /// `com.forgerock.agents.header.mime.encode` 0), which also keeps line breaks out. A separator inside
 /// a value is percent-encoded (rule U4).
-fn push_safe(out: &mut Vec<u8>, value: &str, separator: &str) {
-    if !value.bytes().all(|b| (0x20..0x7f).contains(&b)) {
-        out.extend_from_slice(b"=?UTF-8?B?");
-        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, value);
-        out.extend_from_slice(text.as_bytes());
-        out.extend_from_slice(b"?=");
+fn push_safe(out: &mut Vec<u8>, value: &[u8], separator: &str) {
+    let plain = |b: &u8| matches!(b, 0x20..=0x7e);
+    // Without a separator: a byte that is not plain anyway.
+    let first = separator.bytes().next().unwrap_or(0);
+    if value.iter().all(|b| plain(b) && *b != first) {
+        out.extend_from_slice(value);
         return;
     }
-    if separator.is_empty() || !value.contains(separator) {
-        out.extend_from_slice(value.as_bytes());
-        return;
+    match core::str::from_utf8(value) {
+        Ok(text) if value.iter().all(plain) => push_separated(out, text, separator),
+        _ => {
+            out.extend_from_slice(b"=?UTF-8?B?");
+            let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, value);
+            out.extend_from_slice(text.as_bytes());
+            out.extend_from_slice(b"?=");
+        }
     }
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     for (i, part) in value.split(separator).enumerate() {
         if i > 0 {
+}
+
+/// A value that may hold the separator.
+fn push_separated(out: &mut Vec<u8>, value: &str, separator: &str) {
             for byte in separator.bytes() {
                 let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
                 out.extend_from_slice(&[b'%', digits[0], digits[1]]);
@@ -236,7 +212,7 @@ mod tests {
 
     fn safe(value: &str) -> String {
         let mut out = Vec::new();
-        push_safe(&mut out, value, "|");
+        push_safe(&mut out, value.as_bytes(), "|");
         String::from_utf8(out).unwrap()
     }
 
