@@ -7,8 +7,9 @@ use std::{cell::RefCell, net::IpAddr};
 use portcullis_engine::{
     config::{self, Properties, Secrets, Snapshot, Source},
     contract::{
-        Act, Ask, Cause, Decision, FactError, Facts, Header, Known, Local, MonoMillis, Need, Now,
-        Outcome, PolicyKey, Receipt, RequestView, SessionKey, Sink, Step, UnixMillis, Why,
+        Act, Ask, Cause, CookieKey, Decision, FactError, Facts, Header, Known, Local, MonoMillis,
+        Need, Now, Opened, Outcome, PolicyKey, Receipt, RequestView, SessionKey, Sink, Step,
+        UnixMillis, Why,
     },
     decide,
     event::Code,
@@ -37,6 +38,11 @@ com.sun.identity.agents.config.session.attribute.mapping[UserToken] = X-User
 
 /// A snapshot of `CONF` and more lines.
 fn snapshot(more: &str) -> Snapshot {
+    snapshot_with_key(more, (0..32).collect())
+}
+
+/// The same with another root secret.
+fn snapshot_with_key(more: &str, agent_key: Vec<u8>) -> Snapshot {
     let text = format!("{CONF}{more}");
     let files = Properties::parse(&text, Source::File("agent.conf".into()));
     let (typed, problems) = config::read(&files, None);
@@ -49,7 +55,7 @@ fn snapshot(more: &str) -> Snapshot {
     );
     let secrets = Secrets {
         password: Secret::new(PASSWORD.to_vec()),
-        agent_key: Secret::new((0..32).collect()),
+        agent_key: Secret::new(agent_key),
     };
     let built = Snapshot::build(typed, secrets, [7; 16]);
     built.unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))
@@ -63,6 +69,7 @@ struct Memo {
     attributes: Option<Result<Vec<u8>, FactError>>,
     form: Option<Result<Vec<u8>, FactError>>,
     receipts: RefCell<Vec<(Act, Result<Receipt, FactError>)>>,
+    opened: Vec<(CookieKey, Opened)>,
 }
 
 fn known<'m, T>(
@@ -86,6 +93,10 @@ impl Facts for Memo {
     fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
         known(&self.attributes, Attributes::decode)
     }
+    fn opened(&self, of: CookieKey) -> Option<Opened> {
+        let entry = self.opened.iter().find(|(cookie, _)| *cookie == of);
+        entry.map(|(_, opened)| *opened)
+    }
     fn form(&self) -> Known<&[u8]> {
         known(&self.form, Some)
     }
@@ -104,6 +115,7 @@ impl Facts for Memo {
 /// A request to be sent.
 struct Sent {
     method: &'static [u8],
+    host: &'static [u8],
     target: String,
     headers: Vec<(&'static str, String)>,
 }
@@ -112,6 +124,7 @@ impl Sent {
     fn get(target: &str) -> Sent {
         Sent {
             method: b"GET",
+            host: b"www.example.com",
             target: target.into(),
             headers: vec![],
         }
@@ -141,7 +154,7 @@ fn run<T>(
     let view = RequestView {
         method: sent.method,
         target: sent.target.as_bytes(),
-        host: b"www.example.com",
+        host: sent.host,
         headers: &headers,
         merged: false,
         peer: IpAddr::from([192, 0, 2, 7]),
@@ -311,6 +324,78 @@ fn facts_are_asked_for_one_after_the_other_and_then_the_user_is_known() {
                 .contains(&("portcullis_attr_x_mail".into(), "a@b|c%7Cd".into()))
         );
     });
+}
+
+/// A cookie that was opened is not opened again, and only that very one: another text, host, instance
+/// or key has another name, and the time is looked at each time.
+#[test]
+fn what_is_known_of_a_cookie_serves_that_cookie_only() {
+    let snap = snapshot("");
+    let good = cookie(&snap);
+    let mut memo = Memo {
+        session: Some(Ok(session_record())),
+        policy: Some(Ok(policy_record(true))),
+        ..Memo::default()
+    };
+    let learnt = |sent: &Sent, snap: &Snapshot, memo: &Memo| {
+        done(sent, snap, memo, |d| (status(d), d.basis.opened))
+    };
+    let sent = Sent::get("/app").with("Cookie", &good);
+    let (allowed, opened) = learnt(&sent, &snap, &memo);
+    let (name, opened) = opened.expect("opened");
+    assert_eq!((allowed, opened.session), (0, snap.session_key(TOKEN)));
+    // An impostor in the entry's place shows that the entry is used.
+    memo.opened = vec![(name, opened)];
+    assert_eq!(learnt(&sent, &snap, &memo), (0, None));
+    let impostor = SessionKey(1);
+    memo.opened[0].1.session = impostor;
+    let used = done(&sent, &snap, &memo, |d| d.basis.session);
+    assert_eq!(used, Some(impostor));
+
+    let last = if good.ends_with('A') { 'B' } else { 'A' };
+    let changed = format!("{}{last}", &good[..good.len() - 1]);
+    let elsewhere = Sent {
+        host: b"other.example.com",
+        ..Sent::get("/app").with("Cookie", &good)
+    };
+    let neighbour = snapshot("com.sun.identity.agents.config.username = wa2\n");
+    let rotated = snapshot_with_key("", (1..33).collect());
+    for (what, sent, snap) in [
+        ("text", &Sent::get("/app").with("Cookie", changed), &snap),
+        ("host", &elsewhere, &snap),
+        ("instance", &sent, &neighbour),
+        ("key", &sent, &rotated),
+    ] {
+        assert_eq!(learnt(sent, snap, &memo), (302, None), "{what}");
+    }
+
+    memo.opened[0].1.expires = UnixMillis(NOW.wall.0);
+    assert_eq!(learnt(&sent, &snap, &memo), (0, None));
+    // Past its time the cookie itself is asked again; this one is still good.
+    memo.opened[0].1.expires = UnixMillis(NOW.wall.0 - 1);
+    assert_eq!(learnt(&sent, &snap, &memo), (0, Some((name, opened))));
+}
+
+/// What AM is asked carries the token, whether the cookie was opened for this request or before.
+#[test]
+fn am_gets_the_token_of_a_known_cookie() {
+    let snap = snapshot("");
+    let sent = Sent::get("/app").with("Cookie", cookie(&snap));
+    let mut memo = Memo::default();
+    let first = needs(&sent, &snap, &memo);
+    let scope = "www.example.com";
+    let value = cookie(&snap).split_off("am-auth-jwt=".len());
+    let known = Opened {
+        session: snap.session_key(TOKEN),
+        expires: NOW.wall,
+    };
+    memo.opened = vec![(snap.cookie_key(scope, value.as_bytes()), known)];
+    let again = needs(&sent, &snap, &memo);
+    assert!(first == again);
+    let Need::Ask(asks) = again else {
+        panic!("an act")
+    };
+    assert!(matches!(&asks[0], Ask::Session { token, .. } if token.expose() == TOKEN));
 }
 
 #[derive(Debug, Default)]

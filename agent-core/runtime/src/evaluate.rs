@@ -25,6 +25,7 @@ use crate::{
     audit, fetch,
     logs::wall_ms,
     memo::{Memo, View},
+    opened,
     ticket::{Mailbox, Ticket, Wants},
     worker::{Job, Worker},
 };
@@ -173,6 +174,9 @@ impl<'w> Run<'w> {
                 match decide(req, snap, &view, self.now) {
                     Step::Done(decision) => {
                         let decision = self.still_true(decision, &view);
+                        if let Some((cookie, opened)) = decision.basis.opened {
+                            opened::put(cookie, opened);
+                        }
                         let verdict = self.apply(req, &decision, &view, host);
                         drop(decision);
                         return Ok((verdict, memo));

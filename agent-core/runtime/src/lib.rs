@@ -12,6 +12,7 @@ mod leader;
 mod lines;
 mod logs;
 mod memo;
+mod opened;
 mod ticket;
 mod worker;
 

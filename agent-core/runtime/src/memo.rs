@@ -6,11 +6,15 @@
 use std::cell::{Cell, OnceCell, RefCell};
 
 use portcullis_engine::{
-    contract::{Act, Cause, FactError, Facts, Known, Now, PolicyKey, Receipt, SessionKey},
+    contract::{
+        Act, Cause, CookieKey, FactError, Facts, Known, Now, Opened, PolicyKey, Receipt, SessionKey,
+    },
     record::{Attributes, Policy, Session},
 };
 use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table};
 use rand_core::TryRngCore;
+
+use crate::opened;
 
 /// Which fact a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -206,6 +210,10 @@ impl Facts for View<'_> {
 
     fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>> {
         self.record(Kind::Attributes, of.0, Attributes::decode)
+    }
+
+    fn opened(&self, of: CookieKey) -> Option<Opened> {
+        opened::get(of)
     }
 
     fn form(&self) -> Known<&[u8]> {

@@ -21,7 +21,7 @@ use super::{
     web::{self, Base},
 };
 use crate::{
-    contract::{PolicyKey, SessionKey},
+    contract::{CookieKey, PolicyKey, SessionKey},
     token::{
         Secret, jwt,
         sealed::{KeyRing, Purpose, SealKey},
@@ -93,13 +93,14 @@ impl Snapshot {
         if !problems.is_empty() {
             return Err(problems);
         }
+        let keys = Keys {
+            pre_authentication: ring(&secrets.agent_key, Purpose::PreAuthentication),
+            session_cookie: ring(&secrets.agent_key, Purpose::SessionCookie),
+        };
         Ok(Snapshot {
             identity: identity(&config),
-            digests: Digests::begin(&config, &hash_key),
-            keys: Keys {
-                pre_authentication: ring(&secrets.agent_key, Purpose::PreAuthentication),
-                session_cookie: ring(&secrets.agent_key, Purpose::SessionCookie),
-            },
+            digests: Digests::begin(&config, &hash_key, &keys),
+            keys,
             id_token_key: jwt::dialect_a_key(&secrets.password),
             exempt,
             logout,
@@ -108,8 +109,8 @@ impl Snapshot {
             am_origins: am_origins(&config),
             login_realms: login_realms(&config),
             scrub: ScrubNames::of_config(&config),
-            config,
             carried: Carried::of_config(&config),
+            config,
         })
     }
 
@@ -120,13 +121,24 @@ impl Snapshot {
         SessionKey(digest.finish128().into())
     }
 
+    /// The name of a sealed session cookie: covers its text and, with the instance, the keys and the
+    /// scope, all that decides what it opens to.
+    pub fn cookie_key(&self, scope: &str, sealed: &[u8]) -> CookieKey {
+        let mut digest = self.digests.cookie;
+        digest.write(&lengths(scope.len(), sealed.len()));
+        digest.write(scope.as_bytes());
+        digest.write(sealed);
+        CookieKey(digest.finish128().into())
+    }
+
     /// Where AM's decision is kept (rule S7). `resource` is the URL exactly as it is sent, and
     /// `environment` all that is sent about the client; realm and policy set are the snapshot's own.
     pub fn policy_key(&self, session: SessionKey, resource: &str, environment: &[u8]) -> PolicyKey {
         let mut digest = self.digests.policy;
         digest.write(&session.0.to_le_bytes());
-        part(&mut digest, resource.as_bytes());
-        part(&mut digest, environment);
+        digest.write(&lengths(resource.len(), environment.len()));
+        digest.write(resource.as_bytes());
+        digest.write(environment);
         PolicyKey(digest.finish128().into())
     }
 
@@ -147,13 +159,14 @@ impl Snapshot {
 
 /// What every key of one kind begins with; each kind begins differently.
 struct Digests {
+    cookie: SipHasher24,
     session: SipHasher24,
     policy: SipHasher24,
     state: SipHasher24,
 }
 
 impl Digests {
-    fn begin(config: &Config, hash_key: &[u8; 16]) -> Digests {
+    fn begin(config: &Config, hash_key: &[u8; 16], keys: &Keys) -> Digests {
         let begin = |kind: u8| {
             let mut digest = SipHasher24::new_with_key(hash_key);
             digest.write(&[kind]);
@@ -163,7 +176,12 @@ impl Digests {
         let mut policy = begin(b'p');
         part(&mut policy, config.policy_realm.as_bytes());
         part(&mut policy, config.policy_set.as_bytes());
+        let mut cookie = begin(b'c');
+        for fingerprint in keys.session_cookie.fingerprints() {
+            part(&mut cookie, &fingerprint);
+        }
         Digests {
+            cookie,
             session: begin(b's'),
             policy,
             state: begin(b't'),
@@ -175,6 +193,11 @@ impl Digests {
 fn part(digest: &mut SipHasher24, bytes: &[u8]) {
     digest.write(&(bytes.len() as u64).to_le_bytes());
     digest.write(bytes);
+}
+
+/// The lengths of two parts that follow, at once: each piece has a cost of its own.
+fn lengths(first: usize, second: usize) -> [u8; 16] {
+    (first as u128 | (second as u128) << 64).to_le_bytes()
 }
 
 fn ring(root: &Secret, purpose: Purpose) -> KeyRing {

@@ -2,7 +2,10 @@
 
 use alloc::{borrow::Cow, vec::Vec};
 
-use super::need::SessionKey;
+use super::{
+    facts::Opened,
+    need::{CookieKey, SessionKey},
+};
 use crate::{
     config::Snapshot,
     event::Code,
@@ -94,6 +97,8 @@ pub struct Edits<'a> {
 pub struct Basis {
     /// The session, if one is involved.
     pub session: Option<SessionKey>,
+    /// What opening the session cookie gave, where it was opened; for [`super::Facts::opened`].
+    pub opened: Option<(CookieKey, Opened)>,
 }
 
 /// The decision about one request.

@@ -1,6 +1,6 @@
 //! What is known: the memo of one request, as the engine sees it. Never waits.
 
-use super::need::{Act, PolicyKey, Receipt, SessionKey};
+use super::need::{Act, CookieKey, PolicyKey, Receipt, SessionKey};
 use crate::record::{Attributes, Policy, Session};
 
 /// Wall clock, milliseconds since 1970 (UTC).
@@ -70,6 +70,15 @@ pub enum Known<T> {
     Missing,
 }
 
+/// What a sealed session cookie says, without its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The session that it names.
+    pub session: SessionKey,
+    /// Until when it is good, inclusive.
+    pub expires: UnixMillis,
+}
+
 /// Look-ups into the memo of this request; an answer once given stays for the whole request.
 pub trait Facts {
     /// The session behind a token.
@@ -78,6 +87,11 @@ pub trait Facts {
     fn policy(&self, of: PolicyKey) -> Known<Policy<'_>>;
     /// Profile attributes of the session's user.
     fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>>;
+    /// What an earlier request found in this sealed cookie ([`super::Basis::opened`]). Only saves
+    /// opening it again: a driver may always say that it does not know.
+    fn opened(&self, _of: CookieKey) -> Option<Opened> {
+        None
+    }
     /// The form body of a request to one of the agent's own endpoints.
     fn form(&self) -> Known<&[u8]>;
     /// Whether an act was carried out.

@@ -7,6 +7,6 @@ mod need;
 mod request;
 
 pub use decision::{Basis, Decision, Edits, Grant, Identity, Outcome, Response, Sink, Why};
-pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, UnixMillis};
-pub use need::{Act, Ask, Environment, Need, PolicyKey, Receipt, SessionKey, Step};
+pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, Opened, UnixMillis};
+pub use need::{Act, Ask, CookieKey, Environment, Need, PolicyKey, Receipt, SessionKey, Step};
 pub use request::{Header, Local, RequestView};

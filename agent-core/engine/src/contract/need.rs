@@ -13,6 +13,10 @@ pub struct SessionKey(pub u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyKey(pub u128);
 
+/// Keyed digest of a sealed session cookie and of all that its opening depends on, but for the time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CookieKey(pub u128);
+
 /// The environment sent with a policy question, in the order sent.
 pub type Environment = Vec<(String, Vec<String>)>;
 

@@ -8,25 +8,25 @@ use crate::{
     contract::{Ask, Basis, Decision, Edits, Identity, Known, RequestView, Sink, Why},
     event::Code,
     record::{Attributes, Pairs, Policy, Values},
-    token::{Secret, cookie},
+    token::cookie,
 };
 
 /// The stage: asks for profile attributes where they are wanted, then allows.
 pub(super) fn finish<'a>(
     cx: &Cx<'a, '_>,
-    user: User<'a, '_>,
+    user: User<'a>,
     policy: Option<Policy<'a>>,
 ) -> Stage<'a, Decision<'a>> {
     let attributes = if wants_profile(cx) {
-        match cx.facts.attributes(user.key) {
+        match cx.facts.attributes(user.token.key) {
             Known::Fresh(attributes) => Some(attributes),
             Known::Failed(error, _) => {
                 return Ok(refuse_for(cx, error, Code::LoginSessionDead));
             }
             Known::Stale(..) | Known::Missing => {
-                let token = Secret::new(user.token.to_vec());
+                let token = user.token.secret(cx);
                 return Err(ask(Ask::Attributes {
-                    key: user.key,
+                    key: user.token.key,
                     token,
                     names: names(cx),
                 }));
@@ -53,7 +53,10 @@ pub(super) fn finish<'a>(
             ..Edits::default()
         },
     );
-    decision.basis.session = Some(user.key);
+    decision.basis = Basis {
+        session: Some(user.token.key),
+        opened: user.token.opened,
+    };
     Ok(decision)
 }
 
@@ -190,13 +193,13 @@ fn push_safe(out: &mut Vec<u8>, value: &[u8], separator: &str) {
             out.extend_from_slice(b"?=");
         }
     }
-    const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    for (i, part) in value.split(separator).enumerate() {
-        if i > 0 {
 }
 
 /// A value that may hold the separator.
 fn push_separated(out: &mut Vec<u8>, value: &str, separator: &str) {
+    const HEX: &[u8; 16] = b"0123456789ABCDEF";
+    for (i, part) in value.split(separator).enumerate() {
+        if i > 0 {
             for byte in separator.bytes() {
                 let digits = [HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]];
                 out.extend_from_slice(&[b'%', digits[0], digits[1]]);

@@ -5,7 +5,6 @@ use crate::{
     contract::{Act, Decision, Edits, Known, Need, Receipt, UnixMillis, Why},
     event::Code,
     login, page,
-    token::Secret,
 };
 
 /// The stage: decided when the URL is a logout URL.
@@ -22,11 +21,10 @@ pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
         )));
     }
     let config = &cx.snap.config;
-    let mut token = session::TokenBuffer::new();
     if config.logout_session_invalidate
-        && let session::Presented::Token = session::presented(cx, &mut token)
+        && let session::Presented::Token(token) = session::presented(cx)
     {
-        let key = session::key_of(cx, &token);
+        let key = token.key;
         // What is known of the session's end bounds how long the token must be remembered.
         let expires = match cx.facts.session(key) {
             Known::Fresh(s) | Known::Stale(s, _) => UnixMillis(s.max_end),
@@ -34,7 +32,7 @@ pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
         };
         let act = Act::EndSession {
             key,
-            token: Secret::new(token.to_vec()),
+            token: token.secret(cx),
             expires,
         };
         match cx.facts.receipt(&act) {

@@ -142,8 +142,7 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
         ));
     }
     watch.enters(Phase::Session, cx);
-    let mut token = session::TokenBuffer::new();
-    let user = match session::session(cx, &mut token)? {
+    let user = match session::session(cx)? {
         session::Outcome::User(user) => user,
         session::Outcome::Decided(decision) => return Ok(decision),
     };

@@ -17,7 +17,6 @@ use crate::{
     event::Code,
     login,
     record::Policy,
-    token::Secret,
 };
 
 /// How the stage ends.
@@ -29,16 +28,18 @@ pub(super) enum Outcome<'a> {
 }
 
 /// The stage.
-pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a, '_>) -> Stage<'a, Outcome<'a>> {
+pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<'a>> {
     let config = &cx.snap.config;
     if config.sso_only {
         return Ok(Outcome::Allowed(None));
     }
     let client = client_address(cx.req, config).known();
+    let session = user.token.key;
+    let key = |address: &[u8]| cx.snap.policy_key(session, cx.url.url(), address);
     let key = match client {
-        Some(IpAddr::V4(ip)) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
-        Some(IpAddr::V6(ip)) => cx.snap.policy_key(user.key, cx.url.url(), &ip.octets()),
-        None => cx.snap.policy_key(user.key, cx.url.url(), b""),
+        Some(IpAddr::V4(ip)) => key(&ip.octets()),
+        Some(IpAddr::V6(ip)) => key(&ip.octets()),
+        None => key(b""),
     };
     let answer = match cx.facts.policy(key) {
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
@@ -58,8 +59,8 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a, '_>) -> Stage<'a, Outc
         Known::Stale(..) | Known::Missing => {
             return Err(ask(Ask::Policy {
                 key,
-                session: user.key,
-                token: Secret::new(user.token.to_vec()),
+                session,
+                token: user.token.secret(cx),
                 resource: cx.url.url().to_string(),
                 realm: config.policy_realm.clone(),
                 application: config.policy_set.clone(),

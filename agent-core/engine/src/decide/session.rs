@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::Snapshot,
-    contract::{Ask, Decision, Facts, Known, Now, RequestView, SessionKey},
+    contract::{Ask, CookieKey, Decision, Facts, Known, Now, Opened, RequestView, SessionKey},
     event::Code,
     login,
     record::{Session, SessionKind},
@@ -22,72 +22,123 @@ use crate::{
 /// Longest token read from a cookie.
 pub(crate) const MAX_TOKEN: usize = 4096;
 
-/// The session token of a request, in the clear, for this call only.
-pub(crate) type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
+type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
+
+/// The session token of a request. In the clear only when it has to be sent to AM: what an earlier
+/// request found in the cookie is mostly enough.
+pub(crate) struct Token<'a> {
+    /// Where what is known about it is kept.
+    pub(crate) key: SessionKey,
+    /// What the cookie opened to, if it had to be opened.
+    pub(super) opened: Option<(CookieKey, Opened)>,
+    cookie: Cookie<'a>,
+}
+
+/// A cookie value with a token in it.
+#[derive(Clone, Copy)]
+enum Cookie<'a> {
+    Own(&'a [u8]),
+    Am(&'a [u8]),
+}
+
+impl Token<'_> {
+    /// The token in the clear.
+    pub(crate) fn secret(&self, cx: &Cx<'_, '_>) -> Secret {
+        let mut token = TokenBuffer::new();
+        let read = match self.cookie {
+            Cookie::Own(value) => open(cx, value, &mut token).is_some(),
+            Cookie::Am(value) => sso_token(value, &mut token),
+        };
+        // What was read once for this request reads again; nobody has an empty token.
+        debug_assert!(read);
+        Secret::new(token.to_vec())
+    }
+}
 
 /// A live session and where it is kept.
-pub(crate) struct User<'a, 't> {
-    pub(crate) key: SessionKey,
-    pub(crate) token: &'t TokenBuffer,
+pub(crate) struct User<'a> {
+    pub(crate) token: Token<'a>,
     pub(crate) session: Session<'a>,
 }
 
 /// How the stage ends.
 #[allow(clippy::large_enum_variant)] // moved once, on the stack; boxing would allocate on each hit
-pub(super) enum Outcome<'a, 't> {
-    User(User<'a, 't>),
+pub(super) enum Outcome<'a> {
+    User(User<'a>),
     Decided(Decision<'a>),
 }
 
 /// What the cookies of a request hold.
-pub(crate) enum Presented {
-    /// A session token; it is in the caller's buffer.
-    Token,
+pub(crate) enum Presented<'a> {
+    /// A session token.
+    Token(Token<'a>),
     /// Nothing that counts; the code says why, and these cookies are cleared.
     None(Code),
 }
 
-/// The session token that the request carries, into `token`: our own cookie first, AM's where it is
-/// accepted.
-pub(crate) fn presented(cx: &Cx<'_, '_>, token: &mut TokenBuffer) -> Presented {
+/// The session token that the request carries: our own cookie first, AM's where it is accepted.
+pub(crate) fn presented<'a>(cx: &Cx<'a, '_>) -> Presented<'a> {
     let config = &cx.snap.config;
-    let own = own_cookie(cx, token);
-    if let Presented::None(code) = &own {
-        if !config.accept_sso_token || config.cookie_name.is_empty() {
-            return own;
-        }
-        let code = *code;
-        return match cookie::only(cx.req.values(b"cookie"), config.cookie_name.as_bytes()) {
-            cookie::One::None => Presented::None(code),
-            cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
-            cookie::One::One(value) => match sso_token(value, token) {
-                true => Presented::Token,
-                false => Presented::None(Code::LoginBadCookie),
-            },
-        };
+    let own = own_cookie(cx);
+    if let Presented::None(code) = own
+        && config.accept_sso_token
+        && !config.cookie_name.is_empty()
+    {
+        return am_cookie(cx, code);
     }
     own
 }
 
-fn own_cookie(cx: &Cx<'_, '_>, token: &mut TokenBuffer) -> Presented {
+fn own_cookie<'a>(cx: &Cx<'a, '_>) -> Presented<'a> {
     match cookie::only(cx.req.values(b"cookie"), cx.snap.config.jwt_name.as_bytes()) {
         cookie::One::None => Presented::None(Code::LoginNoToken),
         cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
         cookie::One::One(value) => {
-            let keys = &cx.snap.keys.session_cookie;
-            let opened = keys.open(
-                &cx.snap.identity,
-                cookie_scope(cx),
-                cx.now.wall,
-                value,
-                token,
-            );
-            match opened.is_ok() {
-                true => Presented::Token,
+            let name = cx.snap.cookie_key(cookie_scope(cx), value);
+            let (key, opened) = match cx.facts.opened(name) {
+                Some(known) if known.expires >= cx.now.wall => (known.session, None),
+                _ => match open(cx, value, &mut TokenBuffer::new()) {
+                    Some(opened) => (opened.session, Some((name, opened))),
+                    None => return Presented::None(Code::LoginBadCookie),
+                },
+            };
+            Presented::Token(Token {
+                key,
+                opened,
+                cookie: Cookie::Own(value),
+            })
+        }
+    }
+}
+
+fn am_cookie<'a>(cx: &Cx<'a, '_>, without: Code) -> Presented<'a> {
+    let name = cx.snap.config.cookie_name.as_bytes();
+    match cookie::only(cx.req.values(b"cookie"), name) {
+        cookie::One::None => Presented::None(without),
+        cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
+        cookie::One::One(value) => {
+            let mut token = TokenBuffer::new();
+            match sso_token(value, &mut token) {
+                true => Presented::Token(Token {
+                    key: key_of(cx, &token),
+                    opened: None,
+                    cookie: Cookie::Am(value),
+                }),
                 false => Presented::None(Code::LoginBadCookie),
             }
         }
     }
+}
+
+/// Opens our own cookie; the token goes into the caller's buffer.
+fn open(cx: &Cx<'_, '_>, value: &[u8], token: &mut TokenBuffer) -> Option<Opened> {
+    let keys = &cx.snap.keys.session_cookie;
+    let scope = cookie_scope(cx);
+    let opened = keys.open(&cx.snap.identity, scope, cx.now.wall, value, token);
+    opened.ok().map(|(token, expires)| Opened {
+        session: key_of(cx, token),
+        expires,
+    })
 }
 
 /// AM's own cookie value, percent-decoded once; `false` when it is empty or too long.
@@ -151,22 +202,15 @@ pub fn cookie_of(
     Some(keys.seal(&snap.identity, scope, now.wall, token, nonce))
 }
 
-/// The stage. `token` is room for the token: too large to be moved about.
-pub(super) fn session<'a, 't>(
-    cx: &Cx<'a, '_>,
-    token: &'t mut TokenBuffer,
-) -> Stage<'a, Outcome<'a, 't>> {
-    if let Presented::None(code) = presented(cx, token) {
-        return Ok(Outcome::Decided(login::start(cx, code)));
-    }
-    let key = key_of(cx, token);
-    match live(cx, key, || Secret::new(token.to_vec()))? {
+/// The stage.
+pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
+    let token = match presented(cx) {
+        Presented::Token(token) => token,
+        Presented::None(code) => return Ok(Outcome::Decided(login::start(cx, code))),
+    };
+    match live(cx, token.key, || token.secret(cx))? {
         Ok(session) => match acceptable(cx, &session) {
-            None => Ok(Outcome::User(User {
-                key,
-                token,
-                session,
-            })),
+            None => Ok(Outcome::User(User { token, session })),
             Some(code) => Ok(Outcome::Decided(refuse(
                 cx.facts,
                 code,

@@ -25,6 +25,8 @@ const ID: usize = 4;
 const EXPIRY: usize = 8;
 const NONCE: usize = 12;
 const TAG: usize = 16;
+/// What tells two keys apart where four bytes do not.
+const FINGERPRINT: usize = 16;
 /// Key id, expiry and nonce: 24 bytes, which are exactly 32 characters.
 const HEAD: usize = ID + EXPIRY + NONCE;
 const HEAD_TEXT: usize = HEAD / 3 * 4;
@@ -86,6 +88,7 @@ pub enum Unsealed {
 /// A key for one purpose; its schedule is computed once.
 pub struct SealKey {
     id: [u8; ID],
+    fingerprint: [u8; FINGERPRINT],
     purpose: Purpose,
     cipher: Aes256Gcm,
 }
@@ -93,17 +96,20 @@ pub struct SealKey {
 impl SealKey {
     /// The sub-key for a purpose of this root secret (HKDF-SHA-256, RFC 5869).
     pub fn derive(root: &Secret, purpose: Purpose) -> SealKey {
-        let mut okm = Zeroizing::new([0u8; 32 + ID]);
+        let mut okm = Zeroizing::new([0u8; 32 + FINGERPRINT]);
         let info = [b"portcullis seal v1 ".as_slice(), &[purpose.byte()]];
-        // Its only error is an output of more than 8160 bytes; ours is 36.
+        // Its only error is an output of more than 8160 bytes; ours is 48.
         let done = Hkdf::<Sha256>::new(None, root.expose()).expand_multi_info(&info, &mut *okm);
         debug_assert!(done.is_ok());
         let mut key = Zeroizing::new([0u8; 32]);
         key.copy_from_slice(&okm[..32]);
+        let mut fingerprint = [0; FINGERPRINT];
+        fingerprint.copy_from_slice(&okm[32..]);
         let mut id = [0; ID];
-        id.copy_from_slice(&okm[32..]);
+        id.copy_from_slice(&fingerprint[..ID]);
         SealKey {
             id,
+            fingerprint,
             purpose,
             cipher: Aes256Gcm::new((&*key).into()),
         }
@@ -267,6 +273,12 @@ impl KeyRing {
             previous: Some(previous),
             ..self
         }
+    }
+
+    /// One for each key, from which nothing follows about it.
+    pub fn fingerprints(&self) -> impl Iterator<Item = [u8; 16]> {
+        let keys = core::iter::once(&self.current).chain(&self.previous);
+        keys.map(|key| key.fingerprint)
     }
 
     /// Seals with the current key; see [`SealKey::seal`].
