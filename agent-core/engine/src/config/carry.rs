@@ -52,16 +52,16 @@ fn attributes(map: &AttributeMap) -> Vec<Attribute> {
             .iter()
             .map(|(name, headers)| Attribute {
                 name: name.clone(),
-                targets: headers.iter().map(target).collect(),
+                targets: headers.iter().map(|h| target(h)).collect(),
             })
             .collect(),
     }
 }
 
-fn target(header: &String) -> Target {
+fn target(header: &str) -> Target {
     let folded = header.bytes().map(fold);
     Target {
-        header: header.clone(),
+        header: String::from(header),
         variable: VARIABLE_PREFIX.iter().copied().chain(folded).collect(),
     }
 }

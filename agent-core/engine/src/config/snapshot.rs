@@ -125,9 +125,8 @@ impl Snapshot {
     /// scope, all that decides what it opens to.
     pub fn cookie_key(&self, scope: &str, sealed: &[u8]) -> CookieKey {
         let mut digest = self.digests.cookie;
-        digest.write(&lengths(scope.len(), sealed.len()));
-        digest.write(scope.as_bytes());
-        digest.write(sealed);
+        part(&mut digest, scope.as_bytes());
+        part(&mut digest, sealed);
         CookieKey(digest.finish128().into())
     }
 
@@ -135,10 +134,10 @@ impl Snapshot {
     /// `environment` all that is sent about the client; realm and policy set are the snapshot's own.
     pub fn policy_key(&self, session: SessionKey, resource: &str, environment: &[u8]) -> PolicyKey {
         let mut digest = self.digests.policy;
-        digest.write(&session.0.to_le_bytes());
-        digest.write(&lengths(resource.len(), environment.len()));
-        digest.write(resource.as_bytes());
-        digest.write(environment);
+        digest.write_u64(session.0 as u64);
+        digest.write_u64((session.0 >> 64) as u64);
+        part(&mut digest, resource.as_bytes());
+        part(&mut digest, environment);
         PolicyKey(digest.finish128().into())
     }
 
@@ -191,13 +190,9 @@ impl Digests {
 
 /// Each part goes with its length, so that no two different sequences look alike.
 fn part(digest: &mut SipHasher24, bytes: &[u8]) {
-    digest.write(&(bytes.len() as u64).to_le_bytes());
+    // Cheaper than the same eight bytes as a slice.
+    digest.write_u64(bytes.len() as u64);
     digest.write(bytes);
-}
-
-/// The lengths of two parts that follow, at once: each piece has a cost of its own.
-fn lengths(first: usize, second: usize) -> [u8; 16] {
-    (first as u128 | (second as u128) << 64).to_le_bytes()
 }
 
 fn ring(root: &Secret, purpose: Purpose) -> KeyRing {
