@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use portcullis_engine::config;
 use portcullis_shm::{DEFAULT_CACHE_BYTES, Mapping};
 
 use crate::{
@@ -45,12 +46,20 @@ pub unsafe extern "C" fn portcullis_mapping_create(
     })
 }
 
-/// The size that `AM_MAX_SESSION_CACHE_SIZE` names, within the documented 1 MiB to 1 GiB.
+/// The size that `AM_MAX_SESSION_CACHE_SIZE` names. What is no size is named when the configuration is
+/// read, and the nearest one counts.
 fn from_environment() -> usize {
     let named = std::env::var("AM_MAX_SESSION_CACHE_SIZE").ok();
-    match named.and_then(|text| text.trim().parse::<usize>().ok()) {
-        None | Some(0) => DEFAULT_CACHE_BYTES,
-        Some(n) => n.clamp(1 << 20, 1 << 30),
+    let bytes = match config::cache_bytes(named.as_deref()) {
+        Some(bytes) => bytes,
+        None => {
+            let number = named.and_then(|text| text.trim().parse::<u64>().ok());
+            number.map_or(0, |n| n.clamp(1 << 20, 1 << 30))
+        }
+    };
+    match usize::try_from(bytes) {
+        Ok(0) | Err(_) => DEFAULT_CACHE_BYTES,
+        Ok(n) => n,
     }
 }
 

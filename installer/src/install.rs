@@ -62,7 +62,12 @@ pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
     let entries = home.entries()?;
     let mut undo = Undo { steps: Vec::new() };
     make_folders(home, &folder, &mut undo)?;
-    fs::write(&lines.agent_conf, agent_conf(request, &folder)?).context("agent.conf")?;
+    let environment = |name: &str| std::env::var(name).unwrap_or_default();
+    fs::write(
+        &lines.agent_conf,
+        agent_conf(request, &folder, environment)?,
+    )
+    .context("agent.conf")?;
     secrets::write(&folder.join("config"), &key, &encrypted)?;
     if kind == Kind::Nginx {
         fs::write(&lines.include, nginx::include(&lines)).context("nginx.conf of the instance")?;
@@ -168,7 +173,11 @@ fn url(text: &str) -> Result<Url> {
 }
 
 /// `agent.conf` from the template.
-fn agent_conf(request: &Request, folder: &Path) -> Result<String> {
+fn agent_conf(
+    request: &Request,
+    folder: &Path,
+    environment: impl Fn(&str) -> String,
+) -> Result<String> {
     let host = url(&request.agent)?.host;
     let mut conf = TEMPLATE.to_owned();
     for (word, value) in [
@@ -189,7 +198,7 @@ fn agent_conf(request: &Request, folder: &Path) -> Result<String> {
             "AM_PDP_TEMP_PATH",
             &folder.join("pdp-cache").to_string_lossy(),
         ),
-        ("AM_SSL_CA", &std::env::var("AM_SSL_CA").unwrap_or_default()),
+        ("AM_SSL_CA", &environment("AM_SSL_CA")),
     ] {
         conf = conf.replace(&format!("= {word}\n"), &format!("= {value}\n"));
     }
@@ -294,9 +303,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_word_of_the_template_is_replaced() {
-        let request = Request {
+    fn request() -> Request {
+        Request {
             conf: "x".into(),
             am: "https://am.example.com:443/am/".into(),
             agent: "https://www.example.com:443".into(),
@@ -305,9 +313,23 @@ mod tests {
             password_file: "x".into(),
             change_owner: false,
             force: true,
-        };
-        let conf = agent_conf(&request, Path::new("/opt/agent_1")).unwrap();
+        }
+    }
+
+    #[test]
+    fn every_word_of_the_template_is_replaced() {
+        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), |_| String::new()).unwrap();
         assert!(conf.contains("com.sun.identity.agents.config.username = wa1\n"));
         assert!(conf.contains("/opt/agent_1/logs/debug/debug.log"));
+    }
+
+    #[test]
+    fn the_environment_fills_the_template() {
+        let environment = |name: &str| match name {
+            "AM_SSL_CA" => "/etc/ssl/am.pem".to_owned(),
+            _ => String::new(),
+        };
+        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), environment).unwrap();
+        assert!(conf.contains("com.forgerock.agents.config.cert.ca.file = /etc/ssl/am.pem\n"));
     }
 }

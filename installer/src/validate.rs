@@ -11,10 +11,7 @@ use portcullis_runtime::{
 
 /// Logs the agent in, and out again.
 pub(crate) fn agent_login(am: &str, realm: &str, name: &str, password: &Secret) -> Result<()> {
-    let seconds = std::env::var("AM_NET_TIMEOUT")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or(4);
+    let seconds = seconds(std::env::var("AM_NET_TIMEOUT").ok().as_deref())?;
     let site = Site {
         urls: vec![am.to_owned()],
         realm: realm.to_owned(),
@@ -51,4 +48,29 @@ pub(crate) fn agent_login(am: &str, realm: &str, name: &str, password: &Secret) 
             Err(error) => bail!("the agent's login failed: {error}"),
         }
     })
+}
+
+/// What `AM_NET_TIMEOUT` says.
+fn seconds(text: Option<&str>) -> Result<u64> {
+    match text.map(str::trim).filter(|text| !text.is_empty()) {
+        None => Ok(4),
+        Some(text) => match text.parse() {
+            Ok(seconds @ 1..=3600) => Ok(seconds),
+            _ => bail!("AM_NET_TIMEOUT is no number of seconds between 1 and 3600: {text}"),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_for_am_is_a_number_of_seconds() {
+        assert_eq!(seconds(None).unwrap(), 4);
+        assert_eq!(seconds(Some(" 10 ")).unwrap(), 10);
+        for bad in ["0", "soon", "-1", "4s"] {
+            assert!(seconds(Some(bad)).is_err(), "{bad}");
+        }
+    }
 }

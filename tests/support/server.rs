@@ -140,7 +140,14 @@ impl Server {
 
     /// `-t`: whether the configuration passes, and what the server said.
     pub fn check(&self) -> (bool, String) {
-        let output = self.command().arg("-t").output().expect("server");
+        self.check_with(&[])
+    }
+
+    /// The same with more in its environment.
+    pub fn check_with(&self, environment: &[(&str, &str)]) -> (bool, String) {
+        let mut command = self.command();
+        command.arg("-t").envs(environment.iter().copied());
+        let output = command.output().expect("server");
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         (output.status.success(), text)
     }

@@ -5,7 +5,8 @@
 use std::{env, fmt::Write, fs, io, path::PathBuf};
 
 use portcullis_engine::config::{
-    From, Kind, PROPERTIES, Properties, Property, Reload, SECTIONS, Severity, Source, State, read,
+    From, Kind, OUTSIDE, Outside, PROPERTIES, Place, Properties, Property, Reload, SECTIONS,
+    Severity, Source, State, read,
 };
 
 fn root() -> PathBuf {
@@ -47,8 +48,8 @@ fn place(row: &Property) -> &'static str {
     }
 }
 
-fn state(row: &Property) -> String {
-    match row.state {
+fn state(state: State) -> String {
+    match state {
         State::Works => "works".to_string(),
         State::NoEffect(why) => format!("no effect: {why}"),
         State::RefusedUnlessDefault(why) => format!("refused unless it is the default: {why}"),
@@ -108,7 +109,7 @@ fn describe(out: &mut String, row: &Property) {
     if !row.aliases.is_empty() {
         let _ = writeln!(out, "* Also called: {}", row.aliases.join(", "));
     }
-    let _ = writeln!(out, "* State: {}", state(row));
+    let _ = writeln!(out, "* State: {}", state(row.state));
 }
 
 fn template() -> String {
@@ -142,6 +143,89 @@ fn template() -> String {
 
 fn shown(row: &Property) -> bool {
     row.state == State::Works && row.kind != Kind::Secret
+}
+
+/// The reference of what is said outside of `agent.conf`.
+fn environment() -> String {
+    let mut out = String::from(
+        "# Environment variables and directives\n\n\
+         <!-- Made from the table in agent-core/engine/src/config/outside.rs; do not edit. -->\n\n\
+         A variable that is set and cannot do what it says is named when the server starts. nginx hands its\n\
+         environment to the process that reads the configuration as it is; it needs no `env` line for these.\n",
+    );
+    for (title, place) in [
+        ("Environment of the web server", Place::Server),
+        ("Environment of agentadmin", Place::Tool),
+        ("Directives of Apache httpd", Place::Httpd),
+        ("Directives of nginx", Place::Nginx),
+    ] {
+        let _ = write!(
+            out,
+            "\n## {title}\n\n| name | what | default | state |\n| --- | --- | --- | --- |\n"
+        );
+        for row in OUTSIDE.iter().filter(|row| row.place == place) {
+            let _ = writeln!(
+                out,
+                "| `{}` | {}{} | {} | {} |",
+                row.name,
+                row.doc,
+                row.sets
+                    .map(|p| format!(" Sets `{p}`."))
+                    .unwrap_or_default(),
+                if row.default.is_empty() {
+                    "unset".to_owned()
+                } else {
+                    format!("`{}`", row.default)
+                },
+                state(row.state),
+            );
+        }
+    }
+    out
+}
+
+#[test]
+fn the_reference_of_the_environment_says_what_its_table_says() -> io::Result<()> {
+    same_as("docs/environment.md", &environment())
+}
+
+/// A directive has a row that says what the module does with it.
+#[test]
+fn the_modules_know_the_directives_that_their_table_says() -> io::Result<()> {
+    let read = |file: &str| fs::read_to_string(root().join(file));
+    let httpd = read("apache-module/portcullis_conf.c")?;
+    let nginx = read("nginx-module/ngx_http_portcullis_module.c")?;
+    let known = |row: &Outside, source: &str| source.contains(&format!("\"{}\"", row.name));
+    for row in OUTSIDE {
+        let known = match row.place {
+            Place::Httpd => known(row, &httpd),
+            Place::Nginx => known(row, &nginx),
+            Place::Server | Place::Tool => continue,
+        };
+        assert_eq!(
+            known,
+            !matches!(row.state, State::RefusedUnlessDefault(_)),
+            "{}",
+            row.name
+        );
+    }
+    let names = httpd
+        .split("AP_INIT_")
+        .skip(1)
+        .chain(nginx.split("ngx_string(\"openam").skip(1))
+        .count();
+    let rows = OUTSIDE
+        .iter()
+        .filter(|r| matches!(r.place, Place::Httpd | Place::Nginx));
+    let in_modules = rows
+        .filter(|r| !matches!(r.state, State::RefusedUnlessDefault(_)))
+        .count();
+    assert_eq!(
+        names,
+        in_modules + 1,
+        "openam_configuration is another name"
+    );
+    Ok(())
 }
 
 #[test]

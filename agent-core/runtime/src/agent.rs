@@ -104,13 +104,15 @@ impl Agent {
         if self.instances.len() >= MAX_INSTANCES {
             return Err(AddError::Full);
         }
-        let (start, problems) = read(path);
+        let (more, problems) = environment();
+        if self.instances.is_empty() {
+            problems.iter().for_each(|p| self.problem(path, p));
+        }
+        let (start, problems) = read(path, more);
         for problem in &problems {
             self.problem(path, problem);
         }
         let start = start.filter(|_| problems.iter().all(|p| p.severity < Grade::Error));
-        // What can't be compiled has to fail here, where the operator sees it.
-        let start = start.filter(|start| self.compiles(path, start));
         if start.is_none() && !keep_broken {
             return Err(AddError::Configuration);
         }
@@ -125,19 +127,6 @@ impl Agent {
             id: OnceLock::new(),
         });
         Ok(index)
-    }
-
-    fn compiles(&self, path: &Path, start: &Start) -> bool {
-        if start.config.repository == Repository::Centralized {
-            return true; // hosts and patterns come with the profile
-        }
-        match Snapshot::build(start.config.clone(), start.secrets.clone(), [0; 16]) {
-            Ok(_) => true,
-            Err(problems) => {
-                problems.iter().for_each(|p| self.problem(path, p));
-                false
-            }
-        }
     }
 
     fn problem(&self, path: &Path, problem: &Problem) {
@@ -346,8 +335,16 @@ impl Instance {
     }
 }
 
-/// Reads `agent.conf` and the two files beside it.
-fn read(path: &Path) -> (Option<Start>, Vec<Problem>) {
+/// What the environment of the web server says: it counts after `agent.conf`.
+fn environment() -> (Properties, Vec<Problem>) {
+    let variables: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
+    config::environment(variables.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+}
+
+/// Reads `agent.conf` and the two files beside it, and takes what is said elsewhere.
+fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
     let mut files = Properties::default();
     let mut problems = Vec::new();
     let beside = |name: &str| path.with_file_name(name);
@@ -369,11 +366,21 @@ fn read(path: &Path) -> (Option<Start>, Vec<Problem>) {
             }),
         }
     }
-    if !problems.is_empty() {
+    if !problems.is_empty() && files.lines().is_empty() {
         return (None, problems);
     }
+    files.append(more);
+    let unread = !problems.is_empty();
     let (config, found) = config::read(&files, None);
     problems.extend(found);
+    // What can't be compiled has to fail here, where the operator sees it; with a profile in AM, hosts
+    // and patterns come with it.
+    if config.repository == Repository::Local {
+        problems.extend(config::mistakes(&config, &files, &problems));
+    }
+    if unread {
+        return (None, problems);
+    }
     match Secrets::read(&files) {
         Ok(secrets) => (
             Some(Start {

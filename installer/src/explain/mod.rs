@@ -126,6 +126,7 @@ impl Decider {
     fn of(text: &str) -> (Option<Decider>, Vec<Problem>) {
         let files = Properties::parse(text, Source::File("agent.conf".to_owned()));
         let (config, mut problems) = config::read(&files, None);
+        problems.extend(config::mistakes(&config, &files, &problems));
         let secrets = Secrets {
             password: Secret::new(b"made up: explain reads no password".to_vec()),
             agent_key: Secret::new(vec![0x5a; 32]),

@@ -5,6 +5,7 @@
 //! file collected) → [`Snapshot`] (compiled, shared, never changed).
 
 mod carry;
+mod outside;
 mod parse;
 mod raw;
 mod scrub;
@@ -21,11 +22,12 @@ use alloc::{
 };
 
 pub use carry::{Attribute, Carried, Target};
+pub use outside::{OUTSIDE, Outside, Place, cache_bytes, environment};
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source};
 pub use scrub::ScrubNames;
 pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
-pub use snapshot::{Keys, Snapshot, identity};
+pub use snapshot::{Keys, Snapshot, identity, mistakes};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use values::Values;
 

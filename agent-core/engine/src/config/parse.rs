@@ -103,8 +103,9 @@ fn order(source: &Source) -> (u8, String) {
     match source {
         Source::File(name) if name == "agent.conf" => (0, String::new()),
         Source::File(name) => (1, name.clone()),
-        Source::Am => (2, String::new()),
-        Source::Custom => (3, String::new()),
+        Source::Environment(name) => (2, name.clone()),
+        Source::Am => (3, String::new()),
+        Source::Custom => (4, String::new()),
     }
 }
 
@@ -292,7 +293,7 @@ fn unknown(files: &Properties, profile: Option<&Properties>, problems: &mut Vec<
             .number
             .map(|n| format!(" (line {n})"))
             .unwrap_or_default();
-        let meant = nearest(&line.name)
+        let meant = nearest(&line.name, names_of_properties())
             .map(|n| format!(", meant {n}?"))
             .unwrap_or_default();
         names.push((line, format!("{}{place}{meant}", line.name)));
@@ -311,12 +312,17 @@ fn unknown(files: &Properties, profile: Option<&Properties>, problems: &mut Vec<
     });
 }
 
+fn names_of_properties() -> impl Iterator<Item = &'static str> {
+    let names = |p: &'static Property| core::iter::once(p.name).chain(p.aliases.iter().copied());
+    PROPERTIES.iter().flat_map(names)
+}
+
 /// The known name with the fewest edits, if it is near enough to be meant.
-fn nearest(name: &str) -> Option<&'static str> {
-    let all = PROPERTIES
-        .iter()
-        .flat_map(|p| core::iter::once(&p.name).chain(p.aliases));
-    let (distance, best) = all.map(|n| (edits(name, n), *n)).min_by_key(|(d, _)| *d)?;
+pub(super) fn nearest(
+    name: &str,
+    known: impl Iterator<Item = &'static str>,
+) -> Option<&'static str> {
+    let (distance, best) = known.map(|n| (edits(name, n), n)).min_by_key(|(d, _)| *d)?;
     (distance <= 2 + name.len() / 12).then_some(best)
 }
 

@@ -35,6 +35,8 @@ const ENTRY: [&str; 10] = [
 pub enum Source {
     /// A file, by its name without directory.
     File(String),
+    /// An environment variable, by its name.
+    Environment(String),
     /// An attribute of the agent's profile.
     Am,
     /// A custom (free-form) property of the profile; beats the attribute of the same name.
@@ -45,6 +47,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Source::File(name) => f.write_str(name),
+            Source::Environment(name) => write!(f, "environment variable {name}"),
             Source::Am => f.write_str("profile in AM"),
             Source::Custom => f.write_str("custom property in AM"),
         }

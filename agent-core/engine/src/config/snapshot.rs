@@ -17,7 +17,8 @@ use siphasher::sip128::{Hasher128, SipHasher24};
 use super::{
     Carried, Config, Repository, ScrubNames, Secrets,
     parse::{Problem, Severity, agent_conf},
-    raw::Source,
+    raw::{Line, Properties, Source},
+    table::PROPERTIES,
     web::{self, Base},
 };
 use crate::{
@@ -44,6 +45,15 @@ pub struct Keys {
     /// Sessions.
     pub session_cookie: KeyRing,
 }
+
+const FQDN: &str = "com.sun.identity.agents.config.fqdn.default";
+const MAPPING: &str = "com.sun.identity.agents.config.fqdn.mapping";
+const PREFIX: &str = "com.sun.identity.agents.config.agenturi.prefix";
+const ROOT: &str = "sunIdentityServerDeviceKeyValue";
+/// The properties that name hosts to redirect to.
+const HOSTS: [&str; 4] = [FQDN, MAPPING, PREFIX, ROOT];
+/// How the mistake begins that none of them does.
+const NO_HOST: &str = "names no host";
 
 /// A whole valid configuration, compiled.
 pub struct Snapshot {
@@ -276,10 +286,6 @@ fn logout(config: &Config, problems: &mut Vec<Problem>) -> Index {
 
 /// Hosts of redirects (rule L7), the default host first: it is where others are sent to.
 fn allowed_hosts(config: &Config, problems: &mut Vec<Problem>) -> AllowedHosts {
-    const FQDN: &str = "com.sun.identity.agents.config.fqdn.default";
-    const MAPPING: &str = "com.sun.identity.agents.config.fqdn.mapping";
-    const PREFIX: &str = "com.sun.identity.agents.config.agenturi.prefix";
-    const ROOT: &str = "sunIdentityServerDeviceKeyValue";
     let texts = config.fqdn_default.iter().map(|h| (FQDN, h));
     let texts = texts.chain(config.fqdn_mapping.iter().map(|(_, h)| (MAPPING, h)));
     let texts = texts.chain(config.agenturi_prefix.iter().map(|u| (PREFIX, u)));
@@ -292,7 +298,7 @@ fn allowed_hosts(config: &Config, problems: &mut Vec<Problem>) -> AllowedHosts {
         }
     }
     if hosts.is_empty() {
-        let what = format!("names no host, and neither does {ROOT}: no login could come back");
+        let what = format!("{NO_HOST}, and neither does {ROOT}: no login could come back");
         reject(config, FQDN, what, problems);
     }
     hosts
@@ -354,6 +360,43 @@ fn login_realms(config: &Config) -> Vec<String> {
     realms.sort_unstable();
     realms.dedup();
     realms
+}
+
+/// What of a configuration cannot be compiled, so that it can be named together with the mistakes
+/// that reading it found: `known` are those, `files` the lines that it came from.
+pub fn mistakes(config: &Config, files: &Properties, known: &[Problem]) -> Vec<Problem> {
+    let secrets = Secrets {
+        password: Secret::new(b"nothing is sealed".to_vec()),
+        agent_key: Secret::new(vec![0; 32]),
+    };
+    let Err(mut found) = Snapshot::build(config.clone(), secrets, [0; 16]) else {
+        return vec![];
+    };
+    // A host that was named wrongly is a mistake of its own, not a missing one as well.
+    let named = |p: &Problem| {
+        p.severity == Severity::Error && HOSTS.iter().any(|host| p.property.starts_with(host))
+    };
+    if known.iter().any(named) {
+        found.retain(|p| !(p.property == FQDN && p.what.starts_with(NO_HOST)));
+    }
+    found.iter_mut().for_each(|p| locate(p, files));
+    found
+}
+
+/// Finds the line that a value was written in.
+fn locate(problem: &mut Problem, files: &Properties) {
+    let Some(row) = PROPERTIES.iter().find(|row| row.name == problem.property) else {
+        return;
+    };
+    let quoted = |value: &str| problem.what.starts_with(&format!("\"{value}\""));
+    let is_it = |line: &&Line| {
+        row.is_called(&line.name)
+            && (quoted(&line.value) || line.value.split_whitespace().any(quoted))
+    };
+    if let Some(line) = files.lines().iter().find(is_it) {
+        problem.line = line.number;
+        problem.source = line.source.clone();
+    }
 }
 
 #[cfg(test)]

@@ -240,3 +240,22 @@ fn origins_are_written_as_browsers_write_them() {
         ["http://login.example.com:8080", "https://am.example.com"]
     );
 }
+
+#[test]
+fn mistakes_of_reading_and_of_compiling_are_named_together() {
+    const P: &str = "com.sun.identity.agents.config";
+    let text = format!(
+        "{P}.username = wa1\n{P}.naming.url = https://am.example.com/am\n\
+         {P}.repository.location = local\n{P}.fqdn.default = www example\n\
+         {P}.agent.logout.url[0] = http://www.example.com:80/out\n{P}.agent.logout.url[1] = *\n"
+    );
+    let files = Properties::parse(&text, Source::File("agent.conf".to_string()));
+    let (config, problems) = super::super::read(&files, None);
+    let found = mistakes(&config, &files, &problems);
+    let places: Vec<_> = found.iter().map(|p| (p.property.clone(), p.line)).collect();
+    assert_eq!(
+        places,
+        [(format!("{P}.agent.logout.url"), Some(6))],
+        "{found:?}"
+    );
+}

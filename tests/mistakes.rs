@@ -1,0 +1,130 @@
+//! What is wrong is named all at once, with its place and what to do, wherever it is said.
+
+// What can't be had fails the test that wanted it.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::{fs, process::Stdio};
+
+use portcullis_tests::{
+    both_servers,
+    second::{agentadmin, words},
+    server::Kind,
+    site::{Site, site},
+};
+
+const P: &str = "com.sun.identity.agents.config";
+
+/// Fifteen mistakes, one a line: what the line is about begins it.
+const MISTAKES: [&str; 15] = [
+    "com.sun.identity.agents.config.connect.timeout = 0",
+    "com.sun.identity.agents.config.receive.timeout = soon",
+    "com.sun.identity.agents.config.organization.name = //x",
+    "com.sun.identity.agents.config.sso.only = yes",
+    "com.sun.identity.agents.config.debug.level = loud",
+    "com.sun.identity.agents.config.fqdn.default = www example",
+    "com.sun.identity.agents.config.fqdn.mapping[] = www.example.com",
+    "com.sun.identity.agents.config.notenforced.url[GTE,1] = /public/*",
+    "com.sun.identity.agents.config.agent.logout.url[0] = *",
+    "com.sun.identity.agents.config.session.attribute.mapping[uid] = X User",
+    "com.forgerock.agents.config.hostmap[0] = am.example.com",
+    "com.sun.identity.agents.config.logout.redirect.url = //evil.example.com/",
+    "com.sun.identity.agents.config.cdsso.cookie.domain[0] = com",
+    "com.sun.identity.agents.config.userid.param.type = GUESS",
+    "portcullis.am.deadline = 1",
+];
+
+/// A site with local configuration and all of them; the number of the first line.
+fn wrong(kind: Kind) -> (Site, usize) {
+    let mut site = site(kind).local().prepare();
+    for text in ["PCL0600", "agent.conf", "configuration file"] {
+        site.server.expect(text);
+    }
+    let conf = site.instance.join("config/agent.conf");
+    let first = fs::read_to_string(conf)
+        .expect("agent.conf")
+        .lines()
+        .count()
+        + 1;
+    MISTAKES.iter().for_each(|line| site.append(line));
+    (site, first)
+}
+
+/// That each is named, with its line, its property and a remedy.
+fn all_named(said: &str, first: usize) {
+    for (at, mistake) in MISTAKES.iter().enumerate() {
+        let place = format!("agent.conf line {}: ", first + at);
+        let name = mistake.split([' ', '[']).next().unwrap_or_default();
+        let lines: Vec<&str> = said.lines().filter(|l| l.contains(&place)).collect();
+        assert!(
+            !lines.is_empty() && lines.iter().all(|l| l.contains(name) && l.contains("; ")),
+            "{place}{name}: {lines:?}\n{said}"
+        );
+    }
+}
+
+both_servers! {
+    fn fifteen_mistakes_in_one_file_are_fifteen_lines(kind: Kind) {
+        let (site, first) = wrong(kind);
+        let (passes, said) = site.server.check();
+        assert!(!passes, "{said}");
+        all_named(&said, first);
+        // The tool says the same of the same file.
+        let mut tool = agentadmin(&site, &["explain", "--conf"]);
+        tool.arg(site.instance.join("config/agent.conf")).stdin(Stdio::null());
+        let output = tool.output().expect("agentadmin");
+        assert_eq!(output.status.code(), Some(1));
+        all_named(&words(&output), first);
+        site.stop();
+    }
+
+    fn mistakes_beside_a_missing_file_are_named_too(kind: Kind) {
+        let (site, first) = wrong(kind);
+        fs::remove_file(site.instance.join("config/agent-key.conf")).expect("key");
+        let (passes, said) = site.server.check();
+        assert!(!passes, "{said}");
+        assert!(said.contains("agent-key.conf: cannot be read"), "{said}");
+        all_named(&said, first);
+        site.stop();
+    }
+
+    fn unknown_names_are_one_line_each_with_the_nearest(kind: Kind) {
+        let site = site(kind).prepare();
+        for name in ["conect.timeout", "repository.locaton", "of.nobody.who.could.be.meant.here"] {
+            site.append(&format!("{P}.{name} = 1"));
+        }
+        let (passes, said) = site.server.check();
+        assert!(passes, "{said}");
+        let mut lines: Vec<&str> = said.lines().filter(|l| l.contains(" unknown: ")).collect();
+        // httpd reads its configuration twice.
+        lines.dedup_by_key(|l| l.split("PCL0601").last());
+        assert_eq!(lines.len(), 1, "{said}");
+        for part in [
+            "3 unknown", "meant com.sun.identity.agents.config.connect.timeout?",
+            "meant com.sun.identity.agents.config.repository.location?", "could.be.meant.here (line",
+        ] {
+            assert!(lines[0].contains(part), "{part}: {}", lines[0]);
+        }
+        site.stop();
+    }
+
+    fn variables_without_effect_are_named_at_start(kind: Kind) {
+        let site = site(kind).prepare();
+        let variables = [
+            ("AM_POLICY_CACHE_MODE", "on"), ("AM_MAX_SESSION_CACHE_SIZE", "16M"),
+            ("AM_POLICY_CACHE_DRI", "/x"), ("AM_SYSTEM_LOG_LEVEL", "All"), ("AM_MAX_AGENTS", "32"),
+        ];
+        let (passes, said) = site.server.check_with(&variables);
+        assert!(passes, "{said}");
+        for part in [
+            "AM_POLICY_CACHE_MODE: has no effect: AM decides each URL",
+            "AM_MAX_SESSION_CACHE_SIZE: is not a number of bytes",
+            "AM_POLICY_CACHE_DRI: unknown, meant AM_POLICY_CACHE_DIR?",
+            "AM_SYSTEM_LOG_LEVEL: is not supported by this version",
+        ] {
+            let found = said.lines().find(|l| l.contains(part));
+            assert!(found.is_some_and(|l| l.contains("PCL0601") && l.contains("; ")), "{part}: {said}");
+        }
+        assert!(!said.contains("AM_MAX_AGENTS"), "its default: {said}");
+        site.stop();
+    }
+}
