@@ -19,7 +19,7 @@ com.sun.identity.agents.config.profile.attribute.fetch.mode = HTTP_HEADER
 com.sun.identity.agents.config.profile.attribute.mapping[mail] = X-Mail
 ";
 
-fn decider(more: &str) -> Decider {
+pub(super) fn decider(more: &str) -> Decider {
     let (decider, problems) = Decider::of(&format!("{CONF}{more}"));
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
     decider.unwrap_or_else(|| panic!("{texts:#?}"))
@@ -34,7 +34,7 @@ fn printed(decider: &Decider, input: &str, human: bool) -> (String, bool) {
     (String::from_utf8(out).unwrap(), all)
 }
 
-fn ask_with(decider: &Decider, question: &Value) -> Value {
+pub(super) fn ask_with(decider: &Decider, question: &Value) -> Value {
     let (text, _) = printed(decider, &question.to_string(), false);
     serde_json::from_str(&text).unwrap()
 }
@@ -43,17 +43,17 @@ fn ask(question: &Value) -> Value {
     ask_with(&decider(""), question)
 }
 
-fn get(path: &str) -> Value {
+pub(super) fn get(path: &str) -> Value {
     json!({"method": "GET", "url": format!("http://www.example.com{path}")})
 }
 
-fn with(mut question: Value, more: Value) -> Value {
+pub(super) fn with(mut question: Value, more: Value) -> Value {
     let all = question.as_object_mut().unwrap();
     all.extend(more.as_object().unwrap().clone());
     question
 }
 
-fn demo() -> Value {
+pub(super) fn demo() -> Value {
     json!({"user": "demo", "realm": "/", "attributes": {"mail": ["demo@example.com"]}})
 }
 
@@ -68,7 +68,7 @@ fn short(answer: &Value) -> (String, Value, String) {
     (text("outcome"), answer["status"].clone(), text("reason"))
 }
 
-fn is(answer: &Value, outcome: &str, status: u16, reason: &str) {
+pub(super) fn is(answer: &Value, outcome: &str, status: u16, reason: &str) {
     let status = if status == 0 {
         Value::Null
     } else {
