@@ -179,6 +179,13 @@ codes! {
         "Sub-requests of the host never ask AM." "Open the page itself once.";
     BodyTooLarge 514 Info "the form is too large"
         "More than the agent's endpoint takes." "Nothing.";
+    BreakerOpened 515 Error "AM is away: what needs it is refused at once until it answers again"
+        "A call failed, and AM did not answer a question without any token either; the line says how."
+        "Check AM; the agent looks every two seconds whether it is back, and nothing has to be restarted.";
+    BreakerClosed 516 Info "AM answers again"
+        "It was away, for as long as the line says." "Nothing.";
+    UnavailableBreaker 517 Info "refused at once: AM is known to be away"
+        "See the line with PCL0515." "Check AM.";
     ConfigProblem 600 Error "a configuration has a mistake"
         "See the line: property, value." "See the line.";
     ConfigWarning 601 Warning "a configuration holds something doubtful"

@@ -96,6 +96,28 @@ impl Am {
         Ok(info)
     }
 
+    /// Whether any server answers anything but a failure of its own. Asked anonymously.
+    ///
+    /// # Errors
+    /// The last server's failure, when none does.
+    pub async fn reachable(&self, call: Call) -> Result<(), Failure> {
+        let mut failed = None;
+        for left in (1..=self.bases.len()).rev() {
+            let at = self.current.load(Ordering::Relaxed);
+            let result = self.ask_one(&server_info::encode(), call, at, left).await;
+            failed = match result {
+                Ok(answer) if answer.status() < 500 => return Ok(()),
+                Ok(answer) => Some(Failure {
+                    cause: Cause::Status(answer.status()),
+                    why: format!("HTTP {}", answer.status()),
+                }),
+                Err(failure) => Some(failure),
+            };
+            self.move_on_from(at);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
     /// Logs the agent in. Each login makes a session at AM that nothing else removes: share the token,
     /// and end it with [`Am::logout`].
     pub async fn agent_login(&self, password: &Secret, call: Call) -> Result<Secret, AmError> {
@@ -206,21 +228,16 @@ impl Am {
             cause: Cause::Transport,
             why: String::new(),
         };
-        for _ in &self.bases {
+        for left in (1..=self.bases.len()).rev() {
             let at = self.current.load(Ordering::Relaxed);
-            let base = &self.bases[at % self.bases.len()];
-            failed = match self.client.send(base, exchange, call).await {
+            failed = match self.ask_one(exchange, call, at, left).await {
                 Ok(answer) => return Ok(answer),
                 Err(failure) => failure,
             };
             if !matches!(failed.cause, Cause::Transport | Cause::Timeout | Cause::Tls) {
                 break;
             }
-            // Calls that fail together move on by one server, not by one each.
-            let next = at.wrapping_add(1);
-            let _ = self
-                .current
-                .compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
+            self.move_on_from(at);
             if Instant::now() >= call.until {
                 break;
             }
@@ -228,6 +245,32 @@ impl Am {
         let cause = failed.cause;
         *self.last_failure.lock() = Some(failed);
         Err(AmError::Unavailable(cause))
+    }
+
+    /// Asks the server `at`. `left` servers share the time that is left, so that one that hangs
+    /// does not take what the next one needs.
+    async fn ask_one(
+        &self,
+        exchange: &Exchange,
+        call: Call,
+        at: usize,
+        left: usize,
+    ) -> Result<Answer, Failure> {
+        let base = &self.bases[at % self.bases.len()];
+        let now = Instant::now();
+        let share = call.until.saturating_duration_since(now) / u32::try_from(left).unwrap_or(1);
+        let until = now + share;
+        self.client
+            .send(base, exchange, Call { until, ..call })
+            .await
+    }
+
+    /// Calls that fail together move on by one server, not by one each.
+    fn move_on_from(&self, at: usize) {
+        let next = at.wrapping_add(1);
+        let _ = self
+            .current
+            .compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed);
     }
 }
 

@@ -68,6 +68,20 @@ pub enum Permit {
     KnownSession,
     /// Anything else.
     Other,
+    /// Asks whether AM is there: not counted, because it is asked when all places may be taken by calls
+    /// that hang, and one worker asks at a time.
+    Probe,
+}
+
+impl Permit {
+    /// What a call counts as: of all, and of those about no known session.
+    fn counts(self) -> (usize, usize) {
+        match self {
+            Permit::KnownSession => (1, 0),
+            Permit::Other => (1, 1),
+            Permit::Probe => (0, 0),
+        }
+    }
 }
 
 /// When a call must be over, and what it counts as.
@@ -132,30 +146,31 @@ struct InFlight(Mutex<(usize, usize)>);
 /// One call under way; dropping it ends the count, also when the call is cancelled.
 struct Slot {
     counts: Arc<InFlight>,
-    other: bool,
+    permit: Permit,
 }
 
 impl InFlight {
     fn enter(self: &Arc<Self>, permit: Permit, max: usize) -> Option<Slot> {
-        let other = permit == Permit::Other;
+        let (all, other) = permit.counts();
         let mut counts = self.0.lock();
-        if counts.0 >= max || (other && counts.1 >= max.div_ceil(2)) {
+        if counts.0 + all > max || counts.1 + other > max.div_ceil(2) {
             return None;
         }
-        counts.0 += 1;
-        counts.1 += usize::from(other);
+        counts.0 += all;
+        counts.1 += other;
         Some(Slot {
             counts: Arc::clone(self),
-            other,
+            permit,
         })
     }
 }
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let (all, other) = self.permit.counts();
         let mut counts = self.counts.0.lock();
-        counts.0 -= 1;
-        counts.1 -= usize::from(self.other);
+        counts.0 -= all;
+        counts.1 -= other;
     }
 }
 

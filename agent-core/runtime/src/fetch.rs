@@ -207,11 +207,14 @@ impl Fetcher {
         }
     }
 
-    async fn fly(&self, name: (Kind, u128), ask: Ask, deadline: Instant) {
+    async fn fly(self: &Rc<Self>, name: (Kind, u128), ask: Ask, deadline: Instant) {
         let answer = self
             .worker
             .within(deadline, self.answer(&ask, deadline))
             .await;
+        if let Some(session) = session_of(&ask) {
+            self.learn(session.0, &answer);
+        }
         if let (Err(FactError::Dead), Some(session)) = (&answer, session_of(&ask)) {
             self.remember_dead(session);
         }
@@ -223,6 +226,7 @@ impl Fetcher {
     }
 
     async fn answer(&self, ask: &Ask, deadline: Instant) -> Result<Vec<u8>, FactError> {
+        self.refuse_while_open()?;
         match ask {
             Ask::Session { key, token } => self.session(*key, token, deadline).await,
             Ask::Policy {
@@ -459,6 +463,7 @@ impl Fetcher {
             .worker
             .within(deadline, self.tell_logout(token, deadline))
             .await;
+        self.learn(key.0, &told);
         match (recorded, told) {
             (true, Ok(())) | (true, Err(FactError::Dead)) => {}
             (true, Err(_)) => self.clone().tell_later(token.clone()),
@@ -470,6 +475,7 @@ impl Fetcher {
     }
 
     async fn tell_logout(&self, token: &Secret, deadline: Instant) -> Result<(), FactError> {
+        self.refuse_while_open()?;
         let call = call(Permit::KnownSession, deadline);
         self.am
             .logout(token, call)

@@ -22,6 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     agent::Instance,
+    breaker,
     client::{Call, Permit},
     fetch::{Fetcher, configuration_arrived},
     lines::Line,
@@ -65,7 +66,11 @@ pub(crate) async fn follow(fetcher: Rc<Fetcher>) {
     let duty = Rc::new(Duty::default());
     tokio::task::spawn_local(keep_lease(fetcher.clone(), duty.clone()));
     loop {
-        if let Some(term) = duty.term.get() {
+        if let Some(term) = duty
+            .term
+            .get()
+            .filter(|_| fetcher.refuse_while_open().is_ok())
+        {
             duties(&fetcher, term).await;
         }
         apply(&fetcher, &duty.applied, duty.term.get().is_some());
@@ -85,6 +90,7 @@ async fn keep_lease(fetcher: Rc<Fetcher>, duty: Rc<Duty>) {
         let state = fetcher.state();
         let now = clock::boottime_ms();
         let worker = &fetcher.worker;
+        fetcher.recheck();
         match duty.term.get() {
             Some(held) if worker.draining() => {
                 state.lease_resign(held);
@@ -121,7 +127,7 @@ fn hold(fetcher: &Fetcher, term: &Cell<Option<Term>>, now: Option<Term>) {
 }
 
 /// What the leader owes the others now.
-async fn duties(fetcher: &Fetcher, term: Term) {
+async fn duties(fetcher: &Rc<Fetcher>, term: Term) {
     let state = fetcher.state();
     if state.agent_session_generation().is_none() && !waiting(&state) {
         log_in(fetcher, &state, term).await;
@@ -138,6 +144,11 @@ fn waiting(state: &InstanceState<'_>) -> bool {
         return false;
     }
     let refused = error == u64::from(Code::AgentLoginRefused.number());
+    let since = state.status(StatusWord::LastErrorAt);
+    // AM was not there then, and is now.
+    if !refused && state.breaker().closed_at() > since {
+        return false;
+    }
     let (first, most) = if refused { REFUSED_MS } else { UNREACHED_MS };
     let failures = state
         .spare(FAILURES)
@@ -145,7 +156,19 @@ fn waiting(state: &InstanceState<'_>) -> bool {
     let pause = first
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
         .min(most);
-    clock::boottime_ms().saturating_sub(state.status(StatusWord::LastErrorAt)) < pause
+    clock::boottime_ms().saturating_sub(since) < pause
+}
+
+/// An answer that AM owed the agent itself.
+fn unanswered(
+    fetcher: &Rc<Fetcher>,
+    state: &InstanceState<'_>,
+    term: Term,
+    code: Code,
+    error: AmError,
+) {
+    fetcher.learn::<()>(breaker::OWN, &Err(error.fact()));
+    failed(fetcher, state, term, code, &error.to_string());
 }
 
 fn failed(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term, code: Code, text: &str) {
@@ -167,7 +190,7 @@ fn succeeded(state: &InstanceState<'_>, term: Term) {
     state.set_status(term, StatusWord::LastContactAt, clock::boottime_ms());
 }
 
-async fn log_in(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) {
+async fn log_in(fetcher: &Rc<Fetcher>, state: &InstanceState<'_>, term: Term) {
     let Some(start) = fetcher.instance().start() else {
         return;
     };
@@ -191,13 +214,7 @@ async fn log_in(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) {
             let text = format!("profile \"{name}\", realm \"{realm}\", HTTP {status}");
             failed(fetcher, state, term, Code::AgentLoginRefused, &text);
         }
-        Err(error) => failed(
-            fetcher,
-            state,
-            term,
-            Code::AgentLoginFailed,
-            &error.to_string(),
-        ),
+        Err(error) => unanswered(fetcher, state, term, Code::AgentLoginFailed, error),
     }
 }
 
@@ -234,7 +251,7 @@ fn from_am(config: &Config) -> bool {
     config.repository == Repository::Centralized || config.cookie_name.is_empty()
 }
 
-async fn read_profile(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) {
+async fn read_profile(fetcher: &Rc<Fetcher>, state: &InstanceState<'_>, term: Term) {
     let mut token = Vec::new();
     let Some(generation) = state.agent_session(&mut token) else {
         return;
@@ -246,13 +263,7 @@ async fn read_profile(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) 
             return;
         }
         Err(error) => {
-            return failed(
-                fetcher,
-                state,
-                term,
-                Code::ProfileFailed,
-                &error.to_string(),
-            );
+            return unanswered(fetcher, state, term, Code::ProfileFailed, error);
         }
     };
     let Ok(bytes) = serde_json::to_vec(&published) else {
@@ -373,6 +384,7 @@ pub(crate) async fn agent_session(
         if let Some(generation) = state.agent_session(&mut token) {
             return Ok((Secret::new(token), generation));
         }
+        fetcher.refuse_while_open()?;
         if waiting(&state) {
             return Err(FactError::Unavailable(trouble(&state)));
         }
@@ -399,7 +411,11 @@ pub(crate) async fn await_configuration(
     deadline: Instant,
 ) {
     let state = fetcher.state();
-    while fetcher.instance().snapshot().is_none() && !waiting(&state) && Instant::now() < deadline {
+    while fetcher.instance().snapshot().is_none()
+        && !waiting(&state)
+        && fetcher.refuse_while_open().is_ok()
+        && Instant::now() < deadline
+    {
         fetcher.kick.notify_one();
         tokio::time::sleep(LOOK).await;
     }

@@ -5,6 +5,7 @@
 mod agent;
 pub mod am;
 mod audit;
+mod breaker;
 pub mod client;
 mod evaluate;
 mod fetch;

@@ -7,6 +7,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::breaker::{BREAKER_WORDS, Breaker};
 use crate::buffer::{Buffer, words_for};
 use crate::lock::{self, Guard, Patience};
 use crate::mapping::word_of;
@@ -33,6 +34,7 @@ const AGENT_STATE: usize = 7;
 const PROFILE_STATE: usize = 8;
 const STATUS: usize = 16;
 const SPARE: usize = 32;
+const BREAKER: usize = SPARE + SPARE_COUNTERS;
 const STATE_WORDS: usize = 64;
 const AGENT_WORDS: usize = words_for(AGENT_SESSION_BYTES);
 /// One instance's block: whole pages.
@@ -106,6 +108,7 @@ pub struct InstanceState<'m> {
     words: &'m [AtomicU64; STATE_WORDS],
 }
 
+static NO_BREAKER: [AtomicU64; BREAKER_WORDS] = [const { AtomicU64::new(0) }; BREAKER_WORDS];
 static NOWHERE: [AtomicU64; STATE_WORDS] = [const { AtomicU64::new(0) }; STATE_WORDS];
 
 impl<'m> InstanceState<'m> {
@@ -312,6 +315,16 @@ impl<'m> InstanceState<'m> {
             self.words.get(SPARE + index)
         } else {
             None
+        }
+    }
+
+    /// Whether AM is known to be away.
+    #[inline]
+    #[must_use]
+    pub fn breaker(&self) -> Breaker<'m> {
+        let words = self.words[BREAKER..].first_chunk();
+        Breaker {
+            words: words.unwrap_or(&NO_BREAKER), // the words end behind it
         }
     }
 

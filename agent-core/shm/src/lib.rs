@@ -12,6 +12,7 @@
 //! for, so a process that is killed at any instruction costs one fetch and leaves no lock behind.
 //! All times are milliseconds of [`clock::boottime_ms`].
 
+mod breaker;
 mod buffer;
 pub mod clock;
 mod instance;
@@ -25,6 +26,7 @@ mod sum;
 mod table;
 mod workers;
 
+pub use breaker::Breaker;
 pub use instance::{
     AGENT_SESSION_BYTES, Full, INSTANCES, InstanceId, InstanceState, LeaseHolder, PROFILE_BYTES,
     SPARE_COUNTERS, StatusWord, Term,

@@ -45,6 +45,8 @@ pub enum Cause {
     Draining,
     /// A set shared by the workers could not take the entry (rules L2 and S1).
     Store,
+    /// Nobody asks: AM is known to be away (rule O1).
+    Breaker,
 }
 
 /// Why a fact could not be had. Three kinds that are never mixed up (design 4).

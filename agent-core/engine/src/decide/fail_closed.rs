@@ -34,6 +34,7 @@ pub fn fail_closed(error: FactError) -> Failure {
                 Cause::AgentLogin => Code::UnavailableAgentLogin,
                 Cause::Draining => Code::UnavailableDraining,
                 Cause::Store => Code::UnavailableStore,
+                Cause::Breaker => Code::UnavailableBreaker,
             },
         ),
     }
@@ -70,6 +71,7 @@ mod tests {
             Cause::AgentLogin,
             Cause::Draining,
             Cause::Store,
+            Cause::Breaker,
         ];
         for cause in causes {
             let failure = fail_closed(FactError::Unavailable(cause));
