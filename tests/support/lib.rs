@@ -11,6 +11,7 @@ pub mod client;
 pub mod contract;
 pub mod daemon;
 pub mod forge;
+pub mod front;
 pub mod http2;
 pub mod modules;
 pub mod outage;

@@ -56,6 +56,8 @@ fn snapshot_with_key(more: &str, agent_key: Vec<u8>) -> Snapshot {
     let secrets = Secrets {
         password: Secret::new(PASSWORD.to_vec()),
         agent_key: Secret::new(agent_key),
+        cert_key_password: None,
+        proxy_password: None,
     };
     let built = Snapshot::build(typed, secrets, [7; 16]);
     built.unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))

@@ -24,6 +24,7 @@ use portcullis_shm::{InstanceId, InstanceState, Mapping, StatusWord};
 use zeroize::Zeroizing;
 
 use crate::{
+    client::{ClientIdentity, IdentityError},
     leader,
     logs::{HostLog, Logs},
     worker::{StartError, Worker, WorkerOptions},
@@ -53,6 +54,8 @@ pub struct Start {
     pub config: Config,
     /// The instance's secrets.
     pub secrets: Secrets,
+    /// The certificate that the agent shows to AM.
+    pub identity: Option<ClientIdentity>,
 }
 
 /// One `agent.conf`.
@@ -382,17 +385,54 @@ fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
         return (None, problems);
     }
     match Secrets::read(&files) {
-        Ok(secrets) => (
-            Some(Start {
+        Ok(secrets) => {
+            let identity = match identity(&config, &secrets) {
+                Ok(identity) => identity,
+                Err(problem) => {
+                    problems.push(problem);
+                    return (None, problems);
+                }
+            };
+            let start = Start {
                 files,
                 config,
                 secrets,
-            }),
-            problems,
-        ),
+                identity,
+            };
+            (Some(start), problems)
+        }
         Err(more) => {
             problems.extend(more);
             (None, problems)
+        }
+    }
+}
+
+/// The agent's certificate and key, where the configuration names them.
+fn identity(config: &Config, secrets: &Secrets) -> Result<Option<ClientIdentity>, Problem> {
+    let (Some(certificate), Some(key)) = (&config.cert_file, &config.cert_key) else {
+        return Ok(None);
+    };
+    let password = secrets.cert_key_password.as_ref();
+    match ClientIdentity::read(Path::new(certificate), Path::new(key), password) {
+        Ok(identity) => Ok(Some(identity)),
+        Err(error) => {
+            let (name, remedy) = match &error {
+                IdentityError::Certificate(_) => ("file", "name a PEM file with the certificate"),
+                IdentityError::Key(_) => ("key", "name a PEM file with its key, mode 0600"),
+                IdentityError::Password(_) => (
+                    "key.password",
+                    "encrypt the pass phrase with agentadmin --p",
+                ),
+            };
+            Err(Problem {
+                severity: Grade::Error,
+                line: None,
+                source: Source::File("agent.conf".into()),
+                property: format!("com.forgerock.agents.config.cert.{name}"),
+                what: error.to_string(),
+                remedy: remedy.into(),
+            })
         }
     }
 }

@@ -5,19 +5,19 @@
 
 use std::sync::{
     Arc,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
 use parking_lot::Mutex;
 use portcullis_engine::{
     am::{
-        AmError, Exchange,
+        AmError, Exchange, Value,
         a::{
             agent_login, attributes,
             audit::{self, AuditEvent},
             logout::{self, Ended},
             policy::{self, Question},
-            profile,
+            profile, server_id,
             server_info::{self, ServerInfo},
             session::{self, user_of},
             validate,
@@ -57,6 +57,8 @@ pub struct Am {
     realm: String,
     agent: String,
     token_header: Mutex<Arc<str>>,
+    /// `add.amlbcookie`
+    balanced: AtomicBool,
     last_failure: Mutex<Option<Failure>>,
 }
 
@@ -79,8 +81,14 @@ impl Am {
             realm: site.realm.clone(),
             agent: site.agent.clone(),
             token_header: Mutex::new(Arc::from(site.cookie_name.as_str())),
+            balanced: AtomicBool::new(false),
             last_failure: Mutex::new(None),
         })
+    }
+
+    /// `add.amlbcookie`: whether calls tell AM's load balancer which server keeps the session.
+    pub fn balance(&self, on: bool) {
+        self.balanced.store(on, Ordering::Relaxed);
     }
 
     /// The newest failure of a call, for the log. It names no URL and no token.
@@ -130,7 +138,7 @@ impl Am {
     /// The agent's profile.
     pub async fn profile(&self, agent: &Secret, call: Call) -> Result<Vec<Named>, AmError> {
         let exchange = profile::encode(&self.realm, &self.agent, &self.header(), agent);
-        let answer = self.ask(&exchange, call).await?;
+        let answer = self.ask_about(agent, exchange, call).await?;
         answer.read(|reply| profile::parse(reply, &self.agent))
     }
 
@@ -146,9 +154,8 @@ impl Am {
         now: UnixMillis,
         call: Call,
     ) -> Result<Vec<u8>, AmError> {
-        let answer = self
-            .ask(&session::encode(agent, token, reset)?, call)
-            .await?;
+        let exchange = session::encode(agent, token, reset)?;
+        let answer = self.ask_about(token, exchange, call).await?;
         match answer.read(|reply| session::parse(reply, token, now))? {
             session::Answer::Live(record) => Ok(record),
             session::Answer::Doubt => match self.validate(agent, call).await? {
@@ -169,7 +176,7 @@ impl Am {
             return Ok(Vec::new());
         }
         let exchange = policy::encode(question, &self.header(), agent)?;
-        let answer = self.ask(&exchange, call).await?;
+        let answer = self.ask_about(question.token, exchange, call).await?;
         answer.read(|reply| policy::parse(reply, question.resources))
     }
 
@@ -185,23 +192,21 @@ impl Am {
         let user = user_of(session.universal_id).ok_or(AmError::PROTOCOL)?;
         let header = self.header();
         let exchange = attributes::encode(session.realm, &user, names, &header, token)?;
-        let answer = self.ask(&exchange, call).await?;
+        let answer = self.ask_about(token, exchange, call).await?;
         answer.read(|reply| attributes::parse(reply, names))
     }
 
     /// Ends the session of this token, a user's or the agent's own.
     pub async fn logout(&self, token: &Secret, call: Call) -> Result<Ended, AmError> {
-        let answer = self
-            .ask(&logout::encode(&self.header(), token)?, call)
-            .await?;
+        let exchange = logout::encode(&self.header(), token)?;
+        let answer = self.ask_about(token, exchange, call).await?;
         answer.read(logout::parse)
     }
 
     /// Whether this token is alive.
     pub async fn validate(&self, token: &Secret, call: Call) -> Result<bool, AmError> {
-        let answer = self
-            .ask(&validate::encode(&self.header(), token), call)
-            .await?;
+        let exchange = validate::encode(&self.header(), token);
+        let answer = self.ask_about(token, exchange, call).await?;
         answer.read(validate::parse)
     }
 
@@ -213,12 +218,28 @@ impl Am {
         call: Call,
     ) -> Result<(), AmError> {
         let exchange = audit::encode(&self.realm, event, &self.header(), agent)?;
-        let answer = self.ask(&exchange, call).await?;
+        let answer = self.ask_about(agent, exchange, call).await?;
         answer.read(audit::parse)
     }
 
     fn header(&self) -> Arc<str> {
         Arc::clone(&self.token_header.lock())
+    }
+
+    /// [`Am::ask`], of the server that keeps the session of `token` where AM's load balancer knows it.
+    async fn ask_about(
+        &self,
+        token: &Secret,
+        mut exchange: Exchange,
+        call: Call,
+    ) -> Result<Answer, AmError> {
+        if self.balanced.load(Ordering::Relaxed)
+            && let Some(id) = server_id(token.expose())
+        {
+            let cookie = Value::Plain(format!("amlbcookie={id}").into());
+            exchange.headers.push(("Cookie".into(), cookie));
+        }
+        self.ask(&exchange, call).await
     }
 
     /// Asks the server that answered last; when it can't be reached, the next ones while the deadline

@@ -199,3 +199,38 @@ fn base_urls() {
         assert_eq!(path(bad), None, "{bad}");
     }
 }
+
+#[tokio::test]
+async fn calls_about_a_session_name_the_server_that_keeps_it() {
+    let answer = r#"{"valid":true}"#;
+    let (url, served) = script(&[(200, answer), (200, answer), (200, answer)]).await;
+    let am = am(&[&url]);
+    let (known, unknown) = (secret("AQIC5w.*AAJTSQACMDE.*"), secret("AQIC5w"));
+    assert_eq!(am.validate(&known, call()).await, Ok(true));
+    am.balance(true);
+    assert_eq!(am.validate(&known, call()).await, Ok(true));
+    assert_eq!(am.validate(&unknown, call()).await, Ok(true));
+    let seen = served.await.unwrap();
+    let named: Vec<bool> = seen
+        .iter()
+        .map(|request| request.to_lowercase().contains("cookie: amlbcookie=01\r\n"))
+        .collect();
+    assert_eq!(named, [false, true, false]);
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_leaves_time_for_the_next() {
+    let hanging = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let first = format!("http://{}/openam", hanging.local_addr().unwrap());
+    let answer = r#"{"valid":true}"#;
+    let (second, served) = script(&[(200, answer), (200, answer)]).await;
+    let am = am(&[&first, &second]);
+    let soon = Call {
+        permit: Permit::KnownSession,
+        until: Instant::now() + Duration::from_secs(2),
+    };
+    assert_eq!(am.validate(&secret("AQIC5w"), soon).await, Ok(true));
+    // It stays with the one that answers.
+    assert_eq!(am.validate(&secret("AQIC5w"), call()).await, Ok(true));
+    assert_eq!(served.await.unwrap().len(), 2);
+}

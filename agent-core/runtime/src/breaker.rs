@@ -15,7 +15,7 @@ use portcullis_shm::clock;
 use crate::{
     client::{Call, Permit},
     fetch::Fetcher,
-    worker::Line,
+    lines::Line,
 };
 
 /// What the question whether AM is there may take, for each of its servers an equal part.
@@ -76,7 +76,7 @@ impl Fetcher {
     pub(crate) fn recheck(self: &Rc<Self>) {
         let now = clock::boottime_ms();
         let breaker = self.state().breaker();
-        if breaker.is_open() && breaker.probe_try(now, now + PAUSE_MS) {
+        if breaker.is_doubtful() && breaker.probe_try(now, now + PAUSE_MS) {
             tokio::task::spawn_local(self.clone().probe());
         }
     }

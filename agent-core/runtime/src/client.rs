@@ -9,7 +9,9 @@ use std::{error::Error as _, io, net::IpAddr, path::PathBuf, sync::Arc, time::Du
 use parking_lot::Mutex;
 use portcullis_engine::{
     am::{Exchange, Method, Reply, Value},
+    config::TlsVersions,
     contract::Cause,
+    token::Secret,
 };
 use reqwest::{
     Url,
@@ -17,8 +19,10 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
+mod identity;
 mod tls;
 
+pub use identity::{ClientIdentity, IdentityError};
 pub use tls::TrustEveryServer;
 
 /// Idle connections to one server that are kept; AM closes them after 20 s by itself (Tomcat).
@@ -29,7 +33,7 @@ const IDLE: Duration = Duration::from_secs(15);
 const MAX_HEADERS: usize = 100;
 
 /// What an instance's configuration says about connections to AM.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Settings {
     /// `connect.timeout`: how long a TCP and TLS handshake may take.
     pub connect_timeout: Duration,
@@ -39,8 +43,45 @@ pub struct Settings {
     pub trust_server_certs: bool,
     /// `hostmap`: host names that are not looked up.
     pub hostmap: Vec<(String, IpAddr)>,
+    /// `forward.proxy.*`: how AM is reached; `None`: directly (rule W4).
+    pub proxy: Option<ForwardProxy>,
+    /// `cert.file` and `cert.key`: what the agent shows to AM.
+    pub identity: Option<ClientIdentity>,
+    /// `ciphers`: names of [`portcullis_engine::config::CIPHERS`]; empty: all.
+    pub ciphers: Vec<String>,
+    /// `tls`: versions that may be used.
+    pub versions: TlsVersions,
+    /// `cert.verify.depth`: authorities above AM's certificate; 0: as many as the library follows.
+    pub verify_depth: u32,
+    /// `tls.keylog.enable`: where the secrets of connections are written.
+    pub key_log: Option<PathBuf>,
     /// `portcullis.am.calls.max`: calls under way at once, per worker.
     pub calls_max: usize,
+}
+
+/// The proxy that the configuration names. No `Debug`.
+#[derive(Clone)]
+pub struct ForwardProxy {
+    /// Its name or address.
+    pub host: String,
+    /// Its port.
+    pub port: u32,
+    /// User name and password, where it wants them.
+    pub login: Option<(String, Option<Secret>)>,
+}
+
+impl ForwardProxy {
+    fn way(&self) -> Result<reqwest::Proxy, ClientError> {
+        let way = reqwest::Proxy::all(format!("http://{}:{}", self.host, self.port))
+            .map_err(|e| ClientError::Library(words(&e.without_url())))?;
+        let Some((user, password)) = &self.login else {
+            return Ok(way);
+        };
+        let password = password.as_ref().map_or(&b""[..], Secret::expose);
+        let password = std::str::from_utf8(password)
+            .map_err(|_| ClientError::Library("the proxy's password is no text".into()))?;
+        Ok(way.basic_auth(user, password))
+    }
 }
 
 /// Why a client can't be made: the configuration is wrong.
@@ -55,6 +96,9 @@ pub enum ClientError {
     /// There is not a single root certificate.
     #[error("no root certificate was found")]
     NoRoots,
+    /// The file for the secrets of connections can't be written.
+    #[error("the file that AM_SSL_KEYLOG_FILE names can't be written: {0}")]
+    KeyLog(String),
     /// The TLS or HTTP library refuses its settings.
     #[error("the HTTP client can't be made: {0}")]
     Library(String),
@@ -202,6 +246,9 @@ impl Client {
             .pool_idle_timeout(IDLE)
             .user_agent(concat!("Portcullis/", env!("CARGO_PKG_VERSION")))
             .tls_backend_preconfigured(tls);
+        if let Some(proxy) = &settings.proxy {
+            builder = builder.proxy(proxy.way()?);
+        }
         for (host, address) in &settings.hostmap {
             // Port 0 stands for the port of the URL.
             builder = builder.resolve(&host.to_ascii_lowercase(), (*address, 0).into());

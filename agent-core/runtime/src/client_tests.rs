@@ -336,26 +336,57 @@ async fn a_path_does_not_leave_the_server_it_is_for() {
 
 /// A certificate authority, and a server that has a certificate of it for one name.
 async fn tls_server(name: &str, ca_file: &Path) -> SocketAddr {
+    tls_server_below(
+        name,
+        ca_file,
+        0,
+        &[&rustls::version::TLS12, &rustls::version::TLS13],
+    )
+    .await
+}
+
+fn authority() -> rcgen::CertificateParams {
     let mut params = rcgen::CertificateParams::new(vec![]).unwrap();
     params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let ca_key = rcgen::KeyPair::generate().unwrap();
-    let ca = rcgen::CertifiedIssuer::self_signed(params, ca_key).unwrap();
+    params
+}
+
+/// The same with authorities between the trusted one and the server's certificate.
+async fn tls_server_below(
+    name: &str,
+    ca_file: &Path,
+    between: usize,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> SocketAddr {
+    let generate = || rcgen::KeyPair::generate().unwrap();
+    let named = |n: usize| {
+        let mut params = authority();
+        let text = format!("authority {n}");
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, text);
+        params
+    };
+    let mut ca = rcgen::CertifiedIssuer::self_signed(named(0), generate()).unwrap();
     std::fs::File::create(ca_file)
         .unwrap()
         .write_all(ca.pem().as_bytes())
         .unwrap();
-    let key = rcgen::KeyPair::generate().unwrap();
+    let mut chain = Vec::new();
+    for n in 1..=between {
+        ca = rcgen::CertifiedIssuer::signed_by(named(n), generate(), &ca).unwrap();
+        chain.insert(0, ca.der().clone());
+    }
+    let key = generate();
     let leaf = rcgen::CertificateParams::new(vec![name.to_string()]).unwrap();
     let leaf = leaf.signed_by(&key, &ca).unwrap();
+    chain.insert(0, leaf.der().clone());
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
+        .with_protocol_versions(versions)
         .unwrap()
         .with_no_client_auth()
-        .with_single_cert(
-            vec![leaf.der().clone()],
-            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
-        )
+        .with_single_cert(chain, PrivateKeyDer::try_from(key.serialize_der()).unwrap())
         .unwrap();
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
     let (listener, address) = listen().await;
@@ -435,4 +466,129 @@ fn a_ca_file_that_is_of_no_use_is_refused() {
     ));
     // Without https nobody reads it.
     assert!(Client::new(&with_ca, &[url("http://am.test.invalid/")]).is_ok());
+}
+
+async fn ask_tls(settings: Settings, address: SocketAddr) -> Result<u16, Cause> {
+    let base = url(&format!(
+        "https://am.test.invalid:{}/openam/",
+        address.port()
+    ));
+    let client = Client::new(&settings, std::slice::from_ref(&base)).unwrap();
+    let answer = client.send(&base, &exchange(), within(GENEROUS)).await;
+    answer.map(|a| a.status()).map_err(|f| f.cause)
+}
+
+#[tokio::test]
+async fn a_chain_is_followed_no_further_than_allowed() {
+    let dir = tempfile::tempdir().unwrap();
+    let versions = [&rustls::version::TLS13];
+    for between in [0, 2] {
+        let ca = dir.path().join(format!("{between}.pem"));
+        let address = tls_server_below("am.test.invalid", &ca, between, &versions).await;
+        for depth in [0, 1, 2, 3, 9] {
+            let settings = Settings {
+                ca_file: Some(ca.clone()),
+                verify_depth: depth,
+                ..settings()
+            };
+            let enough = depth == 0 || depth as usize > between;
+            let expected = if enough { Ok(200) } else { Err(Cause::Tls) };
+            assert_eq!(
+                ask_tls(settings, address).await,
+                expected,
+                "{between} {depth}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn versions_that_are_off_are_not_spoken() {
+    let dir = tempfile::tempdir().unwrap();
+    let ca = dir.path().join("ca.pem");
+    let servers = [&rustls::version::TLS12, &rustls::version::TLS13];
+    for (server, of13) in servers.into_iter().zip([false, true]) {
+        let address = tls_server_below("am.test.invalid", &ca, 0, &[server]).await;
+        for (tls12, tls13) in [(true, true), (true, false), (false, true)] {
+            let settings = Settings {
+                ca_file: Some(ca.clone()),
+                versions: TlsVersions { tls12, tls13 },
+                ..settings()
+            };
+            let spoken = if of13 { tls13 } else { tls12 };
+            let answer = ask_tls(settings, address).await;
+            assert_eq!(answer.is_ok(), spoken, "{of13} {tls12} {tls13}");
+        }
+        // Ciphers of the other version are of no use.
+        let settings = Settings {
+            ca_file: Some(ca.clone()),
+            ciphers: vec!["TLS_AES_128_GCM_SHA256".into()],
+            ..settings()
+        };
+        assert_eq!(ask_tls(settings, address).await.is_ok(), of13);
+    }
+}
+
+#[tokio::test]
+async fn the_secrets_of_connections_are_written_only_when_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ca, log) = (dir.path().join("ca.pem"), dir.path().join("keys.log"));
+    let address = tls_server("am.test.invalid", &ca).await;
+    for key_log in [None, Some(log.clone())] {
+        let written = key_log.is_some();
+        let settings = Settings {
+            ca_file: Some(ca.clone()),
+            key_log,
+            ..settings()
+        };
+        assert_eq!(ask_tls(settings, address).await, Ok(200));
+        assert_eq!(log.exists(), written);
+    }
+    let text = std::fs::read_to_string(&log).unwrap();
+    for line in text.lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        let hex = |w: &str| w.len() >= 64 && w.bytes().all(|b| b.is_ascii_hexdigit());
+        assert!(words.len() == 3 && hex(words[1]) && hex(words[2]), "{line}");
+    }
+    assert!(text.contains("CLIENT_TRAFFIC_SECRET_0"), "{text}");
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = std::fs::metadata(&log).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A link would let somebody else choose the file.
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&log, &link).unwrap();
+    let settings = Settings {
+        ca_file: Some(ca),
+        key_log: Some(link),
+        ..settings()
+    };
+    let refused = Client::new(&settings, &[url("https://am.test.invalid/")]);
+    assert!(matches!(refused.err(), Some(ClientError::KeyLog(_))));
+}
+
+#[tokio::test]
+async fn the_proxy_gets_its_password_and_am_does_not() {
+    let (base, served) = once("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let settings = Settings {
+        proxy: Some(ForwardProxy {
+            host: "127.0.0.1".into(),
+            port: base.port().unwrap().into(),
+            login: Some(("me".into(), Some(Secret::new(b"a password".to_vec())))),
+        }),
+        ..settings()
+    };
+    let elsewhere = url("http://am.elsewhere.invalid/openam/");
+    let client = Client::new(&settings, std::slice::from_ref(&elsewhere)).unwrap();
+    let answer = client.send(&elsewhere, &exchange(), within(GENEROUS)).await;
+    assert_eq!(answer.map(|a| a.status()), Ok(200));
+    let request = served.await.unwrap();
+    assert!(
+        request.starts_with("GET http://am.elsewhere.invalid/openam/json/secret-path HTTP/1.1\r\n")
+    );
+    assert!(
+        request
+            .to_lowercase()
+            .contains("proxy-authorization: basic bwu6ysbwyxnzd29yza=="),
+        "{request}"
+    );
 }

@@ -14,7 +14,6 @@ use std::{
 
 use portcullis_engine::{
     am::{AmError, a::policy::Question},
-    config::Config,
     contract::{Act, Ask, Cause, FactError, Need, Receipt, SessionKey, UnixMillis},
     event::Code,
     record::{Policy, Session},
@@ -24,9 +23,9 @@ use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, clock};
 use tokio::sync::Notify;
 
 use crate::{
-    agent::{Agent, Instance},
+    agent::{Agent, Instance, Start},
     am::{Am, Site},
-    client::{Call, ClientError, Permit, Settings},
+    client::{Call, ClientError, ForwardProxy, Permit, Settings},
     leader,
     lines::Line,
     logs::wall_ms,
@@ -43,6 +42,8 @@ const JUST_ALIVE: u64 = 30_000;
 const ENDED_FOR: u64 = 24 * 3_600_000;
 /// Between attempts to tell AM of a logout.
 const LOGOUT_RETRY: Duration = Duration::from_secs(5);
+/// Names the file for `tls.keylog.enable`.
+const KEY_LOG_FILE: &str = "AM_SSL_KEYLOG_FILE";
 /// Attempts, after which AM's own limits end the session.
 const LOGOUT_TRIES: u32 = 120;
 
@@ -105,7 +106,8 @@ fn deliver(mailbox: &Arc<Mailbox>, completions: &Completions, answer: Answer) {
 }
 
 /// The client of one instance, from its bootstrap properties.
-fn connect(config: &Config) -> Result<Am, ClientError> {
+fn connect(start: &Start) -> Result<Am, ClientError> {
+    let config = &start.config;
     let site = Site {
         urls: config.naming_url.clone(),
         realm: config.organization_name.clone(),
@@ -121,6 +123,22 @@ fn connect(config: &Config) -> Result<Am, ClientError> {
             .iter()
             .filter_map(|(host, ip)| Some((host.clone(), ip.parse().ok()?)))
             .collect(),
+        proxy: config.forward_proxy_host.as_ref().map(|host| ForwardProxy {
+            host: host.clone(),
+            port: config.forward_proxy_port,
+            login: config
+                .forward_proxy_user
+                .as_ref()
+                .map(|user| (user.clone(), start.secrets.proxy_password.clone())),
+        }),
+        identity: start.identity.clone(),
+        ciphers: config.ciphers.clone(),
+        versions: config.tls_versions,
+        verify_depth: config.cert_verify_depth,
+        key_log: match config.tls_keylog {
+            true => std::env::var_os(KEY_LOG_FILE).map(PathBuf::from),
+            false => None,
+        },
         calls_max: config.am_calls_max as usize,
     };
     Am::new(&site, &settings)
@@ -144,7 +162,7 @@ impl Fetcher {
     /// `None` for an instance whose `agent.conf` can't be used, or whose client can't be made.
     pub(crate) fn new(agent: Arc<Agent>, worker: Arc<Worker>, index: usize) -> Option<Fetcher> {
         let start = agent.instance(index)?.start()?;
-        let am = match connect(&start.config) {
+        let am = match connect(start) {
             Ok(am) => am,
             Err(error) => {
                 let text = error.to_string();
@@ -152,6 +170,9 @@ impl Fetcher {
                 return None;
             }
         };
+        if let Some(snapshot) = agent.instance(index).and_then(Instance::snapshot) {
+            am.balance(snapshot.config.add_amlbcookie);
+        }
         Some(Fetcher {
             agent,
             worker,

@@ -347,6 +347,7 @@ fn apply(fetcher: &Fetcher, applied: &Cell<u64>, leads: bool) {
     };
     let code = match built {
         Ok(snapshot) => {
+            fetcher.am.balance(snapshot.config.add_amlbcookie);
             fetcher.instance().set_snapshot(snapshot);
             Code::ConfigApplied
         }

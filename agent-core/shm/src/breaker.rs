@@ -16,8 +16,10 @@ const PROBE_UNTIL: usize = 1;
 const CLOSED_AT: usize = 2;
 /// When AM answered anybody last.
 const ANSWERED_AT: usize = 3;
+/// Somebody failed while another had the turn to ask: 1.
+const WANTED: usize = 4;
 /// Sessions that have failed lately: half of a digest, and the second of the failure.
-const FIRST_SUSPECT: usize = 4;
+const FIRST_SUSPECT: usize = 5;
 const SUSPECTS: usize = 8;
 /// For so long one more failure of a session says nothing new.
 const SUSPECT_SECONDS: u64 = 10;
@@ -58,11 +60,20 @@ impl Breaker<'_> {
                 oldest = (at, age);
             }
         }
+        suspects[oldest.0].store(digest | second, Ordering::Relaxed);
         if !self.probe_try(now, until) {
+            // The question that is under way may have begun before this.
+            self.words[WANTED].store(1, Ordering::Release);
             return false;
         }
-        suspects[oldest.0].store(digest | second, Ordering::Relaxed);
         true
+    }
+
+    /// Whether somebody has to ask AM whether it is there, at the next turn.
+    #[inline]
+    #[must_use]
+    pub fn is_doubtful(&self) -> bool {
+        self.is_open() || self.words[WANTED].load(Ordering::Acquire) != 0
     }
 
     /// Takes the turn to ask AM, for exactly one caller at a time. `until` bounds the turn, also of a
@@ -71,10 +82,14 @@ impl Breaker<'_> {
     pub fn probe_try(&self, now: u64, until: u64) -> bool {
         let word = &self.words[PROBE_UNTIL];
         let seen = word.load(Ordering::Acquire);
-        seen <= now
+        let mine = seen <= now
             && word
                 .compare_exchange(seen, until, Ordering::AcqRel, Ordering::Acquire)
-                .is_ok()
+                .is_ok();
+        if mine {
+            self.words[WANTED].store(0, Ordering::Release);
+        }
+        mine
     }
 
     /// AM has answered a call, whatever it said.
@@ -100,7 +115,9 @@ impl Breaker<'_> {
             self.words[CLOSED_AT].store(now, Ordering::Release);
             // What failed in this outage is no answer to the question about the next.
             let suspects = &self.words[FIRST_SUSPECT..];
-            suspects.iter().for_each(|word| word.store(0, Ordering::Relaxed));
+            suspects
+                .iter()
+                .for_each(|word| word.store(0, Ordering::Relaxed));
         }
         match self.words[OPENED_AT].swap(0, Ordering::AcqRel) {
             0 => None,
@@ -150,10 +167,10 @@ mod tests {
         assert!(breaker.suspect(ALICE, 1_000, 2_000));
         assert!(!breaker.suspect(BOB, 1_500, 2_500), "somebody asks already");
         assert!(!breaker.suspect(ALICE, 2_500, 3_500), "counted already");
-        assert!(
-            breaker.suspect(BOB, 2_500, 3_500),
-            "its first did not count"
-        );
+        assert!(breaker.is_doubtful() && !breaker.is_open());
+        assert!(breaker.probe_try(2_500, 3_500), "asked at the next turn");
+        assert!(!breaker.is_doubtful());
+        assert!(!breaker.suspect(BOB, 4_000, 5_000), "counted, too");
         assert!(breaker.suspect(ALICE, 12_000, 13_000), "long ago");
         assert!(breaker.suspect(0, 14_000, 15_000));
         assert!(!breaker.suspect(0, 16_000, 17_000));

@@ -30,6 +30,8 @@ impl InstanceDir {
         let secrets = Secrets {
             password: Secret::new(b"not-a-real-Password-0123456789ab".to_vec()),
             agent_key: Secret::new((1..=32).collect()),
+            cert_key_password: None,
+            proxy_password: None,
         };
         let conf = conf(am, home.path());
         let nonce = [7; 12]; // one password is ever encrypted with this key

@@ -281,6 +281,7 @@ impl Failure {
             Failure::AgentLogin => Cause::AgentLogin,
             Failure::Draining => Cause::Draining,
             Failure::Store => Cause::Store,
+            Failure::Breaker => Cause::Breaker,
         })
     }
 }

@@ -130,6 +130,8 @@ impl Decider {
         let secrets = Secrets {
             password: Secret::new(b"made up: explain reads no password".to_vec()),
             agent_key: Secret::new(vec![0x5a; 32]),
+            cert_key_password: None,
+            proxy_password: None,
         };
         if problems.iter().any(|p| p.severity == Severity::Error) {
             return (None, problems);

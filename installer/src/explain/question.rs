@@ -108,6 +108,7 @@ pub(super) enum Failure {
     AgentLogin,
     Draining,
     Store,
+    Breaker,
 }
 
 /// What is known of the request's facts.

@@ -12,6 +12,7 @@ mod scrub;
 mod secrets;
 mod snapshot;
 mod table;
+mod tls;
 mod values;
 mod web;
 
@@ -29,6 +30,7 @@ pub use scrub::ScrubNames;
 pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
 pub use snapshot::{Keys, Snapshot, identity, mistakes};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
+pub use tls::{CIPHERS, TlsVersions};
 pub use values::Values;
 
 use crate::url::AddressSet;
@@ -137,6 +139,26 @@ pub struct Config {
     pub connect_timeout: u32,
     /// `com.sun.identity.agents.config.receive.timeout`, seconds
     pub receive_timeout: u32,
+    /// `com.sun.identity.agents.config.forward.proxy.host`
+    pub forward_proxy_host: Option<String>,
+    /// `com.sun.identity.agents.config.forward.proxy.port`; 0: none
+    pub forward_proxy_port: u32,
+    /// `com.sun.identity.agents.config.forward.proxy.user`
+    pub forward_proxy_user: Option<String>,
+    /// `com.forgerock.agents.config.cert.file`
+    pub cert_file: Option<String>,
+    /// `com.forgerock.agents.config.cert.key`
+    pub cert_key: Option<String>,
+    /// `com.forgerock.agents.config.ciphers`: names of [`CIPHERS`]; empty: all
+    pub ciphers: Vec<String>,
+    /// `org.forgerock.agents.config.tls`
+    pub tls_versions: TlsVersions,
+    /// `org.forgerock.agents.config.cert.verify.depth`
+    pub cert_verify_depth: u32,
+    /// `org.forgerock.agents.config.tls.keylog.enable`
+    pub tls_keylog: bool,
+    /// `com.forgerock.agents.config.add.amlbcookie`
+    pub add_amlbcookie: bool,
     /// `com.forgerock.agents.config.cert.ca.file`
     pub cert_ca_file: Option<String>,
     /// `com.sun.identity.agents.config.trust.server.certs` (rule W5: absent means verify)
@@ -265,6 +287,16 @@ impl Default for Config {
             repository: Repository::Centralized,
             connect_timeout: 4,
             receive_timeout: 4,
+            forward_proxy_host: None,
+            forward_proxy_port: 0,
+            forward_proxy_user: None,
+            cert_file: None,
+            cert_key: None,
+            ciphers: vec![],
+            tls_versions: TlsVersions::default(),
+            cert_verify_depth: 9,
+            tls_keylog: false,
+            add_amlbcookie: false,
             cert_ca_file: None,
             trust_server_certs: false,
             hostmap: vec![],

@@ -387,6 +387,7 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             remedy: remedy.to_owned(),
         });
     };
+    super::tls::together(config, &mut add);
     if config.jwt_name == config.cookie_name {
         add(
             Severity::Error,

@@ -26,6 +26,8 @@ use crate::token::Secret;
 
 const PASSWORD: &str = "com.sun.identity.agents.config.password";
 const KEY: &str = "com.sun.identity.agents.config.key";
+const CERT_KEY_PASSWORD: &str = "com.forgerock.agents.config.cert.key.password";
+const PROXY_PASSWORD: &str = "com.sun.identity.agents.config.forward.proxy.password";
 
 /// First byte of a stored password; another layout gets another number.
 const LAYOUT: u8 = 1;
@@ -82,6 +84,10 @@ pub struct Secrets {
     pub password: Secret,
     /// The 32 bytes of `agent-key.conf` that every other key is derived from.
     pub agent_key: Secret,
+    /// Pass phrase of the key that belongs to the agent's certificate.
+    pub cert_key_password: Option<Secret>,
+    /// Password for the forward proxy.
+    pub proxy_password: Option<Secret>,
 }
 
 impl Secrets {
@@ -97,19 +103,30 @@ impl Secrets {
                 Err(error) => return Err(vec![unusable(line, KEY, error, MAKE_KEY)]),
             },
         };
-        match files.last(PASSWORD) {
-            None => Err(vec![missing(
+        let mut problems = vec![];
+        let mut open = |name: &str| {
+            // A line without a value is the template's.
+            let line = files.last(name).filter(|line| !line.value.is_empty())?;
+            decrypt_password(&key, &line.value)
+                .map_err(|error| problems.push(unusable(line, name, error, MAKE_PASSWORD)))
+                .ok()
+        };
+        let password = open(PASSWORD);
+        let cert_key_password = open(CERT_KEY_PASSWORD);
+        let proxy_password = open(PROXY_PASSWORD);
+        match password {
+            Some(password) if problems.is_empty() => Ok(Secrets {
+                password,
+                agent_key: key,
+                cert_key_password,
+                proxy_password,
+            }),
+            None if problems.is_empty() => Err(vec![missing(
                 PASSWORD,
                 "agent-password.conf",
                 MAKE_PASSWORD,
             )]),
-            Some(line) => match decrypt_password(&key, &line.value) {
-                Ok(password) => Ok(Secrets {
-                    password,
-                    agent_key: key,
-                }),
-                Err(error) => Err(vec![unusable(line, PASSWORD, error, MAKE_PASSWORD)]),
-            },
+            _ => Err(problems),
         }
     }
 }

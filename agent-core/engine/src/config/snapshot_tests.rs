@@ -18,6 +18,8 @@ fn secrets() -> Secrets {
     Secrets {
         password: bytes(40),
         agent_key: bytes(1),
+        cert_key_password: None,
+        proxy_password: None,
     }
 }
 

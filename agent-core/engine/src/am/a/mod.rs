@@ -3,6 +3,7 @@
 //! Must not be used against another AM: some of its calls mean something else there, and the other
 //! way round (`getSessionInfo` with `tokenId` in the body answers with the *agent's* session here).
 
+mod affinity;
 pub mod agent_login;
 pub mod attributes;
 pub mod audit;
@@ -13,6 +14,8 @@ pub mod profile;
 pub mod server_info;
 pub mod session;
 pub mod validate;
+
+pub use affinity::server_id;
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 use core::{fmt, marker::PhantomData};

@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::{From, Kind::*, Property, idle, later, nothing, works};
-use crate::config::{Level, Repository, web};
+use crate::config::{Level, Repository, tls, web};
 
 #[rustfmt::skip]
 pub(super) const PROFILE: &[Property] = &[
@@ -69,21 +69,33 @@ pub(super) const TLS: &[Property] = &[
     works("com.forgerock.agents.config.cert.ca.file", Text, "", "4.x",
         "PEM file with the certificates that AM's one is verified with; without it the system's are used.",
         |c, v| v.optional(&mut c.cert_ca_file)).boot().template("AM_SSL_CA"),
-    later("com.forgerock.agents.config.cert.file", Text, "", "4.x",
-        "PEM file with the certificate that the agent shows to AM.").boot(),
-    later("com.forgerock.agents.config.cert.key", Text, "", "4.x",
-        "PEM file with the key of that certificate.").boot(),
-    later("com.forgerock.agents.config.cert.key.password", Secret, "", "4.x",
-        "Encrypted pass phrase of that key; kept in agent-password.conf.").boot(),
-    idle("com.forgerock.agents.config.ciphers", Text, "", "4.x",
-        "Ciphers offered to AM, in OpenSSL's words.",
-        "the TLS library offers its own short list of strong ones").boot(),
-    later("org.forgerock.agents.config.tls", Text, "-TLSv1 -TLSv1.1", "4.x",
-        "Protocol versions not to use towards AM. Versions before 1.2 are never used.").boot(),
-    later("org.forgerock.agents.config.cert.verify.depth", Number, "9", "4.x",
-        "Longest chain of authorities above AM's certificate.").boot(),
-    later("org.forgerock.agents.config.tls.keylog.enable", Switch, "false", "2024.9",
-        "Write the secrets of TLS connections to the file of AM_SSL_KEYLOG_FILE, for tracing.").from(From::FileFirst),
+    works("com.forgerock.agents.config.cert.file", Text, "", "4.x",
+        "PEM file with the certificate that the agent shows to AM, and those above it. Read by the parent process, at start.",
+        |c, v| v.optional(&mut c.cert_file)).boot().test("a_client_certificate_opens_the_way_to_am"),
+    works("com.forgerock.agents.config.cert.key", Text, "", "4.x",
+        "PEM file with the key of that certificate, readable by its owner only. An encrypted one is PKCS#8 with PBES2, as `openssl pkcs8 -topk8` writes it.",
+        |c, v| v.optional(&mut c.cert_key)).boot().test("a_client_certificate_opens_the_way_to_am"),
+    works("com.forgerock.agents.config.cert.key.password", Secret, "", "4.x",
+        "Encrypted pass phrase of that key; kept in agent-password.conf. Made with `agentadmin --p`.",
+        nothing).boot().test("a_client_certificate_opens_the_way_to_am"),
+    works("com.forgerock.agents.config.ciphers", Text, "", "4.x",
+        "Ciphers offered to AM, in OpenSSL's words, separated by colons; without it all that there are: ECDHE with AES-GCM or ChaCha20, and those of TLS 1.3. Others are named at start.",
+        |c, v| tls::ciphers(&mut c.ciphers, v)).boot().test("only_ciphers_that_there_are_can_be_chosen"),
+    works("org.forgerock.agents.config.tls", Text, "-TLSv1 -TLSv1.1", "4.x",
+        "Protocol versions not to use towards AM: -TLSv1.2 or -TLSv1.3. Versions before 1.2 are never used.",
+        |c, v| tls::versions(&mut c.tls_versions, v)).boot().test("versions_that_are_off_are_not_spoken"),
+    works("org.forgerock.agents.config.cert.verify.depth", Number, "9", "4.x",
+        "Longest chain of authorities above AM's certificate, the one that is trusted included. What the server sends beyond is ignored, and more than seven are never followed.",
+        |c, v| v.number(&mut c.cert_verify_depth, 1, 100, "authorities")).boot().test("a_chain_is_followed_no_further_than_allowed"),
+    works("org.forgerock.agents.config.tls.keylog.enable", Switch, "false", "2024.9",
+        "Write the secrets of TLS connections to the file that the environment variable AM_SSL_KEYLOG_FILE names, for tracing. Each start warns of it.",
+        |c, v| {
+            v.switch(&mut c.tls_keylog);
+            if let (true, Some(line)) = (c.tls_keylog, v.last()) {
+                v.warn(line, "lets whoever reads AM_SSL_KEYLOG_FILE read everything that the agent and AM say, passwords too",
+                    "set it to false when the trace is done");
+            }
+        }).boot().from(From::File).test("the_secrets_of_connections_are_written_only_when_asked"),
     idle("com.forgerock.agents.config.plain.channels.insecure", Switch, "false", "5.7",
         "Take cookies marked Secure that AM sends over plain HTTP.",
         "the agent keeps no cookies of AM").boot(),
@@ -95,14 +107,24 @@ pub(super) const TLS: &[Property] = &[
 
 #[rustfmt::skip]
 pub(super) const PROXY: &[Property] = &[
-    later("com.sun.identity.agents.config.forward.proxy.host", Text, "", "4.x",
-        "Proxy on the way to AM.").boot(),
-    later("com.sun.identity.agents.config.forward.proxy.port", Number, "", "4.x",
-        "Its port.").boot(),
-    later("com.sun.identity.agents.config.forward.proxy.user", Text, "", "4.x",
-        "User name for the proxy.").boot(),
-    later("com.sun.identity.agents.config.forward.proxy.password", Secret, "", "4.x",
-        "Encrypted password for the proxy; kept in agent-password.conf.").boot(),
+    works("com.sun.identity.agents.config.forward.proxy.host", Text, "", "4.x",
+        "Proxy on the way to AM. Without it AM is asked directly, whatever HTTP_PROXY and its like say.",
+        |c, v| {
+            let mut host = String::new();
+            v.checked(&mut host, web::is_host, "is no host name", "write a name or an IPv4 address, without scheme and port");
+            if !host.is_empty() {
+                c.forward_proxy_host = Some(host);
+            }
+        }).boot().test("am_is_asked_through_the_configured_proxy"),
+    works("com.sun.identity.agents.config.forward.proxy.port", Number, "", "4.x",
+        "Its port.",
+        |c, v| v.number(&mut c.forward_proxy_port, 1, 65_535, "a port")).boot().test("am_is_asked_through_the_configured_proxy"),
+    works("com.sun.identity.agents.config.forward.proxy.user", Text, "", "4.x",
+        "User name for the proxy, sent with HTTP Basic.",
+        |c, v| v.optional(&mut c.forward_proxy_user)).boot().test("am_is_asked_through_the_configured_proxy"),
+    works("com.sun.identity.agents.config.forward.proxy.password", Secret, "", "4.x",
+        "Encrypted password for the proxy; kept in agent-password.conf. Made with `agentadmin --p`.",
+        nothing).boot().test("am_is_asked_through_the_configured_proxy"),
 ];
 
 #[rustfmt::skip]

@@ -1,7 +1,7 @@
 //! Rows that are read so that an existing file or profile is understood, and that will stay without
 //! effect: other hosts' properties, the profile's own entries, what older agents needed.
 
-use super::{Kind::*, Property, idle, later};
+use super::{From, Kind::*, Property, idle, later, works};
 
 const IIS: &str = "it concerns IIS only";
 const DOMINO: &str = "it concerns Domino only";
@@ -44,7 +44,12 @@ pub(super) const OLDER: &[Property] = &[
     later("org.forgerock.agents.config.cdsso.deny.cleanup.disable", Switch, "false", "4.x", "Keep the session cookie on a refusal."),
     idle("com.sun.identity.client.notification.url", Text, "", "4.x", "Address for notifications of older servers.", "notifications come over a connection that the agent opens").boot(),
     idle("com.sun.identity.agents.config.override.notification.url", Switch, "false", "4.x", "Make that address from agenturi.prefix.", "notifications come over a connection that the agent opens"),
-    later("com.sun.identity.agents.config.load.balancer.enable", Switch, "false", "4.x", "Older form of add.amlbcookie.").boot(),
+    works("com.sun.identity.agents.config.load.balancer.enable", Switch, "false", "4.x", "Older form of add.amlbcookie: true switches that on.",
+        |c, v| {
+            let mut on = false;
+            v.switch(&mut on);
+            c.add_amlbcookie |= on;
+        }).from(From::FileFirst).test("calls_about_a_session_name_the_server_that_keeps_it"),
     idle("org.forgerock.agents.config.keepalive.disable", Switch, "false", "4.x", "Close connections to AM after each call.", "connections are always reused").boot(),
     idle("com.forgerock.agents.ext.url.validation.default.url.set", Text, "", "4.x", "Order of preference among AM's URLs.", HEALTH).boot(),
     idle("com.forgerock.agents.ext.url.validation.level", Number, "2", "4.x", "How AM's URLs are tried.", HEALTH).boot(),

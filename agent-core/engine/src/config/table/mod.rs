@@ -349,6 +349,7 @@ mod tests {
                     "192.0.2.1",
                     "/x",
                     "Lax",
+                    "-TLSv1.2",
                 ],
             };
             let changed = values.iter().any(|value| {

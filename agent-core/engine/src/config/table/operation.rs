@@ -54,8 +54,9 @@ pub(super) const LOAD_BALANCING: &[Property] = &[
     later("com.sun.identity.agents.config.override.disable.hostmap", Map, "", "2024.6",
         "Hosts, by regular expression, where some of these do not apply: [expression]=port|host|proto.")
         .alias(&["com.sun.identity.agents.config.override.hostmap"]),
-    later("com.forgerock.agents.config.add.amlbcookie", Switch, "false", "5.8",
-        "Send AM's load balancer cookie with calls to AM."),
+    works("com.forgerock.agents.config.add.amlbcookie", Switch, "false", "5.8",
+        "Send AM's load balancer cookie, amlbcookie, with each call about a session, so that the server that keeps it is asked.",
+        |c, v| v.switch(&mut c.add_amlbcookie)).test("calls_about_a_session_name_the_server_that_keeps_it"),
 ];
 
 #[rustfmt::skip]

@@ -1,0 +1,174 @@
+//! The way to AM: the next server when one is gone, the configured proxy and no other, the certificate
+//! that the agent shows.
+
+// What can't be had fails the test that wanted it.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::{path::Path, process::Command};
+
+use portcullis_tests::{
+    both_servers,
+    front::{Certificates, Front, private},
+    second::agentadmin,
+    server::Kind,
+    site::{AmServer, Builder, Site, site},
+    wait_until,
+};
+
+const NAME: &str = "am.test.example.org";
+
+/// A site whose browsers go to AM itself, whatever way the agent takes.
+fn with_am(kind: Kind) -> (Builder, std::net::SocketAddr, String) {
+    let am = AmServer::simulated();
+    let (address, url) = (am.simulator().address(), am.url());
+    let builder = site(kind)
+        .am(am)
+        .profile("com.forgerock.agents.public.am.url", &[&url]);
+    (builder, address, url)
+}
+
+/// Names AM's addresses in place of the one that the installer wrote.
+fn name_am(site: &Site, urls: &str) {
+    const NAMING: &str = "com.sun.identity.agents.config.naming.url";
+    let path = site.instance.join("config/agent.conf");
+    let text = std::fs::read_to_string(&path).expect("agent.conf");
+    let lines = text.lines().map(|line| match line.starts_with(NAMING) {
+        true => format!("{NAMING} = {urls}\n"),
+        false => format!("{line}\n"),
+    });
+    std::fs::write(&path, lines.collect::<String>()).expect("agent.conf");
+}
+
+fn context(url: &str) -> &str {
+    url.rsplit_once('/').expect("path").1
+}
+
+/// Writes an encrypted password beside the agent's own.
+fn set_password(site: &Site, property: &str, plain: &str) {
+    let file = site.instance.join("plain");
+    std::fs::write(&file, plain).expect("file");
+    private(&file);
+    let key = site.instance.join("config/agent-key.conf");
+    let paths = [&key, &file].map(|p| p.to_string_lossy().into_owned());
+    let output = agentadmin(site, &["--p", &paths[0], &paths[1]])
+        .output()
+        .expect("agentadmin");
+    assert!(output.status.success(), "{output:?}");
+    std::fs::remove_file(&file).expect("remove");
+    let value = String::from_utf8(output.stdout).expect("text");
+    let passwords = site.instance.join("config/agent-password.conf");
+    let mut text = std::fs::read_to_string(&passwords).expect("passwords");
+    text.push_str(&format!(
+        "{property} = {}\n",
+        value.rsplit(": ").next().expect("value").trim()
+    ));
+    std::fs::write(&passwords, text).expect("passwords");
+}
+
+/// Lets OpenSSL encrypt a key.
+fn encrypt(key: &Path, phrase: &str) -> std::path::PathBuf {
+    let sealed = key.with_extension("sealed");
+    let output = Command::new("openssl")
+        .args(["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout"])
+        .arg(format!("pass:{phrase}"))
+        .arg("-in")
+        .arg(key)
+        .arg("-out")
+        .arg(&sealed)
+        .output()
+        .expect("openssl");
+    assert!(output.status.success(), "{output:?}");
+    private(&sealed);
+    sealed
+}
+
+both_servers! {
+    fn the_next_am_serves_when_one_is_gone(kind: Kind) {
+        let (builder, address, url) = with_am(kind);
+        let path = context(&url);
+        let (first, second) = (Front::door(address), Front::door(address));
+        let urls = [&first, &second].map(|f| format!("http://{NAME}:{}/{path}", f.port()));
+        let mut site = builder.prepare();
+        name_am(&site, &urls.join(" "));
+        site.server.start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        assert!(first.passed() > 0);
+        assert_eq!(second.passed(), 0, "the first serves while it can");
+        drop(first);
+        // One request may still have a connection that was open; none is refused.
+        for n in 0..10 {
+            assert_eq!(visitor.get(&format!("/app/page-{n}")).status, 200);
+        }
+        assert!(second.passed() > 0);
+        assert_eq!(site.visitor().log_in("/app/other").status, 200);
+        site.stop();
+    }
+
+    fn am_is_asked_through_the_configured_proxy(kind: Kind) {
+        let (builder, address, url) = with_am(kind);
+        let path = context(&url);
+        let proxy = Front::proxy(address, "agent:the proxy's password");
+        let mut site = builder
+            .property("com.sun.identity.agents.config.forward.proxy.host", "127.0.0.1")
+            .property("com.sun.identity.agents.config.forward.proxy.port", &proxy.port().to_string())
+            .property("com.sun.identity.agents.config.forward.proxy.user", "agent")
+            .prepare();
+        // Nobody listens there; only the proxy knows the way.
+        name_am(&site, &format!("http://{NAME}:9/{path}"));
+        set_password(&site, "com.sun.identity.agents.config.forward.proxy.password", "the proxy's password");
+        site.server.start();
+        assert_eq!(site.visitor().log_in("/app/known").status, 200);
+        assert!(proxy.passed() > 0);
+        site.stop();
+    }
+
+    fn a_client_certificate_opens_the_way_to_am(kind: Kind) {
+        let folder = tempfile::tempdir().expect("folder");
+        // Workers read the authority's file; the key they never see.
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).expect("mode");
+        let certificates = Certificates::make(folder.path(), NAME);
+        let (builder, address, url) = with_am(kind);
+        let path = context(&url);
+        let tls = Front::tls(address, &certificates);
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let sealed = encrypt(&certificates.key, "the key's pass phrase");
+        let mut site = builder
+            .property("com.forgerock.agents.config.cert.ca.file", &text(&certificates.authority))
+            .property("com.forgerock.agents.config.cert.file", &text(&certificates.certificate))
+            .property("com.forgerock.agents.config.cert.key", &text(&sealed))
+            .prepare();
+        name_am(&site, &format!("https://{NAME}:{}/{path}", tls.port()));
+        // Without the pass phrase the server does not start, and says why.
+        let (passes, said) = site.server.check();
+        assert!(!passes && said.contains("cert.key.password") && said.contains("agentadmin --p"), "{said}");
+        set_password(&site, "com.forgerock.agents.config.cert.key.password", "the key's pass phrase");
+        site.server.start();
+        assert_eq!(site.visitor().log_in("/app/known").status, 200);
+        assert!(tls.passed() > 0);
+        site.stop();
+    }
+
+    fn without_its_certificate_the_agent_gets_nowhere(kind: Kind) {
+        let folder = tempfile::tempdir().expect("folder");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(folder.path(), mode).expect("mode");
+        let certificates = Certificates::make(folder.path(), NAME);
+        let (builder, address, url) = with_am(kind);
+        let path = context(&url);
+        let tls = Front::tls(address, &certificates);
+        let mut site = builder
+            .property("com.forgerock.agents.config.cert.ca.file", &certificates.authority.to_string_lossy())
+            .prepare();
+        name_am(&site, &format!("https://{NAME}:{}/{path}", tls.port()));
+        for code in ["PCL05", "PCL0607"] {
+            site.server.expect(code);
+        }
+        site.server.start();
+        assert_eq!(site.get("/app/known").status, 503);
+        wait_until("the reason", || site.debug_log().contains("PCL0607"));
+        assert_eq!(tls.passed(), 0);
+        site.stop();
+    }
+}
