@@ -171,7 +171,13 @@ both_servers! {
             assert!(!visitor.cookies.contains_key("am-auth-jwt"), "{:?}", visitor.cookies.keys());
             site.am.simulator().clear_faults();
         }
-        wait_until("recovery", || site.get("/docs/a.html").status == 302);
+        // The redirect needs no AM, the login does: the agent looks every two seconds.
+        wait_until("recovery", || {
+            let mut visitor = site.visitor();
+            let redirect = visitor.get("/docs/a.html");
+            let form = visitor.form(&redirect);
+            visitor.post(&form).status == 302
+        });
         assert_eq!(site.visitor().log_in("/docs/a.html").status, 200);
         site.stop();
     }
