@@ -368,6 +368,8 @@ pub fn mistakes(config: &Config, files: &Properties, known: &[Problem]) -> Vec<P
     let secrets = Secrets {
         password: Secret::new(b"nothing is sealed".to_vec()),
         agent_key: Secret::new(vec![0; 32]),
+        cert_key_password: None,
+        proxy_password: None,
     };
     let Err(mut found) = Snapshot::build(config.clone(), secrets, [0; 16]) else {
         return vec![];
