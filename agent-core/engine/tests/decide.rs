@@ -331,6 +331,29 @@ fn facts_are_asked_for_one_after_the_other_and_then_the_user_is_known() {
 /// A cookie that was opened is not opened again, and only that very one: another text, host, instance
 /// or key has another name, and the time is looked at each time.
 #[test]
+fn policies_are_those_of_the_configured_realm_and_set() {
+    let snap = snapshot(
+        "org.forgerock.openam.agents.config.policy.evaluation.realm = /shop\n\
+         org.forgerock.openam.agents.config.policy.evaluation.application = goods\n",
+    );
+    let sent = Sent::get("/x").with("Cookie", cookie(&snap));
+    let memo = Memo {
+        session: Some(Ok(session_record())),
+        ..Memo::default()
+    };
+    let Need::Ask(asks) = needs(&sent, &snap, &memo) else {
+        panic!("nothing is asked");
+    };
+    let asked = asks.iter().find_map(|ask| match ask {
+        Ask::Policy {
+            realm, application, ..
+        } => Some((realm.as_str(), application.as_str())),
+        _ => None,
+    });
+    assert_eq!(asked, Some(("/shop", "goods")));
+}
+
+#[test]
 fn what_is_known_of_a_cookie_serves_that_cookie_only() {
     let snap = snapshot("");
     let good = cookie(&snap);

@@ -151,7 +151,7 @@ fn environment() -> String {
         "# Environment variables and directives\n\n\
          <!-- Made from the table in agent-core/engine/src/config/outside.rs; do not edit. -->\n\n\
          A variable that is set and cannot do what it says is named when the server starts. nginx hands its\n\
-         environment to the process that reads the configuration as it is; it needs no `env` line for these.\n",
+         environment to the process that reads the configuration as it is; it needs no `env` line for these but where it is said.\n",
     );
     for (title, place) in [
         ("Environment of the web server", Place::Server),

@@ -1,4 +1,5 @@
-//! The code and the tests that `docs/rules.md` and `docs/differences.md` name are there.
+//! The code and the tests that `docs/rules.md`, `docs/differences.md` and the tables of the configuration
+//! name are there.
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::{
@@ -6,6 +7,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
 };
+
+use portcullis_engine::config::{OUTSIDE, PROPERTIES, State};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -61,12 +64,41 @@ fn every_rule_is_there_once() {
     assert_eq!(headings.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
 }
 
-#[test]
-fn what_is_named_exists() {
+fn all_functions() -> HashSet<String> {
     let mut known = HashSet::new();
     for folder in ["agent-core", "ffi", "installer", "tests"] {
         functions(&root().join(folder), &mut known);
     }
+    known
+}
+
+/// Properties that work and that no test is dedicated to yet. Nothing may be added.
+const NOT_SHOWN: [&str; 4] = [
+    "com.sun.identity.agents.config.connect.timeout",
+    "com.sun.identity.agents.config.polling.interval",
+    "com.sun.identity.agents.config.notenforced.url.invert",
+    "com.sun.identity.agents.config.ignore.path.info.for.not.enforced.list",
+];
+
+#[test]
+fn what_works_names_a_test_that_exists() {
+    let known = all_functions();
+    let properties = PROPERTIES.iter().map(|row| (row.name, row.state, row.test));
+    let outside = OUTSIDE.iter().map(|row| (row.name, row.state, row.test));
+    for (name, state, test) in properties.chain(outside) {
+        match test {
+            Some(test) => assert!(known.contains(test), "{name}: no test is called {test}"),
+            None => assert!(
+                state != State::Works || NOT_SHOWN.contains(&name),
+                "{name} works and names no test"
+            ),
+        }
+    }
+}
+
+#[test]
+fn what_is_named_exists() {
+    let known = all_functions();
     for page in ["docs/rules.md", "docs/differences.md"] {
         let text = fs::read_to_string(root().join(page)).unwrap();
         let is_there = |word: &&str| match *word {

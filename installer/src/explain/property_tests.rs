@@ -205,3 +205,21 @@ fn the_agents_cookies_go_on_only_where_it_is_told_to() {
     let conf = decider("portcullis.cookies.forward = true\n");
     assert!(!removed(&ask_with(&conf, &allowed("/a"))));
 }
+
+#[test]
+fn cookies_are_hidden_from_scripts_unless_told_otherwise() {
+    let stale = with(get("/a"), json!({"headers": [["Cookie", "am-auth-jwt=x"]]}));
+    let cleared = |answer: &Value| {
+        let all = answer["response_headers"].as_array().unwrap();
+        let cookies = all.iter().filter_map(|h| h[1].as_str());
+        let own: Vec<bool> = cookies
+            .filter(|c| c.starts_with("am-auth-jwt="))
+            .map(|c| c.to_ascii_lowercase().contains("httponly"))
+            .collect();
+        assert_eq!(own.len(), 1, "{answer:#}");
+        own[0]
+    };
+    assert!(cleared(&ask_with(&decider(""), &stale)));
+    let open = decider("com.sun.identity.cookie.httponly = false\n");
+    assert!(!cleared(&ask_with(&open, &stale)));
+}

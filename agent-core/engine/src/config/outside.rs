@@ -98,7 +98,8 @@ pub const OUTSIDE: &[Outside] = &[
         "Protocols not to use towards AM; wins over the property.", Works)
         .sets("org.forgerock.agents.config.tls").test("a_variable_wins_over_its_property"),
     row(Server, "AM_SSL_KEYLOG_FILE", "",
-        "File for the secrets of TLS connections, with org.forgerock.agents.config.tls.keylog.enable.", NotYet),
+        "File for the secrets of TLS connections, with org.forgerock.agents.config.tls.keylog.enable. nginx hands it to its workers only with `env AM_SSL_KEYLOG_FILE;`.", Works)
+        .test("the_secrets_of_connections_are_written_only_when_asked"),
     row(Server, "AM_POLICY_CACHE_MODE", "off",
         "on: download all policies and decide without AM.",
         NoEffect("AM decides each URL for each session, because conditions would go unenforced otherwise")),

@@ -407,3 +407,41 @@ fn the_profile_of_a_real_openam_is_understood() {
     };
     assert_eq!(config, expected);
 }
+
+/// Custom values stand where the profile stands: before its fields, behind a file that comes first.
+#[test]
+fn each_source_speaks_where_its_row_says() {
+    const REALM: &str = "org.forgerock.openam.agents.config.policy.evaluation.realm";
+    let level = format!("{P}.debug.level");
+    let custom = [
+        format!("{level}=debug"),
+        format!("{REALM}=/custom"),
+        format!("{P}.username=custom"),
+        format!("{P}.login.url[1]=https://am/second"),
+        format!("{P}.login.url[0]=https://am/first"),
+    ];
+    let custom: Vec<&str> = custom.iter().map(String::as_str).collect();
+    let login = format!("{P}.login.url");
+    let profile = attributes(&[
+        (&level, &["info"]),
+        (REALM, &["/field"]),
+        (&login, &["[0]=https://am/field"]),
+        ("com.sun.identity.agents.config.freeformproperties", &custom),
+    ]);
+    let with = |more: &str| {
+        let files = file(&format!(
+            "{P}.username = wa1\n{P}.naming.url = https://am.example.com/am\n{more}"
+        ));
+        read(&files, Some(&profile))
+    };
+    let (config, problems) = with(&format!("{level} = error\n"));
+    assert_eq!(config.debug_level, Level::Debug, "custom, field, file");
+    assert_eq!(config.policy_realm, "/custom", "the file says nothing");
+    assert_eq!(config.username, "wa1", "needed before AM can be asked");
+    assert_eq!(config.login_url, ["https://am/first", "https://am/second"]);
+    let texts = texts(&problems);
+    assert_eq!(texts.len(), 1, "{texts:#?}");
+    assert!(texts[0].contains("custom property in AM") && texts[0].contains("username"));
+    let (config, _) = with(&format!("{REALM} = /file\n"));
+    assert_eq!(config.policy_realm, "/file", "file, custom, field");
+}

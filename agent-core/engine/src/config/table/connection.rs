@@ -13,7 +13,7 @@ pub(super) const PROFILE: &[Property] = &[
         .boot().template("AM_AGENT_NAME").test("fifteen_mistakes_are_named_at_once"),
     works("com.sun.identity.agents.config.organization.name", Text, "/", "4.x",
         "Realm of that profile, with the case that AM shows.",
-        |c, v| v.realm(&mut c.organization_name)).boot().template("AM_AGENT_REALM"),
+        |c, v| v.realm(&mut c.organization_name)).boot().template("AM_AGENT_REALM").test("logins_happen_in_the_agents_realm"),
     works("com.sun.identity.agents.config.password", Secret, "", "4.x",
         "The agent's password, encrypted with the key below; kept in agent-password.conf. Made with `agentadmin --p`.",
         nothing).boot().test("a_password_comes_back_with_its_key_only"),
@@ -25,7 +25,7 @@ pub(super) const PROFILE: &[Property] = &[
         "the parent process reads the key once and workers get derived keys only").boot(),
     works("sunIdentityServerDeviceKeyValue", List, "", "4.x",
         "Root URLs of the agent, with their ports. AM accepts return addresses below them only; the agent redirects to their hosts.",
-        |c, v| v.root_urls(&mut c.root_urls)).template("agentRootURL=AM_AGENT_URL"),
+        |c, v| v.root_urls(&mut c.root_urls)).template("agentRootURL=AM_AGENT_URL").test("a_host_that_is_not_named_leads_to_the_default_one"),
 ];
 
 fn agent_name(text: &str) -> bool {
@@ -43,10 +43,10 @@ pub(super) const CONNECTION: &[Property] = &[
         |c, v| v.number(&mut c.connect_timeout, 1, 3600, "seconds")).boot(),
     works("com.sun.identity.agents.config.receive.timeout", Number, "4", "5.5",
         "Seconds that an answer of AM may take.",
-        |c, v| v.number(&mut c.receive_timeout, 1, 3600, "seconds")).boot(),
+        |c, v| v.number(&mut c.receive_timeout, 1, 3600, "seconds")).boot().test("a_server_that_starts_while_am_hangs_works_once_am_answers"),
     works("com.forgerock.agents.config.hostmap", List, "", "5.0",
         "Fixed addresses of AM's hosts, each host|address, in place of the resolver's.",
-        |c, v| v.hostmap(&mut c.hostmap)).boot(),
+        |c, v| v.hostmap(&mut c.hostmap)).boot().test("a_visitor_logs_in_and_the_application_sees_who_it_is"),
     idle("org.forgerock.agents.config.connection.pool.enable", Switch, "true", "5.8",
         "Keep connections to AM open between calls.",
         "connections are always reused, within a fixed number").boot(),
@@ -68,7 +68,7 @@ pub(super) const TLS: &[Property] = &[
         }).boot().template("false").test("unverified_tls_is_honoured_with_a_warning"),
     works("com.forgerock.agents.config.cert.ca.file", Text, "", "4.x",
         "PEM file with the certificates that AM's one is verified with; without it the system's are used.",
-        |c, v| v.optional(&mut c.cert_ca_file)).boot().template("AM_SSL_CA"),
+        |c, v| v.optional(&mut c.cert_ca_file)).boot().template("AM_SSL_CA").test("tls_verifies_unless_it_is_told_not_to"),
     works("com.forgerock.agents.config.cert.file", Text, "", "4.x",
         "PEM file with the certificate that the agent shows to AM, and those above it. Read by the parent process, at start.",
         |c, v| v.optional(&mut c.cert_file)).boot().test("a_client_certificate_opens_the_way_to_am"),
@@ -153,10 +153,10 @@ pub(super) const CONFIGURATION: &[Property] = &[
         |c, v| v.choice(&mut c.debug_level, &[
             ("error", Level::Error), ("warning", Level::Warning), ("message", Level::Warning),
             ("info", Level::Info), ("debug", Level::Debug), ("all", Level::Debug),
-        ])).boot().from(From::ProfileFirst).hot().template("error"),
+        ])).boot().from(From::ProfileFirst).hot().template("error").test("the_log_says_as_much_as_its_level"),
     works("org.forgerock.openam.agents.config.jwt.name", Text, "am-auth-jwt", "4.x",
         "Name of the cookie that carries the agent's session.",
-        |c, v| cookie_name(&mut c.jwt_name, v)).boot().template("am-auth-jwt"),
+        |c, v| cookie_name(&mut c.jwt_name, v)).boot().template("am-auth-jwt").test("the_session_cookie_has_the_configured_name"),
 ];
 
 fn cookie_name(to: &mut String, v: &mut crate::config::values::Values<'_>) {

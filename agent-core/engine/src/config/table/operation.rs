@@ -66,15 +66,15 @@ pub(super) const AUDIT: &[Property] = &[
         |c, v| v.choice(&mut c.audit_access, &[
             ("LOG_NONE", AuditAccess::None), ("LOG_ALLOW", AuditAccess::Allow),
             ("LOG_DENY", AuditAccess::Deny), ("LOG_BOTH", AuditAccess::Both),
-        ])).from(From::ProfileFirst),
+        ])).from(From::ProfileFirst).test("decisions_are_audited_as_configured"),
     works("com.sun.identity.agents.config.log.disposition", Choice, "REMOTE", "4.x",
         "Where audit lines go: REMOTE (AM), LOCAL (the file below) or ALL.",
         |c, v| v.choice(&mut c.audit_to, &[
             ("REMOTE", AuditTo::Remote), ("LOCAL", AuditTo::Local), ("ALL", AuditTo::All),
-        ])),
+        ])).test("decisions_are_audited_as_configured"),
     works("com.sun.identity.agents.config.local.audit.logfile", Text, "", "4.x",
         "The local audit file.",
-        |c, v| v.optional(&mut c.local_audit_logfile)).boot().template("AM_AUDIT_FILE_PATH"),
+        |c, v| v.optional(&mut c.local_audit_logfile)).boot().template("AM_AUDIT_FILE_PATH").test("decisions_are_audited_as_configured"),
     later("com.sun.identity.agents.config.local.log.size", Number, "52428800", "4.x",
         "Bytes after which the local audit file is rotated.").boot().from(From::ProfileFirst),
     later("com.sun.identity.agents.config.local.log.rotate", Switch, "false", "4.x",
@@ -95,7 +95,7 @@ pub(super) const AUDIT: &[Property] = &[
 pub(super) const LOGS: &[Property] = &[
     works("com.sun.identity.agents.config.local.logfile", Text, "", "4.x",
         "The agent's log file; without it, the web server's error log.",
-        |c, v| v.optional(&mut c.local_logfile)).boot().template("AM_DEBUG_FILE_PATH"),
+        |c, v| v.optional(&mut c.local_logfile)).boot().template("AM_DEBUG_FILE_PATH").test("the_log_says_as_much_as_its_level"),
     later("com.sun.identity.agents.config.debug.file.size", Number, "0", "4.x",
         "Bytes after which the log is rotated; 0 is never.").boot().from(From::ProfileFirst),
     later("com.forgerock.agents.config.max.num.log.files", Number, "0", "5.10.1",
