@@ -6,7 +6,7 @@
 use std::fs;
 
 use portcullis_tests::{
-    both_servers, outage::evaluations, server::Kind, site::site, visitor::Visitor, wait_until,
+    both_servers, outage::evaluations, site::site, visitor::Visitor, wait_until,
 };
 
 const P: &str = "com.sun.identity.agents.config";
