@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use portcullis_engine::config::{self, Place, Properties};
 
 use crate::{
     home::{Entry, Home},
@@ -62,10 +63,9 @@ pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
     let entries = home.entries()?;
     let mut undo = Undo { steps: Vec::new() };
     make_folders(home, &folder, &mut undo)?;
-    let environment = |name: &str| std::env::var(name).unwrap_or_default();
     fs::write(
         &lines.agent_conf,
-        agent_conf(request, &folder, environment)?,
+        agent_conf(request, &folder, &environment())?,
     )
     .context("agent.conf")?;
     secrets::write(&folder.join("config"), &key, &encrypted)?;
@@ -173,11 +173,7 @@ fn url(text: &str) -> Result<Url> {
 }
 
 /// `agent.conf` from the template.
-fn agent_conf(
-    request: &Request,
-    folder: &Path,
-    environment: impl Fn(&str) -> String,
-) -> Result<String> {
+fn agent_conf(request: &Request, folder: &Path, environment: &Properties) -> Result<String> {
     let host = url(&request.agent)?.host;
     let mut conf = TEMPLATE.to_owned();
     for (word, value) in [
@@ -198,14 +194,55 @@ fn agent_conf(
             "AM_PDP_TEMP_PATH",
             &folder.join("pdp-cache").to_string_lossy(),
         ),
-        ("AM_SSL_CA", &environment("AM_SSL_CA")),
+        ("AM_SSL_CA", ""),
     ] {
         conf = conf.replace(&format!("= {word}\n"), &format!("= {value}\n"));
+    }
+    for line in environment.lines() {
+        ensure!(
+            !line.value.contains(char::is_control),
+            "{}: the value holds a control character",
+            line.source
+        );
+        conf = with_line(&conf, &line.name, &line.value);
     }
     if let Some(left) = conf.lines().find(|l| l.contains("= AM_")) {
         bail!("the template has a word nobody replaces: {left}");
     }
     Ok(conf)
+}
+
+/// What the environment says of properties; what it says in vain is named.
+fn environment() -> Properties {
+    let variables: Vec<(String, String)> = std::env::vars_os()
+        .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+        .collect();
+    let pairs = variables.iter().map(|(n, v)| (n.as_str(), v.as_str()));
+    let (lines, problems) = config::environment(Place::Tool, pairs);
+    for problem in &problems {
+        eprintln!("warning: {problem}");
+    }
+    lines
+}
+
+/// The text with this value of a property, in the place that the template has for it.
+fn with_line(conf: &str, name: &str, value: &str) -> String {
+    let begins = format!("{name} =");
+    let mut placed = false;
+    let mut out = String::with_capacity(conf.len() + name.len() + value.len());
+    for line in conf.lines() {
+        if line.trim_start_matches('#').starts_with(&begins) && !placed {
+            placed = true;
+            out.push_str(&format!("{name} = {value}"));
+        } else {
+            out.push_str(line);
+        }
+        out.push('\n');
+    }
+    if !placed {
+        out.push_str(&format!("\n{name} = {value}\n"));
+    }
+    out
 }
 
 /// The folders of the instance: read by the parent, logs written by workers.
@@ -318,18 +355,47 @@ mod tests {
 
     #[test]
     fn every_word_of_the_template_is_replaced() {
-        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), |_| String::new()).unwrap();
+        let conf = agent_conf(
+            &request(),
+            Path::new("/opt/agent_1"),
+            &Properties::default(),
+        )
+        .unwrap();
         assert!(conf.contains("com.sun.identity.agents.config.username = wa1\n"));
         assert!(conf.contains("/opt/agent_1/logs/debug/debug.log"));
     }
 
     #[test]
     fn the_environment_fills_the_template() {
-        let environment = |name: &str| match name {
-            "AM_SSL_CA" => "/etc/ssl/am.pem".to_owned(),
-            _ => String::new(),
-        };
-        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), environment).unwrap();
-        assert!(conf.contains("com.forgerock.agents.config.cert.ca.file = /etc/ssl/am.pem\n"));
+        let variables = [
+            ("AM_SSL_CA", "/etc/ssl/am.pem"),
+            ("AM_SSL_CERT", "/etc/ssl/agent.pem"),
+            ("AM_SSL_KEY", "/etc/ssl/agent.key"),
+            ("AM_SSL_CIPHERS", "TLS13_AES_256_GCM_SHA384"),
+            ("AM_SSL_KEYLOG_ENABLE", "true"),
+            ("AM_PROXY_HOST", "proxy.example.com"),
+            ("AM_PROXY_PORT", "3128"),
+            ("AM_PROXY_USER", "agent"),
+            ("AM_PROXY_PASSWORD", "not read"),
+        ];
+        let (environment, problems) = config::environment(Place::Tool, variables);
+        assert_eq!(problems.len(), 1, "{problems:?}");
+        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), &environment).unwrap();
+        for line in [
+            "com.forgerock.agents.config.cert.ca.file = /etc/ssl/am.pem",
+            "com.forgerock.agents.config.cert.file = /etc/ssl/agent.pem",
+            "com.forgerock.agents.config.cert.key = /etc/ssl/agent.key",
+            "com.forgerock.agents.config.ciphers = TLS13_AES_256_GCM_SHA384",
+            "org.forgerock.agents.config.tls.keylog.enable = true",
+            "com.sun.identity.agents.config.forward.proxy.host = proxy.example.com",
+            "com.sun.identity.agents.config.forward.proxy.port = 3128",
+            "com.sun.identity.agents.config.forward.proxy.user = agent",
+        ] {
+            let found: Vec<&str> = conf.lines().filter(|l| *l == line).collect();
+            assert_eq!(found.len(), 1, "{line}");
+        }
+        let bad = [("AM_PROXY_HOST", "a\nb = c")];
+        let (environment, _) = config::environment(Place::Tool, bad);
+        assert!(agent_conf(&request(), Path::new("/opt/agent_1"), &environment).is_err());
     }
 }

@@ -15,8 +15,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 use portcullis_engine::{
     config::{
-        self, Config, Problem, Properties, Repository, ScrubNames, Secrets, Severity as Grade,
-        Snapshot, Source,
+        self, Config, Place, Problem, Properties, Repository, ScrubNames, Secrets,
+        Severity as Grade, Snapshot, Source,
     },
     event::{Code, Severity},
 };
@@ -343,7 +343,10 @@ fn environment() -> (Properties, Vec<Problem>) {
     let variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
         .collect();
-    config::environment(variables.iter().map(|(n, v)| (n.as_str(), v.as_str())))
+    config::environment(
+        Place::Server,
+        variables.iter().map(|(n, v)| (n.as_str(), v.as_str())),
+    )
 }
 
 /// Reads `agent.conf` and the two files beside it, and takes what is said elsewhere.

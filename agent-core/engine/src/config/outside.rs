@@ -149,23 +149,23 @@ pub const OUTSIDE: &[Outside] = &[
     row(Tool, "PORTCULLIS_MODULES", "",
         "Folder of the modules; without it lib in the former.", Works)
         .test("installing_twice_is_refused_and_removing_restores_every_byte"),
-    row(Tool, "AM_SSL_CERT", "", "File with the certificate shown to AM.", NotYet)
-        .sets("com.forgerock.agents.config.cert.file"),
-    row(Tool, "AM_SSL_KEY", "", "File with its key.", NotYet)
-        .sets("com.forgerock.agents.config.cert.key"),
+    row(Tool, "AM_SSL_CERT", "", "File with the certificate shown to AM.", Works)
+        .sets("com.forgerock.agents.config.cert.file").test("the_environment_fills_the_template"),
+    row(Tool, "AM_SSL_KEY", "", "File with its key.", Works)
+        .sets("com.forgerock.agents.config.cert.key").test("the_environment_fills_the_template"),
     row(Tool, "AM_SSL_PASSWORD", "", "Encrypted pass phrase of that key.", NotYet)
         .sets("com.forgerock.agents.config.cert.key.password"),
-    row(Tool, "AM_SSL_CIPHERS", "", "Ciphers offered to AM.",
-        NoEffect("the TLS library offers its own short list of strong ones")),
+    row(Tool, "AM_SSL_CIPHERS", "", "Ciphers offered to AM.", Works)
+        .sets("com.forgerock.agents.config.ciphers").test("the_environment_fills_the_template"),
     row(Tool, "AM_SSL_SCHANNEL", "", "On Windows, use Schannel.", NoEffect("it concerns Windows only")),
-    row(Tool, "AM_SSL_KEYLOG_ENABLE", "false", "Switch the key log on.", NotYet)
-        .sets("org.forgerock.agents.config.tls.keylog.enable"),
-    row(Tool, "AM_PROXY_HOST", "", "Proxy on the way to AM.", NotYet)
-        .sets("com.sun.identity.agents.config.forward.proxy.host"),
-    row(Tool, "AM_PROXY_PORT", "", "Its port.", NotYet)
-        .sets("com.sun.identity.agents.config.forward.proxy.port"),
-    row(Tool, "AM_PROXY_USER", "", "User name for the proxy.", NotYet)
-        .sets("com.sun.identity.agents.config.forward.proxy.user"),
+    row(Tool, "AM_SSL_KEYLOG_ENABLE", "false", "Switch the key log on.", Works)
+        .sets("org.forgerock.agents.config.tls.keylog.enable").test("the_environment_fills_the_template"),
+    row(Tool, "AM_PROXY_HOST", "", "Proxy on the way to AM.", Works)
+        .sets("com.sun.identity.agents.config.forward.proxy.host").test("the_environment_fills_the_template"),
+    row(Tool, "AM_PROXY_PORT", "", "Its port.", Works)
+        .sets("com.sun.identity.agents.config.forward.proxy.port").test("the_environment_fills_the_template"),
+    row(Tool, "AM_PROXY_USER", "", "User name for the proxy.", Works)
+        .sets("com.sun.identity.agents.config.forward.proxy.user").test("the_environment_fills_the_template"),
     row(Tool, "AM_PROXY_PASSWORD", "", "Password for the proxy.", NotYet)
         .sets("com.sun.identity.agents.config.forward.proxy.password"),
     row(Tool, "AM_AGENT_AUTH_MODE", "0", "Whether the agent logs in by tree or by module.",
@@ -207,9 +207,10 @@ pub fn cache_bytes(text: Option<&str>) -> Option<u64> {
     }
 }
 
-/// What the web server's environment says: lines for the properties that variables stand for, to be
+/// What the environment of the web server or of `agentadmin` says: lines for the properties that variables stand for, to be
 /// read after those of `agent.conf`, and a problem for each variable that cannot do what it says.
 pub fn environment<'e>(
+    place: Place,
     variables: impl IntoIterator<Item = (&'e str, &'e str)>,
 ) -> (Properties, Vec<Problem>) {
     let (mut lines, mut problems) = (Properties::default(), Vec::new());
@@ -242,23 +243,23 @@ pub fn environment<'e>(
             }
             continue;
         };
-        if row.place != Server || row.is_default(value) {
-            continue; // agentadmin's: an installer's shell may hand them on
+        if row.place != place || row.is_default(value) {
+            continue; // a shell may hand on what is meant for others
         }
         match (row.state, row.sets) {
-            (_, Some(property)) => lines.lines.push(Line {
+            (Works, Some(property)) => lines.lines.push(Line {
                 name: property.to_string(),
                 index: None,
                 value: value.to_owned(),
                 number: None,
                 source,
             }),
-            (NoEffect(why), None) => say(&format!("has no effect: {why}"), "remove it"),
-            (NotYet, None) => say(
+            (NoEffect(why), _) => say(&format!("has no effect: {why}"), "remove it"),
+            (NotYet, _) => say(
                 "is not supported by this version and has no effect",
                 "remove it, or make sure that nothing depends on it",
             ),
-            (Works | RefusedUnlessDefault(_), None) => {
+            (Works | RefusedUnlessDefault(_), _) => {
                 if name == "AM_MAX_SESSION_CACHE_SIZE" && cache_bytes(Some(value)).is_none() {
                     say(
                         "is not a number of bytes between 1048576 and 1073741824; the nearest one is taken, 16777216 for what is no number",
@@ -279,7 +280,7 @@ mod tests {
     use crate::config::PROPERTIES;
 
     fn said(variables: &[(&str, &str)]) -> Vec<String> {
-        let (_, problems) = environment(variables.iter().copied());
+        let (_, problems) = environment(Server, variables.iter().copied());
         problems.iter().map(ToString::to_string).collect()
     }
 
@@ -351,7 +352,7 @@ mod tests {
     #[test]
     fn a_variable_wins_over_its_property() {
         let name = "org.forgerock.agents.config.tls";
-        let (more, problems) = environment([("AM_SSL_OPTIONS", "-TLSv1.2")]);
+        let (more, problems) = environment(Server, [("AM_SSL_OPTIONS", "-TLSv1.2")]);
         assert_eq!(problems, []);
         let text = format!("{name} = -TLSv1.3\n");
         let mut files = Properties::parse(&text, Source::File("agent.conf".to_owned()));
