@@ -147,6 +147,8 @@ codes! {
         "It could be read in two ways, and the host might serve the other one." "Send the plain form of the URL.";
     ConnectionHeader 311 Warning "bad request: `Connection` names a header that the agent sets"
         "A client tried to have an identity header removed on the way." "Nothing.";
+    DeniedAutonomous 325 Info "denied: no rule lets everybody in, and AM is never asked"
+        "`portcullis.autonomous.mode` is true." "Add a not-enforced rule if everybody may see it.";
     LoggedOut 400 Info "logged out"
         "The URL is a logout URL." "Nothing.";
     UnavailableTransport 500 Error "AM cannot be reached"
@@ -186,6 +188,10 @@ codes! {
         "It was away, for as long as the line says." "Nothing.";
     UnavailableBreaker 517 Info "refused at once: AM is known to be away"
         "See the line with PCL0515." "Check AM.";
+    UnavailableStrategy 518 Info "refused: AM is known to be away, and the strategy wants no more"
+        "`portcullis.strategy.when.am.unavailable`, which the line names, and PCL0515 before." "Check AM.";
+    UnavailableFallback 519 Info "refused: no rule of agent.conf lets everybody in, and there is no configuration yet"
+        "AM could not be asked for the profile, and `fallback.mode` is true." "Check AM; see the lines before this one.";
     ConfigProblem 600 Error "a configuration has a mistake"
         "See the line: property, value." "See the line.";
     ConfigWarning 601 Warning "a configuration holds something doubtful"

@@ -15,7 +15,7 @@ use std::{
 use arc_swap::ArcSwapOption;
 use portcullis_engine::{
     config::{
-        self, Config, Place, Problem, Properties, Repository, ScrubNames, Secrets,
+        self, Config, Place, Problem, Properties, Repository, RulesOnly, ScrubNames, Secrets,
         Severity as Grade, Snapshot, Source,
     },
     event::{Code, Severity},
@@ -64,6 +64,8 @@ pub struct Instance {
     path: PathBuf,
     start: Option<Start>,
     snapshot: ArcSwapOption<Snapshot>,
+    /// What counts while there is none: the exemptions of the file (rule O4).
+    fallback: Option<Arc<Snapshot>>,
     /// Published version that [`Agent::catch_up`] has looked at; 0: none.
     looked_at: AtomicU64,
     logs: Logs,
@@ -125,6 +127,7 @@ impl Agent {
             path: path.to_path_buf(),
             start,
             snapshot: ArcSwapOption::empty(),
+            fallback: None,
             looked_at: AtomicU64::new(0),
             logs: Logs::default(),
             id: OnceLock::new(),
@@ -169,8 +172,11 @@ impl Agent {
                     continue;
                 }
             }
+            instance.fallback = fallback_config(start)
+                .and_then(|c| Snapshot::build(c, start.secrets.clone(), hash_key).ok())
+                .map(Arc::new);
             if start.config.repository == Repository::Local
-                && !start.config.cookie_name.is_empty()
+                && (!start.config.cookie_name.is_empty() || start.config.rules_only.is_some())
                 && let Ok(snapshot) =
                     Snapshot::build(start.config.clone(), start.secrets.clone(), hash_key)
             {
@@ -270,6 +276,15 @@ impl Agent {
     }
 }
 
+/// The exemptions that `agent.conf` names, for as long as nothing else is known.
+fn fallback_config(start: &Start) -> Option<Config> {
+    let asked = start.config.fallback_mode && start.config.repository == Repository::Centralized;
+    asked.then(|| Config {
+        rules_only: Some(RulesOnly::Fallback),
+        ..start.config.clone()
+    })
+}
+
 /// Whether a header carries an identity whatever is configured.
 pub fn built_in_scrubs(name: &[u8]) -> bool {
     ScrubNames::built_in().matches(name)
@@ -294,6 +309,11 @@ impl Instance {
     /// The configuration in force.
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
         self.snapshot.load_full()
+    }
+
+    /// The configuration of fallback mode.
+    pub(crate) fn fallback(&self) -> Option<Arc<Snapshot>> {
+        self.fallback.clone()
     }
 
     fn is_configured(&self) -> bool {

@@ -305,6 +305,15 @@ impl<'w> Run<'w> {
         memo: Box<Memo>,
     ) -> Progress {
         if self.resumed.is_some() || call.stored_only || self.instance.is_broken() {
+            if let Some(fallback) = self.instance.fallback().filter(|f| !forges(req, f)) {
+                return match self.rounds(req, call, host, &fallback, memo) {
+                    Ok((verdict, memo)) => {
+                        self.recycle(memo);
+                        Progress::Decided(verdict)
+                    }
+                    Err(waiting) => Progress::Waiting(waiting),
+                };
+            }
             let code = self.instance.trouble(self.worker.mapping());
             let verdict = self.give_up(req, &memo, host, code);
             self.recycle(memo);

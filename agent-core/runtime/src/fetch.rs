@@ -162,6 +162,9 @@ impl Fetcher {
     /// `None` for an instance whose `agent.conf` can't be used, or whose client can't be made.
     pub(crate) fn new(agent: Arc<Agent>, worker: Arc<Worker>, index: usize) -> Option<Fetcher> {
         let start = agent.instance(index)?.start()?;
+        if start.config.rules_only.is_some() {
+            return None; // autonomous: AM is never asked
+        }
         let am = match connect(start) {
             Ok(am) => am,
             Err(error) => {

@@ -49,6 +49,7 @@ pub(crate) struct Memo {
     form: OnceCell<Result<Vec<u8>, FactError>>,
     receipts: RefCell<Vec<(Act, Result<Receipt, FactError>)>>,
     seed: OnceCell<[u8; 32]>,
+    away: OnceCell<bool>,
     spare: RefCell<Vec<Vec<u8>>>,
     oldest: Cell<u64>,
 }
@@ -66,6 +67,7 @@ impl Memo {
         self.form.take();
         self.receipts.get_mut().clear();
         self.seed.take();
+        self.away.take();
         self.oldest.set(0);
     }
 
@@ -231,6 +233,11 @@ impl Facts for View<'_> {
             Some((_, Ok(receipt))) => Known::Fresh(*receipt),
             Some((_, Err(error))) => Known::Failed(*error, None),
         }
+    }
+
+    fn am_is_away(&self) -> bool {
+        let away = || self.state.breaker().is_open();
+        *self.memo.away.get_or_init(away)
     }
 
     fn seed(&self) -> &[u8; 32] {

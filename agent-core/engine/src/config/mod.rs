@@ -5,6 +5,7 @@
 //! file collected) → [`Snapshot`] (compiled, shared, never changed).
 
 mod carry;
+mod outage;
 mod outside;
 mod parse;
 mod raw;
@@ -23,6 +24,7 @@ use alloc::{
 };
 
 pub use carry::{Attribute, Carried, Target};
+pub use outage::{RulesOnly, Strategy};
 pub use outside::{OUTSIDE, Outside, Place, cache_bytes, environment};
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source};
@@ -241,6 +243,23 @@ pub struct Config {
     pub sso_cache_interval: u32,
     /// `com.sun.identity.agents.config.polling.interval`
     pub polling_interval: u32,
+    // --- refusals and outages
+    /// `portcullis.strategy.when.am.unavailable`
+    pub strategy: Strategy,
+    /// `portcullis.autonomous.mode`, or a configuration of fallback mode
+    pub rules_only: Option<RulesOnly>,
+    /// `com.forgerock.agents.config.fallback.mode`
+    pub fallback_mode: bool,
+    /// `com.sun.identity.agents.config.access.denied.url`
+    pub access_denied_url: Option<String>,
+    /// `portcullis.access.denied.url`: (path, page)
+    pub access_denied_urls: Vec<(String, String)>,
+    /// `portcullis.authn.fail.url`
+    pub authn_fail_url: Option<String>,
+    /// `portcullis.authn.fail.reason.parameter.name`
+    pub authn_fail_parameter: Option<String>,
+    /// `portcullis.authn.fail.reason.remapper`: (code, text)
+    pub authn_fail_remap: Vec<(String, String)>,
     // --- identity
     /// `com.sun.identity.agents.config.userid.param`
     pub userid_param: String,
@@ -336,6 +355,14 @@ impl Default for Config {
             policy_cache_interval: 3,
             sso_cache_interval: 3,
             polling_interval: 60,
+            strategy: Strategy::Cache503,
+            rules_only: None,
+            fallback_mode: false,
+            access_denied_url: None,
+            access_denied_urls: vec![],
+            authn_fail_url: None,
+            authn_fail_parameter: None,
+            authn_fail_remap: vec![],
             userid_param: "UserToken".to_string(),
             userid_type: UserIdType::Session,
             session_attributes: AttributeMap::default(),

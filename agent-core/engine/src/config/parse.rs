@@ -171,7 +171,9 @@ fn choose<'l>(
             here
         }
         From::Profile => {
-            if !here.is_empty() {
+            // Fallback mode is there for the exemptions of the file.
+            let in_reserve = property.name.contains("notenforced");
+            if !here.is_empty() && !(in_reserve && falls_back(files)) {
                 without_effect.push(property.name);
             }
             there
@@ -180,6 +182,11 @@ fn choose<'l>(
         From::ProfileFirst if there.is_empty() => here,
         From::FileFirst | From::ProfileFirst => there,
     }
+}
+
+fn falls_back(files: &Properties) -> bool {
+    const NAME: &str = "com.forgerock.agents.config.fallback.mode";
+    files.last(NAME).and_then(|l| values::switch(&l.value)) == Some(true)
 }
 
 /// Sets one property, or says why it is not set.
@@ -388,6 +395,14 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
         });
     };
     super::tls::together(config, &mut add);
+    if config.rules_only.is_some() && config.repository == Repository::Centralized {
+        add(
+            Severity::Error,
+            "portcullis.autonomous.mode",
+            "never asks AM, and repository.location says that the profile is in AM",
+            "set com.sun.identity.agents.config.repository.location = local",
+        );
+    }
     if config.jwt_name == config.cookie_name {
         add(
             Severity::Error,

@@ -27,7 +27,7 @@ use crate::{
         Secret, jwt,
         sealed::{KeyRing, Purpose, SealKey},
     },
-    url::{AllowedHosts, Index, Pattern},
+    url::{AllowedHosts, Index, Page, Pattern},
 };
 
 /// Cookies of logins under way begin so, on https with the browser's prefix in front (rule L3).
@@ -55,6 +55,15 @@ const HOSTS: [&str; 4] = [FQDN, MAPPING, PREFIX, ROOT];
 /// How the mistake begins that none of them does.
 const NO_HOST: &str = "names no host";
 
+/// Pages of the operator's for what is refused.
+#[derive(Default)]
+pub struct Pages {
+    /// Refused by policy, below these paths.
+    pub denied: Vec<(String, Page)>,
+    /// Failed logins.
+    pub login_failed: Option<Page>,
+}
+
 /// A whole valid configuration, compiled.
 pub struct Snapshot {
     /// What was configured.
@@ -74,6 +83,8 @@ pub struct Snapshot {
     pub logout: Index,
     /// Hosts that a redirect may lead back to (rule L7).
     pub allowed_hosts: AllowedHosts,
+    /// Where refused browsers are sent.
+    pub pages: Pages,
     /// Issuers that an ID token may name: AM as browsers may know it.
     pub issuers: Vec<String>,
     /// Origins that AM's login form may come from, as browsers write them (rule L2).
@@ -100,6 +111,7 @@ impl Snapshot {
         let exempt = exempt(&config, &mut problems);
         let logout = logout(&config, &mut problems);
         let allowed_hosts = allowed_hosts(&config, &mut problems);
+        let pages = pages(&config, &allowed_hosts, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -115,6 +127,7 @@ impl Snapshot {
             exempt,
             logout,
             allowed_hosts,
+            pages,
             issuers: issuers(&config),
             am_origins: am_origins(&config),
             login_realms: login_realms(&config),
@@ -284,6 +297,31 @@ fn logout(config: &Config, problems: &mut Vec<Problem>) -> Index {
     )
 }
 
+/// Pages on hosts of redirects only (rule L7).
+fn pages(config: &Config, hosts: &AllowedHosts, problems: &mut Vec<Problem>) -> Pages {
+    let mut page = |property: &str, text: &str| match Page::parse(text, hosts) {
+        Ok(page) => Some(page),
+        Err(why) => {
+            let what = format!("\"{text}\" cannot be a page to be sent to: {why}");
+            reject(config, property, what, problems);
+            None
+        }
+    };
+    const DENIED: &str = "com.sun.identity.agents.config.access.denied.url";
+    const BY_PATH: &str = "portcullis.access.denied.url";
+    let everywhere = config.access_denied_url.iter();
+    let everywhere = everywhere.filter_map(|t| Some((String::new(), page(DENIED, t)?)));
+    let mut denied: Vec<_> = everywhere.collect();
+    for (path, text) in &config.access_denied_urls {
+        denied.extend(page(BY_PATH, text).map(|page| (path.clone(), page)));
+    }
+    let failed = config.authn_fail_url.as_ref();
+    Pages {
+        denied,
+        login_failed: failed.and_then(|text| page("portcullis.authn.fail.url", text)),
+    }
+}
+
 /// Hosts of redirects (rule L7), the default host first: it is where others are sent to.
 fn allowed_hosts(config: &Config, problems: &mut Vec<Problem>) -> AllowedHosts {
     let texts = config.fqdn_default.iter().map(|h| (FQDN, h));
@@ -297,7 +335,8 @@ fn allowed_hosts(config: &Config, problems: &mut Vec<Problem>) -> AllowedHosts {
             reject(config, property, what, problems);
         }
     }
-    if hosts.is_empty() {
+    // Where AM is never asked nobody logs in.
+    if hosts.is_empty() && config.rules_only.is_none() {
         let what = format!("{NO_HOST}, and neither does {ROOT}: no login could come back");
         reject(config, FQDN, what, problems);
     }

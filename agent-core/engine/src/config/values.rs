@@ -258,6 +258,22 @@ impl<'v> Values<'v> {
         }
     }
 
+    /// `[key]=value`; the key as `read` understands it.
+    pub(super) fn map(
+        &mut self,
+        to: &mut Vec<(String, String)>,
+        read: fn(&str) -> Option<String>,
+        remedy: &str,
+    ) {
+        to.clear();
+        for &line in self.lines {
+            match read(line.index.as_deref().unwrap_or_default()) {
+                Some(key) => to.push((key, line.value.clone())),
+                None => self.wrong(line, "has no usable key in its brackets", remedy),
+            }
+        }
+    }
+
     /// The address of a page: absolute, or a path on this server.
     pub(super) fn page(&mut self, to: &mut Option<String>) {
         let Some(line) = self.last() else { return };

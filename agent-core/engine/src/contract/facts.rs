@@ -98,6 +98,10 @@ pub trait Facts {
     fn form(&self) -> Known<&[u8]>;
     /// Whether an act was carried out.
     fn receipt(&self, of: &Act) -> Known<Receipt>;
+    /// Whether AM is known to be away (rule O1). Asked only under strategies that refuse more then.
+    fn am_is_away(&self) -> bool {
+        false
+    }
     /// 32 random bytes, drawn at first use; state, nonce, seals and incident id derive from them.
     fn seed(&self) -> &[u8; 32];
 }

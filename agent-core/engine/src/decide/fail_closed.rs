@@ -1,9 +1,11 @@
-//! The fail-closed table: what every failure of every fact means for the request.
+//! The fail-closed table: what every failure of every fact means for the request, under each strategy.
 //!
-//! One `match`, no default arm: a new failure does not build without a row here.
+//! The rows are the arms of one `match` without a default: a new failure, fact or strategy does not
+//! build without its row, and `docs/fail-closed.md` is written from the same rows.
 
 use super::{Cx, refuse};
 use crate::{
+    config::Strategy,
     contract::{Cause, Decision, FactError},
     event::Code,
 };
@@ -17,34 +19,117 @@ pub enum Failure {
     Refuse(u16, Code),
 }
 
-/// The table. Whichever fact it is about, the same failure means the same.
-pub fn fail_closed(error: FactError) -> Failure {
-    match error {
-        FactError::Dead => Failure::Login,
-        FactError::NotAllowed => Failure::Refuse(403, Code::AmNotAllowed),
-        FactError::Unavailable(cause) => Failure::Refuse(
-            503,
-            match cause {
-                Cause::Transport => Code::UnavailableTransport,
-                Cause::Timeout => Code::UnavailableTimeout,
-                Cause::Tls => Code::UnavailableTls,
-                Cause::Status(_) => Code::UnavailableStatus,
-                Cause::Protocol => Code::UnavailableProtocol,
-                Cause::Busy => Code::UnavailableBusy,
-                Cause::AgentLogin => Code::UnavailableAgentLogin,
-                Cause::Draining => Code::UnavailableDraining,
-                Cause::Store => Code::UnavailableStore,
-                Cause::Breaker => Code::UnavailableBreaker,
-            },
-        ),
+/// What kind of failure it is (design 4: the three are never mixed up).
+#[derive(Clone, Copy)]
+enum Kind {
+    Dead,
+    NotAllowed(Code),
+    Unavailable(Code),
+}
+
+macro_rules! facts {
+    ($($(#[$doc:meta])* $name:ident $text:literal, dead: $dead:expr;)*) => {
+        /// A fact that can fail to be had, or an act that can fail.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Fact {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl Fact {
+            /// All facts.
+            pub const ALL: &'static [Fact] = &[$(Fact::$name,)*];
+
+            /// For the reference.
+            pub const fn text(self) -> &'static str {
+                match self {
+                    $(Fact::$name => $text,)*
+                }
+            }
+
+            /// What the token's death means: a login helps only where a page was asked for.
+            const fn if_dead(self) -> Failure {
+                match self {
+                    $(Fact::$name => $dead,)*
+                }
+            }
+        }
+    };
+}
+
+facts! {
+    /// The session behind the request's token.
+    Session "the session behind the request's token", dead: Failure::Login;
+    /// AM's policy decision.
+    Policy "AM's decision about the URL", dead: Failure::Login;
+    /// Profile attributes of the user.
+    Attributes "the user's profile attributes", dead: Failure::Refuse(403, Code::LoginSessionDead);
+    /// The session that a login brought.
+    NewSession "the session that a login brought", dead: Failure::Refuse(403, Code::LoginDeadSession);
+    /// The record that a login's state is used up.
+    SpentState "the record that a login's state is used up", dead: Failure::Refuse(403, Code::LoginStateStore);
+    /// The end of a session by logout.
+    EndedSession "the end of a session by logout", dead: Failure::Refuse(403, Code::LoggedOut);
+}
+
+macro_rules! failures {
+    ($($pattern:pat, $example:expr, $text:literal => $kind:expr;)*) => {
+        /// One failure of each kind, with its words for the reference.
+        pub const FAILURES: &[(FactError, &str)] = &[$(($example, $text),)*];
+
+        const fn kind(error: FactError) -> Kind {
+            match error {
+                $($pattern => $kind,)*
+            }
+        }
+    };
+}
+
+use FactError::{Dead, NotAllowed, Unavailable};
+
+failures! {
+    Dead, Dead,
+        "AM says that the user's token is dead" => Kind::Dead;
+    NotAllowed, NotAllowed,
+        "AM refuses this agent the answer" => Kind::NotAllowed(Code::AmNotAllowed);
+    Unavailable(Cause::Transport), Unavailable(Cause::Transport),
+        "no connection to AM, or it broke" => Kind::Unavailable(Code::UnavailableTransport);
+    Unavailable(Cause::Timeout), Unavailable(Cause::Timeout),
+        "no answer before the deadline" => Kind::Unavailable(Code::UnavailableTimeout);
+    Unavailable(Cause::Tls), Unavailable(Cause::Tls),
+        "AM's certificate is not verified" => Kind::Unavailable(Code::UnavailableTls);
+    Unavailable(Cause::Status(_)), Unavailable(Cause::Status(500)),
+        "a status that AM must not give here" => Kind::Unavailable(Code::UnavailableStatus);
+    Unavailable(Cause::Protocol), Unavailable(Cause::Protocol),
+        "an answer that is not the protocol" => Kind::Unavailable(Code::UnavailableProtocol);
+    Unavailable(Cause::Busy), Unavailable(Cause::Busy),
+        "too many calls or waiting threads" => Kind::Unavailable(Code::UnavailableBusy);
+    Unavailable(Cause::AgentLogin), Unavailable(Cause::AgentLogin),
+        "the agent cannot log in" => Kind::Unavailable(Code::UnavailableAgentLogin);
+    Unavailable(Cause::Draining), Unavailable(Cause::Draining),
+        "this worker is shutting down" => Kind::Unavailable(Code::UnavailableDraining);
+    Unavailable(Cause::Store), Unavailable(Cause::Store),
+        "a shared table took no entry" => Kind::Unavailable(Code::UnavailableStore);
+    Unavailable(Cause::Breaker), Unavailable(Cause::Breaker),
+        "AM is known to be away" => Kind::Unavailable(Code::UnavailableBreaker);
+}
+
+/// The table.
+pub const fn fail_closed(fact: Fact, error: FactError, strategy: Strategy) -> Failure {
+    match kind(error) {
+        Kind::Dead => fact.if_dead(),
+        Kind::NotAllowed(code) => Failure::Refuse(403, code),
+        Kind::Unavailable(code) => Failure::Refuse(strategy.status(), code),
     }
 }
 
-/// The decision for a failure where a login can't help or isn't the point.
-pub(crate) fn refuse_for<'a>(cx: &Cx<'a, '_>, error: FactError, if_dead: Code) -> Decision<'a> {
-    let (status, code) = match fail_closed(error) {
-        Failure::Login => (403, if_dead),
-        Failure::Refuse(status, code) => (status, code),
+/// The decision for a failure; `None` where the user has to log in.
+pub(crate) fn refuse_for<'a>(
+    cx: &Cx<'a, '_>,
+    fact: Fact,
+    error: FactError,
+) -> Option<Decision<'a>> {
+    let Failure::Refuse(status, code) = fail_closed(fact, error, cx.snap.config.strategy) else {
+        return None;
     };
     let detail = match error {
         FactError::Unavailable(Cause::Status(status)) => {
@@ -52,7 +137,7 @@ pub(crate) fn refuse_for<'a>(cx: &Cx<'a, '_>, error: FactError, if_dead: Code) -
         }
         _ => "".into(),
     };
-    refuse(cx.facts, code, status, None, detail)
+    Some(refuse(cx.facts, code, status, None, detail))
 }
 
 #[cfg(test)]
@@ -61,26 +146,37 @@ mod tests {
 
     #[test]
     fn only_a_dead_token_leads_to_login_and_nothing_leads_to_allow() {
-        let causes = [
-            Cause::Transport,
-            Cause::Timeout,
-            Cause::Tls,
-            Cause::Status(500),
-            Cause::Protocol,
-            Cause::Busy,
-            Cause::AgentLogin,
-            Cause::Draining,
-            Cause::Store,
-            Cause::Breaker,
-        ];
-        for cause in causes {
-            let failure = fail_closed(FactError::Unavailable(cause));
-            assert!(matches!(failure, Failure::Refuse(503, _)), "{cause:?}");
+        for fact in Fact::ALL {
+            for (error, text) in FAILURES {
+                for strategy in Strategy::ALL {
+                    let failure = fail_closed(*fact, *error, *strategy);
+                    let page = matches!(fact, Fact::Session | Fact::Policy);
+                    match (failure, error) {
+                        (Failure::Login, FactError::Dead) => assert!(page),
+                        (Failure::Refuse(403, _), FactError::Dead) => assert!(!page),
+                        (Failure::Refuse(403, code), FactError::NotAllowed) => {
+                            assert_eq!(code, Code::AmNotAllowed);
+                        }
+                        (Failure::Refuse(status, _), FactError::Unavailable(_)) => {
+                            assert_eq!(status, strategy.status());
+                        }
+                        other => panic!("{fact:?} {text} {strategy:?}: {other:?}"),
+                    }
+                }
+            }
         }
-        assert_eq!(
-            fail_closed(FactError::NotAllowed),
-            Failure::Refuse(403, Code::AmNotAllowed)
-        );
-        assert_eq!(fail_closed(FactError::Dead), Failure::Login);
+    }
+
+    #[test]
+    fn each_failure_has_a_code_of_its_own() {
+        let code = |error| match kind(error) {
+            Kind::Dead => None,
+            Kind::NotAllowed(code) | Kind::Unavailable(code) => Some(code),
+        };
+        for (at, (error, _)) in FAILURES.iter().enumerate() {
+            for (other, _) in &FAILURES[..at] {
+                assert_ne!(code(*error), code(*other));
+            }
+        }
     }
 }

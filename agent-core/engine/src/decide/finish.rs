@@ -2,11 +2,16 @@
 
 use alloc::{string::String, vec::Vec};
 
-use super::{Cx, Stage, allow, ask, fail_closed::refuse_for, session::User};
+use super::{
+    Cx, Stage, allow, ask,
+    fail_closed::{Fact, refuse_for},
+    session::User,
+};
 use crate::{
     config::{Attribute, FetchMode, UserIdType},
     contract::{Ask, Basis, Decision, Edits, Identity, Known, RequestView, Sink, Why},
     event::Code,
+    login,
     record::{Attributes, Pairs, Policy, Values},
     token::cookie,
 };
@@ -21,7 +26,8 @@ pub(super) fn finish<'a>(
         match cx.facts.attributes(user.token.key) {
             Known::Fresh(attributes) => Some(attributes),
             Known::Failed(error, _) => {
-                return Ok(refuse_for(cx, error, Code::LoginSessionDead));
+                let refused = refuse_for(cx, Fact::Attributes, error);
+                return Ok(refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead)));
             }
             Known::Stale(..) | Known::Missing => {
                 let token = user.token.secret(cx);

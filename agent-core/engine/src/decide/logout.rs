@@ -1,6 +1,10 @@
 //! Ends the session when a logout URL is asked for.
 
-use super::{Cx, Stage, allow, respond, session};
+use super::{
+    Cx, Stage, allow,
+    fail_closed::{Fact, refuse_for},
+    respond, session,
+};
 use crate::{
     contract::{Act, Decision, Edits, Known, Need, Receipt, UnixMillis, Why},
     event::Code,
@@ -38,11 +42,11 @@ pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
         match cx.facts.receipt(&act) {
             Known::Fresh(Receipt::Done | Receipt::Replayed) => {}
             Known::Failed(error, _) => {
-                return Ok(Some(super::fail_closed::refuse_for(
-                    cx,
-                    error,
-                    Code::LoggedOut,
-                )));
+                // A token that is dead already is not logged in anywhere: it was never asked about.
+                let refused = refuse_for(cx, Fact::EndedSession, error);
+                return Ok(Some(
+                    refused.unwrap_or_else(|| login::start(cx, Code::LoggedOut)),
+                ));
             }
             Known::Stale(..) | Known::Missing => return Err(Need::Do(act)),
         }

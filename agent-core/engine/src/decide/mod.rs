@@ -9,6 +9,8 @@ mod exempt;
 mod fail_closed;
 mod finish;
 mod logout;
+mod outage;
+mod pages;
 mod policy;
 mod session;
 mod watch;
@@ -17,7 +19,7 @@ use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
 pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
-pub use fail_closed::{Failure, fail_closed};
+pub use fail_closed::{FAILURES, Fact, Failure, fail_closed};
 pub use session::cookie_of;
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
 use watch::Watch;
@@ -97,7 +99,10 @@ fn watched<'a, W: Watch>(
         url: &url,
     };
     match stages(&cx, watch) {
-        Ok(decision) => Step::Done(decision),
+        Ok(mut decision) => {
+            pages::instead(&cx, &mut decision);
+            Step::Done(decision)
+        }
         Err(need) => Step::Need(need),
     }
 }
@@ -124,6 +129,10 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
     if let Some(decision) = endpoint::connection_header(cx) {
         return Ok(decision);
     }
+    if let Some(only) = cx.snap.config.rules_only {
+        watch.enters(Phase::NotEnforced, cx);
+        return Ok(not_enforced(cx).unwrap_or_else(|| outage::no_rule(cx, only)));
+    }
     watch.enters(Phase::Callback, cx);
     if let Some(decision) = endpoint::callback(cx)? {
         return Ok(decision);
@@ -133,13 +142,14 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
         return Ok(decision);
     }
     watch.enters(Phase::NotEnforced, cx);
-    if let Some(rule) = exempt::exempt(cx) {
-        return Ok(allow(
-            cx,
-            Why::NotEnforced(rule),
-            Code::NotEnforced,
-            Edits::default(),
-        ));
+    if let Some(decision) = outage::before_rules(cx) {
+        return Ok(decision);
+    }
+    if let Some(decision) = not_enforced(cx) {
+        return Ok(decision);
+    }
+    if let Some(decision) = outage::before_cache(cx) {
+        return Ok(decision);
     }
     watch.enters(Phase::Session, cx);
     let user = match session::session(cx)? {
@@ -153,6 +163,13 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
     };
     watch.enters(Phase::Attributes, cx);
     finish::finish(cx, user, answer)
+}
+
+/// Lets everybody in where a rule says so, and onto the pages that refused browsers are sent to.
+fn not_enforced<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
+    let rule = exempt::exempt(cx).or_else(|| pages::shown_to_all(cx))?;
+    let why = Why::NotEnforced(rule);
+    Some(allow(cx, why, Code::NotEnforced, Edits::default()))
 }
 
 // --- the constructors of a decision

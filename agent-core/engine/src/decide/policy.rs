@@ -7,13 +7,13 @@ use alloc::{
 use core::net::IpAddr;
 
 use super::{
-    Cx, Failure, Stage, ask, client_address,
-    fail_closed::{self, refuse_for},
+    Cx, Stage, ask, client_address,
+    fail_closed::{Fact, refuse_for},
     refuse,
     session::User,
 };
 use crate::{
-    contract::{Ask, Decision, Environment, FactError, Known},
+    contract::{Ask, Decision, Environment, Known},
     event::Code,
     login,
     record::Policy,
@@ -45,16 +45,10 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
         // if the clocks differ.
         Known::Fresh(answer) => answer,
-        Known::Failed(FactError::Dead, _) => {
-            return Ok(Outcome::Decided(login::start(cx, Code::LoginSessionDead)));
-        }
         Known::Failed(error, _) => {
-            debug_assert!(!matches!(fail_closed::fail_closed(error), Failure::Login));
-            return Ok(Outcome::Decided(refuse_for(
-                cx,
-                error,
-                Code::LoginSessionDead,
-            )));
+            let refused = refuse_for(cx, Fact::Policy, error);
+            let decision = refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead));
+            return Ok(Outcome::Decided(decision));
         }
         Known::Stale(..) | Known::Missing => {
             return Err(ask(Ask::Policy {

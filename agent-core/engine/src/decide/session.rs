@@ -5,8 +5,8 @@ use alloc::{borrow::Cow, string::String, vec::Vec};
 use arrayvec::ArrayVec;
 
 use super::{
-    Cx, Failure, ResponseHeaders, Stage, ask,
-    fail_closed::{self, refuse_for},
+    Cx, ResponseHeaders, Stage, ask,
+    fail_closed::{Fact, refuse_for},
     refuse,
 };
 use crate::{
@@ -219,10 +219,11 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
                 super::detail(alloc::format!("realm {}", session.realm)),
             ))),
         },
-        Err(error) => Ok(Outcome::Decided(match fail_closed::fail_closed(error) {
-            Failure::Login => login::start(cx, Code::LoginSessionDead),
-            Failure::Refuse(..) => refuse_for(cx, error, Code::LoginSessionDead),
-        })),
+        Err(error) => {
+            let refused = refuse_for(cx, Fact::Session, error);
+            let decision = refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead));
+            Ok(Outcome::Decided(decision))
+        }
     }
 }
 

@@ -13,10 +13,10 @@ use percent_encoding::percent_decode;
 
 use super::authorize;
 use crate::{
-    contract::{Act, Ask, Decision, FactError, Known, Need, Receipt, UnixMillis},
+    contract::{Act, Ask, Decision, Known, Need, Receipt, UnixMillis},
     decide::{
-        Cx, Failure, ResponseHeaders, Stage, acceptable, ask, cookie_scope, detail, fail_closed,
-        key_of, live, refuse, refuse_for, respond,
+        Cx, Fact, Failure, ResponseHeaders, Stage, acceptable, ask, cookie_scope, detail,
+        fail_closed, key_of, live, refuse, refuse_for, respond,
     },
     event::Code,
     page,
@@ -264,8 +264,11 @@ fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decisio
     let key = key_of(cx, token.expose());
     let session = match live(cx, key, || token.clone())? {
         Ok(session) => session,
-        Err(FactError::Dead) => return Ok(refused(cx, Refusal::of(Code::LoginDeadSession))),
-        Err(error) => return Ok(refuse_for(cx, error, Code::LoginDeadSession)),
+        Err(error) => {
+            let refusal = refuse_for(cx, Fact::NewSession, error);
+            let dead = || refused(cx, Refusal::of(Code::LoginDeadSession));
+            return Ok(refusal.unwrap_or_else(dead));
+        }
     };
     if let Some(code) = acceptable(cx, &session) {
         let realm = detail(session.realm);
@@ -278,10 +281,11 @@ fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decisio
         key: cx.snap.state_key(&begun.pending.state),
         expires: begun.pending.expires,
     };
+    let strategy = cx.snap.config.strategy;
     match cx.facts.receipt(&act) {
         Known::Fresh(Receipt::Done) => Ok(back(cx, Code::LoginDone, &begun, cookies)),
         Known::Fresh(Receipt::Replayed) => Ok(refused(cx, Refusal::of(Code::CallbackReplayed))),
-        Known::Failed(error, _) => Ok(match fail_closed(error) {
+        Known::Failed(error, _) => Ok(match fail_closed(Fact::SpentState, error, strategy) {
             Failure::Login => refused(cx, Refusal::of(Code::LoginStateStore)),
             Failure::Refuse(status, _) => {
                 refused(cx, Refusal(Code::LoginStateStore, status, "".into()))

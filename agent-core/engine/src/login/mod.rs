@@ -35,7 +35,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// Appends `name=value` to an address that may have a query already.
-fn append(address: &mut String, name: &str, value: &str) {
+pub(crate) fn append(address: &mut String, name: &str, value: &str) {
     address.push(if address.contains('?') { '&' } else { '?' });
     address.push_str(name);
     address.push('=');

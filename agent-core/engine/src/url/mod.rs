@@ -7,11 +7,13 @@ mod escape;
 pub mod address;
 pub mod canonical;
 pub mod index;
+mod page;
 pub mod pattern;
 pub mod return_url;
 
 pub use address::{AddressError, AddressSet};
 pub use canonical::{Canonical, Refusal};
 pub use index::Index;
+pub use page::Page;
 pub use pattern::{Pattern, PatternError};
 pub use return_url::{AllowedHostError, AllowedHosts, ReturnUrl, ReturnUrlError};

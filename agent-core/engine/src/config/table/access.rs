@@ -23,8 +23,9 @@ pub(super) const NOT_ENFORCED: &[Property] = &[
         "Read the patterns of the two lists of addresses as regular expressions."),
     later("com.sun.identity.agents.config.notenforced.url.attributes.enable", Switch, "false", "4.x",
         "Pass a user's attributes on exempt URLs too."),
-    later("com.forgerock.agents.config.fallback.mode", Switch, "false", "4.x",
-        "Keep the exemptions of agent.conf open when AM could never be asked for the profile.").boot(),
+    works("com.forgerock.agents.config.fallback.mode", Switch, "false", "4.x",
+        "While there is no configuration, because AM could not be asked for the profile, the not-enforced rules of agent.conf count; everything else gets 503. false: everything gets 503.",
+        |c, v| v.switch(&mut c.fallback_mode)).boot().test("fallback_mode_keeps_the_exemptions_of_agent_conf"),
 ];
 
 #[rustfmt::skip]
@@ -83,8 +84,9 @@ pub(super) const POLICY: &[Property] = &[
     works("com.sun.identity.agents.config.sso.cache.polling.interval", Number, "3", "4.x",
         "Minutes that AM's answer about a session is kept.",
         |c, v| v.number(&mut c.sso_cache_interval, 0, 525_600, "minutes")).test("a_session_that_ended_at_am_is_asked_about_again"),
-    later("com.sun.identity.agents.config.access.denied.url", Text, "", "4.x",
-        "Page for refused requests; without it the agent answers 403 itself."),
+    works("com.sun.identity.agents.config.access.denied.url", Text, "", "4.x",
+        "Page for requests that policy refuses; without it the agent answers 403 itself. A path, or a URL on a host that redirects may use; everybody may see it. The refused address goes along in the parameter of redirect.param.",
+        |c, v| v.optional(&mut c.access_denied_url)).test("a_refused_browser_is_sent_to_the_page_of_its_application"),
     later("com.forgerock.agents.call.session.refresh", Switch, "false", "5.7",
         "With sso.only, tell AM about users' activity so that their sessions stay alive."),
     later("com.sun.identity.agents.config.policy.clock.skew", Number, "0", "4.x",

@@ -339,6 +339,7 @@ mod tests {
                     "LOG_BOTH",
                     "ALL",
                     "2",
+                    "IMMEDIATE_403",
                 ],
                 _ => &[
                     "other",

@@ -1,7 +1,13 @@
 //! Rows that other agents do not have. They count in `agent.conf` first, because no AM has a field
 //! for them; as custom properties they count where the file says nothing.
 
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+
 use super::{From, Kind::*, Property, works};
+use crate::config::{RulesOnly, Strategy};
 
 #[rustfmt::skip]
 pub(super) const OWN: &[Property] = &[
@@ -11,6 +17,37 @@ pub(super) const OWN: &[Property] = &[
     works("portcullis.am.calls.max", Number, "32", "own",
         "Calls to AM that one worker has under way at once.",
         |c, v| v.number(&mut c.am_calls_max, 2, 1024, "calls")).from(From::FileFirst).test("at_the_cap_a_call_is_refused_at_once_and_a_cancelled_one_counts_no_more"),
+    works("portcullis.strategy.when.am.unavailable", Choice, "EVAL_NER_USE_CACHE_UNTIL_EXPIRED_ELSE_503", "own",
+        "What still counts while AM is away: nothing (IMMEDIATE), the not-enforced rules (EVAL_NER), or also what AM said before, for as long as it would anyway (USE_CACHE_UNTIL_EXPIRED); and the status of a refusal. docs/fail-closed.md has the table.",
+        |c, v| v.choice(&mut c.strategy, Strategy::WORDS))
+        .alias(&["org.forgerock.agents.strategy.when.am.unavailable"]).from(From::FileFirst)
+        .test("each_strategy_lets_through_what_it_says"),
+    works("portcullis.autonomous.mode", Switch, "false", "own",
+        "Never ask AM: the not-enforced rules let in, everything else gets 403. Needs repository.location = local.",
+        |c, v| {
+            let mut on = false;
+            v.switch(&mut on);
+            c.rules_only = on.then_some(RulesOnly::Autonomous);
+        }).alias(&["org.forgerock.agents.autonomous.mode.enabled"]).boot().test("autonomous_mode_never_asks_am"),
+    works("portcullis.access.denied.url", Map, "", "own",
+        "Pages for requests that policy refuses, by path: [/app]=/app/denied.html. The longest path counts, before access.denied.url.",
+        |c, v| v.map(&mut c.access_denied_urls, path_prefix, "write [/app]=/app/denied.html"))
+        .from(From::FileFirst).test("a_refused_browser_is_sent_to_the_page_of_its_application"),
+    works("portcullis.authn.fail.url", Text, "", "own",
+        "Page for logins that failed: a path, or a URL on a host that redirects may use. Everybody may see it.",
+        |c, v| v.optional(&mut c.authn_fail_url))
+        .alias(&["org.forgerock.agents.authn.fail.url"]).from(From::FileFirst)
+        .test("a_failed_login_is_sent_to_its_page_with_its_reason"),
+    works("portcullis.authn.fail.reason.parameter.name", Text, "", "own",
+        "Parameter in which that page is told why; without it nothing is told.",
+        |c, v| v.optional(&mut c.authn_fail_parameter))
+        .alias(&["org.forgerock.agents.authn.fail.reason.parameter.name"]).from(From::FileFirst)
+        .test("a_failed_login_is_sent_to_its_page_with_its_reason"),
+    works("portcullis.authn.fail.reason.remapper", Map, "", "own",
+        "Other words for the reasons: [BAD_AUDIENCE]=3. The reasons are NONCE_MISSING, BAD_AUDIENCE, NO_TOKEN, TOKEN_EXPIRED, AM_SAYS_INVALID, JWT_INVALID, AM_ERROR, ANSWER_USED_BEFORE and EXCEPTION.",
+        |c, v| v.map(&mut c.authn_fail_remap, |key| (!key.is_empty()).then(|| key.to_string()), "write [BAD_AUDIENCE]=3"))
+        .alias(&["org.forgerock.agents.authn.fail.reason.remapper"]).from(From::FileFirst)
+        .test("a_failed_login_is_sent_to_its_page_with_its_reason"),
     works("portcullis.cookies.forward", Switch, "false", "own",
         "Let the application see the agent's own cookies.",
         |c, v| v.switch(&mut c.cookies_forward)).from(From::FileFirst).test("the_agents_cookies_go_on_only_where_it_is_told_to"),
@@ -24,3 +61,13 @@ pub(super) const OWN: &[Property] = &[
         "Realms whose users count, besides those of the login and of the policies.",
         |c, v| v.realms(&mut c.session_realms)).from(From::FileFirst).test("users_of_another_realm_only_where_it_is_named"),
 ];
+
+/// `/app` for `/app`, `app`, `/app/` and `/app/*`.
+fn path_prefix(key: &str) -> Option<String> {
+    let path = key.trim_end_matches('*').trim_end_matches('/');
+    let path = match path.starts_with('/') || path.is_empty() {
+        true => path.to_string(),
+        false => format!("/{path}"),
+    };
+    (!key.is_empty() && !path.contains(['*', '?', '#', '%', ';', '\\'])).then_some(path)
+}

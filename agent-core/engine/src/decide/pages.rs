@@ -1,0 +1,107 @@
+//! Where is a browser sent that was refused? To a page of the operator's, never in a circle.
+//!
+//! Only refusals that the user can do something about lead there: by policy, and those of a login.
+//! What AM's absence refuses keeps its status.
+
+use alloc::string::String;
+
+use super::Cx;
+use crate::{
+    contract::{Decision, Outcome},
+    event::Code,
+    login::append,
+    page,
+    url::ReturnUrl,
+};
+
+/// Number reported for a page of the operator's, beside those of rules.
+const PAGE: u32 = u32::MAX - 1;
+
+/// Whether the request asks for one of the pages itself, which everybody may see: otherwise whoever is
+/// sent there would be sent there again.
+pub(super) fn shown_to_all(cx: &Cx<'_, '_>) -> Option<u32> {
+    let pages = &cx.snap.pages;
+    let shown = matches!(cx.req.method, b"GET" | b"HEAD")
+        && pages
+            .denied
+            .iter()
+            .map(|(_, page)| page)
+            .chain(&pages.login_failed)
+            .any(|page| page.is_at(cx.url));
+    shown.then_some(PAGE)
+}
+
+/// Makes a refusal lead to a page instead. Reason, incident and cookies stay.
+pub(super) fn instead(cx: &Cx<'_, '_>, decision: &mut Decision<'_>) {
+    let Outcome::Respond(response) = &mut decision.outcome else {
+        return;
+    };
+    let location = match decision.reason {
+        Code::DeniedByPolicy | Code::DeniedWithAdvices if response.status == 403 => denied(cx),
+        code if response.status < 500 => login_failed(cx, code),
+        _ => None,
+    };
+    if let Some(location) = location {
+        let mut redirect = page::redirect(location);
+        let cookies = response.headers.drain(..).filter(|h| h.0 == "Set-Cookie");
+        redirect.headers.extend(cookies);
+        *response = redirect;
+    }
+}
+
+/// The page of the most specific path, with the address that was refused.
+fn denied(cx: &Cx<'_, '_>) -> Option<String> {
+    let path = cx.url.path();
+    let within = |prefix: &str| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+    };
+    let pages = cx.snap.pages.denied.iter();
+    let (_, page) = pages
+        .filter(|(prefix, _)| within(prefix))
+        .max_by_key(|(prefix, _)| prefix.len())?;
+    let mut location = page.location();
+    // Rule L7: an address under a host that nobody configured is not handed on.
+    if let Ok(back) = ReturnUrl::from_canonical(cx.url, &cx.snap.allowed_hosts) {
+        append(&mut location, &cx.snap.config.redirect_param, back.as_str());
+    }
+    Some(location)
+}
+
+fn login_failed(cx: &Cx<'_, '_>, code: Code) -> Option<String> {
+    let page = cx.snap.pages.login_failed.as_ref()?;
+    let reason = reason(code)?;
+    let config = &cx.snap.config;
+    let mut location = page.location();
+    if let Some(parameter) = &config.authn_fail_parameter {
+        let map = config.authn_fail_remap.iter();
+        let renamed = map.filter(|(from, _)| from == reason).map(|(_, to)| to);
+        let text = renamed.last().map_or(reason, String::as_str);
+        append(&mut location, parameter, text);
+    }
+    Some(location)
+}
+
+/// The code that a page is told, in the Java Agent's words where it has one. `None`: no page.
+///
+/// A callback without its cookie is terminal, never a redirect (rule L8).
+fn reason(code: Code) -> Option<&'static str> {
+    Some(match code {
+        Code::CallbackState | Code::TokenNonce => "NONCE_MISSING",
+        Code::TokenAudience => "BAD_AUDIENCE",
+        Code::CallbackForm => "NO_TOKEN",
+        Code::TokenExpired => "TOKEN_EXPIRED",
+        Code::LoginDeadSession => "AM_SAYS_INVALID",
+        Code::TokenMalformed
+        | Code::TokenAlgorithm
+        | Code::TokenSignature
+        | Code::TokenIssuer
+        | Code::TokenClaims
+        | Code::TokenRealm
+        | Code::TokenNotYetValid => "JWT_INVALID",
+        Code::CallbackAmError => "AM_ERROR",
+        Code::CallbackReplayed => "ANSWER_USED_BEFORE",
+        Code::LoginStateStore | Code::LoginCookieTooLarge => "EXCEPTION",
+        _ => return None,
+    })
+}
