@@ -95,9 +95,9 @@ both_servers! {
         assert_eq!(site.get("/app/open/a.html").status, 200);
         assert_eq!(site.get("/docs/a.html").status, 403);
         assert_eq!(site.get("/agent/cdsso-oauth2").status, 403);
-        assert!(site.debug_log().contains("PCL0325"));
+        site.wait_for_line("PCL0325");
         assert_eq!(site.am.simulator().calls().len(), 0);
-        site.server.stop();
+        site.stop();
     }
 
     fn autonomous_mode_and_a_profile_in_am_exclude_each_other(kind: Kind) {

@@ -173,7 +173,7 @@ fn choose<'l>(
         From::Profile => {
             // Fallback mode is there for the exemptions of the file.
             let in_reserve = property.name.contains("notenforced");
-            if !here.is_empty() && !(in_reserve && falls_back(files)) {
+            if !(here.is_empty() || in_reserve && falls_back(files)) {
                 without_effect.push(property.name);
             }
             there

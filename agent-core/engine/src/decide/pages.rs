@@ -75,8 +75,8 @@ fn login_failed(cx: &Cx<'_, '_>, code: Code) -> Option<String> {
     let mut location = page.location();
     if let Some(parameter) = &config.authn_fail_parameter {
         let map = config.authn_fail_remap.iter();
-        let renamed = map.filter(|(from, _)| from == reason).map(|(_, to)| to);
-        let text = renamed.last().map_or(reason, String::as_str);
+        let mut renamed = map.filter(|(from, _)| from == reason).map(|(_, to)| to);
+        let text = renamed.next_back().map_or(reason, String::as_str);
         append(&mut location, parameter, text);
     }
     Some(location)
