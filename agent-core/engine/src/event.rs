@@ -147,6 +147,18 @@ codes! {
         "It could be read in two ways, and the host might serve the other one." "Send the plain form of the URL.";
     ConnectionHeader 311 Warning "bad request: `Connection` names a header that the agent sets"
         "A client tried to have an identity header removed on the way." "Nothing.";
+    DeniedAddress 320 Warning "denied: the session was begun from another address"
+        "`client.ip.validation.enable` is true, and the client's address is not the one that AM saw at the login, or is unknown."
+        "If users' addresses change, set `client.ip.validation.reauth`; behind a proxy set `client.ip.header` and `portcullis.trusted.proxies`.";
+    LoginOtherAddress 321 Info "login: the session was begun from another address; it was ended"
+        "`client.ip.validation.reauth` is true, and the client's address is not the one that AM saw at the login, or is unknown."
+        "Nothing; if it repeats, compare the address in this line with the one that AM shows for the session.";
+    OtherHostName 322 Info "redirected to the host name that users shall use"
+        "`fqdn.check.enable` is true, and the request's host is none of `fqdn.default` and `fqdn.mapping`."
+        "Add the host to `fqdn.mapping` if users should use it.";
+    DeniedHostName 323 Warning "denied: not a host name that users shall use"
+        "As PCL0322, and the request cannot be redirected: it is neither GET nor HEAD."
+        "Use the right host name, or add this one to `fqdn.mapping`.";
     DeniedAutonomous 325 Info "denied: no rule lets everybody in, and AM is never asked"
         "`portcullis.autonomous.mode` is true." "Add a not-enforced rule if everybody may see it.";
     LoggedOut 400 Info "logged out"

@@ -210,6 +210,10 @@ fn session_record() -> Vec<u8> {
 }
 
 fn record(kind: SessionKind, realm: &str) -> Vec<u8> {
+    record_with(kind, realm, &[("UserToken", "demo")])
+}
+
+fn record_with(kind: SessionKind, realm: &str, properties: &[(&str, &str)]) -> Vec<u8> {
     let session = NewSession {
         kind,
         client_side: false,
@@ -217,7 +221,7 @@ fn record(kind: SessionKind, realm: &str) -> Vec<u8> {
         idle_end: NOW.wall.0 + 1_800_000,
         realm,
         universal_id: "id=demo,ou=user,dc=openam",
-        properties: &[("UserToken", "demo")],
+        properties,
     };
     session.encode().expect("record")
 }
@@ -686,4 +690,219 @@ fn the_way_back_asks_before_it_acts_and_acts_once() {
             assert!(status(d) >= 403, "{error:?}: {:?}", d.reason)
         });
     }
+}
+
+/// The policy question about a request: its resource and environment.
+fn policy_question(sent: &Sent, snap: &Snapshot) -> (String, Vec<(String, Vec<String>)>, u128) {
+    let memo = Memo {
+        session: Some(Ok(session_record())),
+        ..Memo::default()
+    };
+    let Need::Ask(asks) = needs(sent, snap, &memo) else {
+        panic!("not asked")
+    };
+    match &asks[0] {
+        Ask::Policy {
+            resource,
+            environment,
+            key,
+            ..
+        } => (resource.clone(), environment.clone(), key.0),
+        _ => panic!("another question"),
+    }
+}
+
+#[test]
+fn rules_and_policies_see_what_the_view_leaves() {
+    let snap = snapshot(
+        "portcullis.url.query.sort = true\n\
+         portcullis.url.query.remove[0] = sid, utm_*\n\
+         com.sun.identity.agents.config.notenforced.url[1] = /open?a=1&b=*\n\
+         com.sun.identity.agents.config.ignore.path.info.for.not.enforced.list = false\n\
+         org.forgerock.openam.agents.config.allow.custom.login = 2\n\
+         com.forgerock.agents.accept.sso.token = 1\n",
+    );
+    let target = "/app/x?sid=7&b=2&utm_source=n&a=1";
+    let sent = Sent::get(target).with("Cookie", cookie(&snap));
+    let (resource, ..) = policy_question(&sent, &snap);
+    assert_eq!(resource, "http://www.example.com:80/app/x?a=1&b=2");
+    let open = Sent::get("/open?b=2&sid=7&a=1");
+    done(&open, &snap, &Memo::default(), |d| {
+        assert_eq!(d.reason, Code::NotEnforced)
+    });
+    // The user comes back to everything that was asked for.
+    done(&Sent::get(target), &snap, &Memo::default(), |d| {
+        let back = "goto=http%3A%2F%2Fwww.example.com%3A80%2Fapp%2Fx%3Fsid%3D7%26b%3D2%26utm_source%3Dn%26a%3D1";
+        assert!(location(d).contains(back), "{}", location(d));
+    });
+}
+
+fn location(decision: &Decision<'_>) -> String {
+    let Outcome::Respond(response) = &decision.outcome else {
+        panic!("allowed")
+    };
+    let mut headers = response.headers.iter();
+    let found = headers.find(|(name, _)| name == "Location");
+    text(&found.expect("Location").1)
+}
+
+#[test]
+fn policies_learn_what_trusted_proxies_say() {
+    const HEADERS: &str = "com.sun.identity.agents.config.client.ip.header = X-Forwarded-For\n\
+         com.sun.identity.agents.config.client.hostname.header = X-Client-Name\n";
+    let trusting = snapshot(&format!(
+        "{HEADERS}portcullis.trusted.proxies = 192.0.2.0/24\n"
+    ));
+    let wary = snapshot(&format!(
+        "{HEADERS}portcullis.trusted.proxies = 198.51.100.1\n"
+    ));
+    let naive = snapshot(HEADERS);
+    let sent = |snap: &Snapshot, address: &str, name: &str| {
+        Sent::get("/app/x")
+            .with("Cookie", cookie(snap))
+            .with("X-Forwarded-For", address)
+            .with("X-Client-Name", name)
+    };
+    let entry = |name: &str, value: &str| (name.to_owned(), vec![value.to_owned()]);
+    let (_, both, key) =
+        policy_question(&sent(&trusting, "203.0.113.9", "a.example.net"), &trusting);
+    let expected = [
+        entry("requestIp", "203.0.113.9"),
+        entry("requestDnsName", "a.example.net"),
+    ];
+    assert_eq!(both, expected);
+    // Rule S7: what AM was told is part of the key.
+    for (address, name) in [
+        ("203.0.113.8", "a.example.net"),
+        ("203.0.113.9", "b.example.net"),
+        ("203.0.113.9", ""),
+    ] {
+        let (.., other) = policy_question(&sent(&trusting, address, name), &trusting);
+        assert_ne!(key, other, "{address} {name}");
+    }
+    let (_, unsaid, _) = policy_question(&sent(&trusting, "unknown", "a b"), &trusting);
+    assert_eq!(unsaid, []);
+    // Anybody's word.
+    let (_, peer, _) = policy_question(&sent(&wary, "203.0.113.9", "a.example.net"), &wary);
+    assert_eq!(peer, [entry("requestIp", "192.0.2.7")]);
+    let (_, nobody, _) = policy_question(&sent(&naive, "203.0.113.9", "a.example.net"), &naive);
+    assert_eq!(nobody, []);
+}
+
+const VALIDATION: &str = "com.sun.identity.agents.config.client.ip.validation.enable = true\n";
+
+fn begun_at(host: &str) -> Memo {
+    let properties = [("UserToken", "demo"), ("Host", host)];
+    Memo {
+        session: Some(Ok(record_with(SessionKind::User, "/", &properties))),
+        policy: Some(Ok(policy_record(true))),
+        ..Memo::default()
+    }
+}
+
+#[test]
+fn a_session_counts_from_its_address_only() {
+    let snap = snapshot(VALIDATION);
+    let sent = Sent::get("/app/x").with("Cookie", cookie(&snap));
+    for host in ["192.0.2.7", "::ffff:192.0.2.7"] {
+        done(&sent, &snap, &begun_at(host), |d| {
+            assert_eq!(status(d), 0, "{host}")
+        });
+    }
+    for host in ["192.0.2.8", "2001:db8::1", "", "www.example.com"] {
+        done(&sent, &snap, &begun_at(host), |d| {
+            assert_eq!((status(d), d.reason), (403, Code::DeniedAddress), "{host}")
+        });
+    }
+    let silent = Memo {
+        policy: Some(Ok(policy_record(true))),
+        session: Some(Ok(session_record())),
+        ..Memo::default()
+    };
+    done(&sent, &snap, &silent, |d| {
+        assert_eq!(d.reason, Code::DeniedAddress)
+    });
+    // An unknown address is none, whatever the session says.
+    let unknown = snapshot(&format!(
+        "{VALIDATION}com.sun.identity.agents.config.client.ip.header = X-Forwarded-For\n"
+    ));
+    let sent = Sent::get("/app/x").with("Cookie", cookie(&unknown));
+    done(&sent, &unknown, &begun_at("192.0.2.7"), |d| {
+        assert_eq!(d.reason, Code::DeniedAddress)
+    });
+}
+
+#[test]
+fn a_session_from_another_address_ends_with_a_new_login() {
+    let snap = snapshot(&format!(
+        "{VALIDATION}com.sun.identity.agents.config.client.ip.validation.reauth = true\n"
+    ));
+    let sent = Sent::get("/app/x").with("Cookie", cookie(&snap));
+    let memo = begun_at("192.0.2.8");
+    let Need::Do(act) = needs(&sent, &snap, &memo) else {
+        panic!("not ended")
+    };
+    memo.receipts
+        .borrow_mut()
+        .push((act.clone(), Ok(Receipt::Done)));
+    done(&sent, &snap, &memo, |d| {
+        assert_eq!((status(d), d.reason), (302, Code::LoginOtherAddress));
+        assert!(location(d).starts_with("http://am.example.com:8080/openam/oauth2/authorize"));
+    });
+    for failure in failures() {
+        let memo = begun_at("192.0.2.8");
+        memo.receipts.borrow_mut().push((act.clone(), Err(failure)));
+        done(&sent, &snap, &memo, |d| {
+            assert!(status(d) >= 403, "{failure:?}")
+        });
+    }
+}
+
+#[test]
+fn every_part_of_a_login_is_at_the_browsers_origin() {
+    let snap = snapshot(
+        "com.sun.identity.agents.config.override.protocol = true\n\
+         com.sun.identity.agents.config.override.port = true\n\
+         com.sun.identity.agents.config.agenturi.prefix = https://www.example.com:443/\n",
+    );
+    done(&Sent::get("/app/x"), &snap, &Memo::default(), |d| {
+        let back = "redirect_uri=https%3A%2F%2Fwww.example.com%3A443%2Fagent%2Fcdsso-oauth2";
+        assert!(location(d).contains(back), "{}", location(d));
+        let Outcome::Respond(response) = &d.outcome else {
+            panic!("allowed")
+        };
+        let cookies = response
+            .headers
+            .iter()
+            .filter(|(name, _)| name == "Set-Cookie");
+        for (_, cookie) in cookies {
+            let cookie = text(cookie);
+            assert!(cookie.starts_with("__Host-agent-authn-tx"), "{cookie}");
+            assert!(
+                cookie.contains("; Secure") && cookie.contains("; SameSite=None"),
+                "{cookie}"
+            );
+        }
+    });
+}
+
+#[test]
+fn another_host_name_is_the_wrong_door() {
+    let snap = snapshot(
+        "com.sun.identity.agents.config.fqdn.check.enable = true\n\
+         com.sun.identity.agents.config.fqdn.default = new.example.com\n",
+    );
+    done(&Sent::get("/public/a?b=/c"), &snap, &Memo::default(), |d| {
+        assert_eq!((status(d), d.reason), (302, Code::OtherHostName));
+        assert_eq!(location(d), "http://new.example.com:80/public/a?b=/c");
+    });
+    let mut post = Sent::get("/agent/cdsso-oauth2");
+    post.method = b"POST";
+    done(&post, &snap, &Memo::default(), |d| {
+        assert_eq!((status(d), d.reason), (403, Code::DeniedHostName))
+    });
+    let off = snapshot("com.sun.identity.agents.config.fqdn.check.enable = true\n");
+    done(&Sent::get("/public/a"), &off, &Memo::default(), |d| {
+        assert_eq!(status(d), 0)
+    });
 }

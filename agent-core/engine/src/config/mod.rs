@@ -35,7 +35,7 @@ pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use tls::{CIPHERS, TlsVersions};
 pub use values::Values;
 
-use crate::url::AddressSet;
+use crate::url::{AddressSet, View};
 
 /// Where the run-time properties come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -221,7 +221,24 @@ pub struct Config {
     pub cookie_maxage: u32,
     /// `portcullis.cookies.forward`: let the agent's own cookies reach the back end (rule L4)
     pub cookies_forward: bool,
+    /// `com.sun.identity.agents.config.override.protocol`
+    pub override_protocol: bool,
+    /// `com.sun.identity.agents.config.override.host`
+    pub override_host: bool,
+    /// `com.sun.identity.agents.config.override.port`
+    pub override_port: bool,
+    /// `com.sun.identity.agents.config.fqdn.check.enable`
+    pub fqdn_check: bool,
+    /// What rules and policies see of a URL: `com.sun.identity.agents.config.ignore.path.info`,
+    /// `portcullis.url.query.sort`, `portcullis.url.query.remove`
+    pub view: View,
     // --- client address
+    /// `com.sun.identity.agents.config.client.hostname.header`
+    pub client_hostname_header: Option<String>,
+    /// `com.sun.identity.agents.config.client.ip.validation.enable`
+    pub client_ip_validation: bool,
+    /// `com.sun.identity.agents.config.client.ip.validation.reauth`
+    pub client_ip_reauth: bool,
     /// `com.sun.identity.agents.config.client.ip.header`
     pub client_ip_header: Option<String>,
     /// `portcullis.trusted.proxies`: whose word about clients counts (rule U2)
@@ -345,6 +362,14 @@ impl Default for Config {
             cookie_domain: vec![],
             cookie_maxage: 300,
             cookies_forward: false,
+            override_protocol: false,
+            override_host: false,
+            override_port: false,
+            fqdn_check: false,
+            view: View::default(),
+            client_hostname_header: None,
+            client_ip_validation: false,
+            client_ip_reauth: false,
             client_ip_header: None,
             trusted_proxies: AddressSet::default(),
             sso_only: false,

@@ -454,6 +454,32 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             "name the proxies in portcullis.trusted.proxies",
         );
     }
+    if config.client_hostname_header.is_some() && config.trusted_proxies.is_empty() {
+        add(
+            Severity::Warning,
+            "com.sun.identity.agents.config.client.hostname.header",
+            "is anybody's word as long as no proxy is trusted, so it has no effect",
+            "name the proxies in portcullis.trusted.proxies",
+        );
+    }
+    if (config.override_protocol || config.override_host || config.override_port)
+        && config.agenturi_prefix.is_none()
+    {
+        add(
+            Severity::Error,
+            "com.sun.identity.agents.config.agenturi.prefix",
+            "is missing, and override.protocol, override.host or override.port takes from it",
+            "set it to the URL by which browsers reach this server",
+        );
+    }
+    if config.fqdn_check && config.fqdn_default.is_none() {
+        add(
+            Severity::Warning,
+            "com.sun.identity.agents.config.fqdn.check.enable",
+            "has no effect, because com.sun.identity.agents.config.fqdn.default is not set",
+            "set it to the host name that users shall use",
+        );
+    }
     if config.notenforced_invert && config.notenforced_url.is_empty() {
         add(
             Severity::Warning,

@@ -27,7 +27,7 @@ use crate::{
         Secret, jwt,
         sealed::{KeyRing, Purpose, SealKey},
     },
-    url::{AllowedHosts, Index, Page, Pattern},
+    url::{AllowedHosts, HostCheck, Index, Outside, Overrides, Page, Pattern, View},
 };
 
 /// Cookies of logins under way begin so, on https with the browser's prefix in front (rule L3).
@@ -85,6 +85,12 @@ pub struct Snapshot {
     pub allowed_hosts: AllowedHosts,
     /// Where refused browsers are sent.
     pub pages: Pages,
+    /// Where browsers are, when the host cannot see it.
+    pub outside: Option<Outside>,
+    /// What rules and policies see of a URL, when it is not all of it.
+    pub view: Option<View>,
+    /// Host names that users shall use, when they are checked.
+    pub host_check: Option<HostCheck>,
     /// Issuers that an ID token may name: AM as browsers may know it.
     pub issuers: Vec<String>,
     /// Origins that AM's login form may come from, as browsers write them (rule L2).
@@ -128,6 +134,9 @@ impl Snapshot {
             logout,
             allowed_hosts,
             pages,
+            outside: outside(&config),
+            view: Some(config.view.clone()).filter(|view| !view.is_everything()),
+            host_check: host_check(&config),
             issuers: issuers(&config),
             am_origins: am_origins(&config),
             login_realms: login_realms(&config),
@@ -341,6 +350,24 @@ fn allowed_hosts(config: &Config, problems: &mut Vec<Problem>) -> AllowedHosts {
         reject(config, FQDN, what, problems);
     }
     hosts
+}
+
+/// What `override.protocol`, `.host` and `.port` take from `agenturi.prefix`, and who may say better.
+fn outside(config: &Config) -> Option<Outside> {
+    let prefix = config.agenturi_prefix.as_ref();
+    let prefix = prefix.and_then(|url| Base::parse(url).ok());
+    let overrides = prefix.map_or_else(Overrides::default, |prefix| Overrides {
+        https: config.override_protocol.then_some(prefix.scheme == "https"),
+        port: config.override_port.then(|| prefix.effective_port()),
+        host: config.override_host.then_some(prefix.host),
+    });
+    let trusted = config.trusted_proxies.clone();
+    Some(Outside { trusted, overrides }).filter(|outside| !outside.is_empty())
+}
+
+fn host_check(config: &Config) -> Option<HostCheck> {
+    let default = config.fqdn_default.as_ref().filter(|_| config.fqdn_check)?;
+    Some(HostCheck::new(default, &config.fqdn_mapping))
 }
 
 /// Issuers of ID tokens: `iss` follows the host that the browser asked AM by (measured on OpenAM

@@ -436,6 +436,23 @@ impl<'v> Values<'v> {
         }
     }
 
+    /// Names of query parameters, separated by white space or commas or in several lines.
+    pub(super) fn parameters(&mut self, to: &mut Vec<String>) {
+        to.clear();
+        for &line in self.lines {
+            for name in line.value.split([' ', '\t', ',']).filter(|n| !n.is_empty()) {
+                let start = name.strip_suffix('*').unwrap_or(name);
+                let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
+                if start.is_empty() || !start.bytes().all(plain) {
+                    let remedy = "use letters, digits and -._~, and * at the end only";
+                    self.wrong(line, "is no list of parameter names", remedy);
+                    break;
+                }
+                to.push(name.to_owned());
+            }
+        }
+    }
+
     /// Addresses, networks and ranges, separated by white space or commas or in several lines.
     pub(super) fn addresses(&mut self, to: &mut AddressSet) {
         *to = AddressSet::default();

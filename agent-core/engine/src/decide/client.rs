@@ -6,6 +6,9 @@ use core::net::{IpAddr, SocketAddr};
 
 use crate::{config::Config, contract::RequestView};
 
+/// Longest host name in bytes (RFC 1035 2.3.4, as text).
+pub(super) const MAX_NAME: usize = 253;
+
 /// The address that rules, policies and audit lines are about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClientAddress {
@@ -58,6 +61,22 @@ pub fn client_address(req: &RequestView<'_>, config: &Config) -> ClientAddress {
         true => ClientAddress::Known(address.to_canonical()),
         false => ClientAddress::Unknown,
     }
+}
+
+/// The client's host name, where a trusted proxy says it in
+/// `com.sun.identity.agents.config.client.hostname.header`: the last element, its own word. Nothing
+/// but letters, digits, `-`, `_` and `.` is a name.
+pub(super) fn client_host_name<'r>(req: &RequestView<'r>, config: &Config) -> Option<&'r str> {
+    let header = config.client_hostname_header.as_ref()?;
+    if !config.trusted_proxies.contains(req.peer) {
+        return None;
+    }
+    let mut lines = req.headers.iter().rev();
+    let line = lines.find(|h| h.name.eq_ignore_ascii_case(header.as_bytes()))?;
+    let last = line.value.rsplit(|b| *b == b',').next()?.trim_ascii();
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    let good = !last.is_empty() && last.len() <= MAX_NAME && last.iter().all(plain);
+    core::str::from_utf8(last).ok().filter(|_| good)
 }
 
 /// An address, with the port that some proxies add: `192.0.2.1:4711`, `[2001:db8::1]:4711`.

@@ -17,7 +17,7 @@ pub(super) fn connection_header<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
 
 /// AM's answer to a login comes here: an exact path, whatever the query.
 pub(super) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
-    if cx.url.path() != cx.snap.config.cdsso_redirect_uri {
+    if cx.asked.path() != cx.snap.config.cdsso_redirect_uri {
         return Ok(None);
     }
     login::callback(cx).map(Some)

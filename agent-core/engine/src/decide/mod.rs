@@ -8,6 +8,7 @@ mod endpoint;
 mod exempt;
 mod fail_closed;
 mod finish;
+mod host;
 mod logout;
 mod outage;
 mod pages;
@@ -34,7 +35,7 @@ use crate::{
     event::Code,
     page,
     record::Session,
-    url::Canonical,
+    url::{Canonical, Refusal},
 };
 
 /// What every stage may look at.
@@ -50,6 +51,16 @@ pub(crate) struct Cx<'a, 'u> {
     pub(crate) now: Now,
     /// The one form of the URL that every rule is matched against.
     pub(crate) url: &'u Canonical,
+    /// The URL as the browser wrote it, for where it is sent and what is kept on its host. It is
+    /// `url` unless `ignore.path.info` or one of `portcullis.url.query.…` leaves something out.
+    pub(crate) asked: &'u Canonical,
+}
+
+impl Cx<'_, '_> {
+    /// Whether the browser uses https, whatever the last step to this host is.
+    pub(crate) fn https(&self) -> bool {
+        self.asked.scheme() == "https"
+    }
 }
 
 /// Decides a request, or says what is missing.
@@ -97,14 +108,54 @@ fn watched<'a, W: Watch>(
         facts,
         now,
         url: &url,
+        asked: &url,
     };
-    match stages(&cx, watch) {
-        Ok(mut decision) => {
-            pages::instead(&cx, &mut decision);
-            Step::Done(decision)
-        }
+    let stages = match snap.outside.is_none() && snap.view.is_none() {
+        true => stages_and_page(&cx, watch),
+        false => stages_elsewhere(&cx, watch),
+    };
+    match stages {
+        Ok(decision) => Step::Done(decision),
         Err(need) => Step::Need(need),
     }
+}
+
+/// The stages, and the page that a refused browser is sent to.
+fn stages_and_page<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
+    let mut decision = stages(cx, watch)?;
+    pages::instead(cx, &mut decision);
+    Ok(decision)
+}
+
+/// The stages where the URL is not what the host sees. On its own because of the room that further
+/// URLs take.
+#[inline(never)]
+fn stages_elsewhere<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
+    let mut room = [Canonical::new(), Canonical::new()];
+    match elsewhere(cx, &mut room) {
+        Ok(cx) => stages_and_page(&cx, watch),
+        Err(refusal) => Ok(bad_request(cx.facts, Code::AmbiguousUrl, refusal.into())),
+    }
+}
+
+/// The same request with the URLs that the browser and the rules see: behind a proxy, or with parts
+/// left out.
+fn elsewhere<'a, 'u>(
+    cx: &Cx<'a, 'u>,
+    [moved, seen]: &'u mut [Canonical; 2],
+) -> Result<Cx<'a, 'u>, Refusal> {
+    let mut cx = *cx;
+    if let Some(outside) = &cx.snap.outside
+        && outside.apply(cx.req, cx.asked, moved)?
+    {
+        cx.asked = moved;
+        cx.url = cx.asked;
+    }
+    if let Some(view) = &cx.snap.view {
+        view.apply(cx.asked, seen)?;
+        cx.url = seen;
+    }
+    Ok(cx)
 }
 
 /// The answer where no snapshot can decide: the instance has no valid configuration, or the request
@@ -122,11 +173,14 @@ pub fn decide_without_configuration<'a>(facts: &dyn Facts, code: Code) -> Decisi
 pub(crate) type Stage<'a, T> = Result<T, Need>;
 
 fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
-    // ORDER: nothing may be decided before the request is known to be unambiguous; the agent's own
-    // endpoints come before rules that could exempt them; a logout URL counts as not enforced; the
-    // session comes before the policy, which is about it.
+    // ORDER: nothing may be decided before the request is known to be unambiguous and at the right
+    // host; the agent's own endpoints come before rules that could exempt them; a logout URL counts
+    // as not enforced; the session comes before the policy, which is about it.
     watch.enters(Phase::Headers, cx);
     if let Some(decision) = endpoint::connection_header(cx) {
+        return Ok(decision);
+    }
+    if let Some(decision) = host::host(cx) {
         return Ok(decision);
     }
     if let Some(only) = cx.snap.config.rules_only {

@@ -27,7 +27,7 @@ pub(super) fn shown_to_all(cx: &Cx<'_, '_>) -> Option<u32> {
             .iter()
             .map(|(_, page)| page)
             .chain(&pages.login_failed)
-            .any(|page| page.is_at(cx.url));
+            .any(|page| page.is_at(cx.asked));
     shown.then_some(PAGE)
 }
 
@@ -51,7 +51,7 @@ pub(super) fn instead(cx: &Cx<'_, '_>, decision: &mut Decision<'_>) {
 
 /// The page of the most specific path, with the address that was refused.
 fn denied(cx: &Cx<'_, '_>) -> Option<String> {
-    let path = cx.url.path();
+    let path = cx.asked.path();
     let within = |prefix: &str| {
         path.strip_prefix(prefix)
             .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
@@ -62,7 +62,7 @@ fn denied(cx: &Cx<'_, '_>) -> Option<String> {
         .max_by_key(|(prefix, _)| prefix.len())?;
     let mut location = page.location();
     // Rule L7: an address under a host that nobody configured is not handed on.
-    if let Ok(back) = ReturnUrl::from_canonical(cx.url, &cx.snap.allowed_hosts) {
+    if let Ok(back) = ReturnUrl::from_canonical(cx.asked, &cx.snap.allowed_hosts) {
         append(&mut location, &cx.snap.config.redirect_param, back.as_str());
     }
     Some(location)

@@ -6,14 +6,17 @@ use alloc::{
 };
 use core::net::IpAddr;
 
+use arrayvec::ArrayVec;
+
 use super::{
-    Cx, Stage, ask, client_address,
+    Cx, Stage, ask,
+    client::{MAX_NAME, client_address, client_host_name},
     fail_closed::{Fact, refuse_for},
     refuse,
     session::User,
 };
 use crate::{
-    contract::{Ask, Decision, Environment, Known},
+    contract::{Ask, Decision, Environment, Known, PolicyKey, SessionKey},
     event::Code,
     login,
     record::Policy,
@@ -33,14 +36,12 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
     if config.sso_only {
         return Ok(Outcome::Allowed(None));
     }
-    let client = client_address(cx.req, config).known();
     let session = user.token.key;
-    let key = |address: &[u8]| cx.snap.policy_key(session, cx.url.url(), address);
-    let key = match client {
-        Some(IpAddr::V4(ip)) => key(&ip.octets()),
-        Some(IpAddr::V6(ip)) => key(&ip.octets()),
-        None => key(b""),
+    let client = Client {
+        address: client_address(cx.req, config).known(),
+        name: client_host_name(cx.req, config),
     };
+    let key = client.key(cx, session);
     let answer = match cx.facts.policy(key) {
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
         // if the clocks differ.
@@ -58,7 +59,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
                 resource: cx.url.url().to_string(),
                 realm: config.policy_realm.clone(),
                 application: config.policy_set.clone(),
-                environment: environment(client),
+                environment: client.environment(),
             }));
         }
     };
@@ -81,9 +82,40 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
 
 /// What conditions may look at (protocol reference 6.1). Of a client whose address is unknown AM
 /// learns none: the address of a proxy would meet conditions that are meant for its network.
-fn environment(client: Option<IpAddr>) -> Environment {
-    let entry = |ip: IpAddr| ("requestIp".to_string(), vec![ip.to_string()]);
-    client.map(entry).into_iter().collect()
+struct Client<'c> {
+    address: Option<IpAddr>,
+    name: Option<&'c str>,
+}
+
+impl Client<'_> {
+    /// Rule S7: all that is sent is part of the key.
+    fn key(&self, cx: &Cx<'_, '_>, session: SessionKey) -> PolicyKey {
+        let of = |environment: &[u8]| cx.snap.policy_key(session, cx.url.url(), environment);
+        match (self.name, self.address) {
+            (None, Some(IpAddr::V4(ip))) => of(&ip.octets()),
+            (None, Some(IpAddr::V6(ip))) => of(&ip.octets()),
+            (None, None) => of(b""),
+            (Some(name), address) => {
+                // Longer than any address alone, and with a name of its own for "unknown".
+                let mut both = ArrayVec::<u8, { 17 + MAX_NAME }>::new();
+                let ip = address.map(|ip| match ip {
+                    IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
+                    IpAddr::V6(ip) => ip.octets(),
+                });
+                both.push(u8::from(ip.is_some()));
+                both.extend(ip.unwrap_or_default());
+                both.extend(name.bytes().take(MAX_NAME));
+                of(&both)
+            }
+        }
+    }
+
+    fn environment(&self) -> Environment {
+        let address = self.address.map(|ip| ("requestIp", ip.to_string()));
+        let name = self.name.map(|name| ("requestDnsName", name.to_string()));
+        let entries = address.into_iter().chain(name);
+        entries.map(|(k, v)| (k.to_string(), vec![v])).collect()
+    }
 }
 
 fn advice_names(answer: &Policy<'_>) -> String {

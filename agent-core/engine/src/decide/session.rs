@@ -1,17 +1,21 @@
 //! Who is asking: the token of the request and the session behind it.
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
+use core::net::IpAddr;
 
 use arrayvec::ArrayVec;
 
 use super::{
-    Cx, ResponseHeaders, Stage, ask,
+    Cx, ResponseHeaders, Stage, ask, client_address,
     fail_closed::{Fact, refuse_for},
     refuse,
 };
 use crate::{
     config::Snapshot,
-    contract::{Ask, CookieKey, Decision, Facts, Known, Now, Opened, RequestView, SessionKey},
+    contract::{
+        Act, Ask, CookieKey, Decision, Facts, Known, Need, Now, Opened, Receipt, RequestView,
+        SessionKey, UnixMillis,
+    },
     event::Code,
     login,
     record::{Session, SessionKind},
@@ -165,7 +169,7 @@ pub(crate) fn key_of(cx: &Cx<'_, '_>, token: &[u8]) -> SessionKey {
 /// The host or domain that a session cookie is sealed for: the configured domain that the host is
 /// in, or the host itself.
 pub(crate) fn cookie_scope<'u>(cx: &Cx<'u, 'u>) -> &'u str {
-    let host = cx.url.host();
+    let host = cx.asked.host();
     let within = |domain: &&String| {
         let domain = domain.trim_start_matches('.');
         host.strip_suffix(domain)
@@ -196,7 +200,10 @@ pub fn cookie_of(
         facts,
         now,
         url: &url,
+        asked: &url,
     };
+    let mut room = [Canonical::new(), Canonical::new()];
+    let cx = super::elsewhere(&cx, &mut room).ok()?;
     let nonce = [0; 12]; // for made-up keys only: each run of explain seals one value
     let (keys, scope) = (&snap.keys.session_cookie, cookie_scope(&cx));
     Some(keys.seal(&snap.identity, scope, now.wall, token, nonce))
@@ -210,7 +217,8 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
     };
     match live(cx, token.key, || token.secret(cx))? {
         Ok(session) => match acceptable(cx, &session) {
-            None => Ok(Outcome::User(User { token, session })),
+            None if from_its_address(cx, &session) => Ok(Outcome::User(User { token, session })),
+            None => from_elsewhere(cx, &token, &session).map(Outcome::Decided),
             Some(code) => Ok(Outcome::Decided(refuse(
                 cx.facts,
                 code,
@@ -224,6 +232,52 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
             let decision = refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead));
             Ok(Outcome::Decided(decision))
         }
+    }
+}
+
+/// Whether the client has the address that AM saw at the login, where that is asked for
+/// (`com.sun.identity.agents.config.client.ip.validation.enable`). What is unknown is no address.
+fn from_its_address(cx: &Cx<'_, '_>, session: &Session<'_>) -> bool {
+    let config = &cx.snap.config;
+    if !config.client_ip_validation {
+        return true;
+    }
+    let begun = session.properties.first("Host");
+    let begun = begun.and_then(|host| host.parse::<IpAddr>().ok());
+    let here = client_address(cx.req, config).known();
+    begun.is_some() && begun.map(|ip| ip.to_canonical()) == here
+}
+
+/// A session that is used from another address than it was begun from.
+fn from_elsewhere<'a>(
+    cx: &Cx<'a, '_>,
+    token: &Token<'_>,
+    session: &Session<'a>,
+) -> Stage<'a, Decision<'a>> {
+    if !cx.snap.config.client_ip_reauth {
+        let subject = Some(*session);
+        return Ok(refuse(
+            cx.facts,
+            Code::DeniedAddress,
+            403,
+            subject,
+            "".into(),
+        ));
+    }
+    let act = Act::EndSession {
+        key: token.key,
+        token: token.secret(cx),
+        expires: UnixMillis(session.max_end),
+    };
+    match cx.facts.receipt(&act) {
+        Known::Fresh(Receipt::Done | Receipt::Replayed) => {
+            Ok(login::start(cx, Code::LoginOtherAddress))
+        }
+        Known::Failed(error, _) => {
+            let refused = refuse_for(cx, Fact::EndedSession, error);
+            Ok(refused.unwrap_or_else(|| login::start(cx, Code::LoginOtherAddress)))
+        }
+        Known::Stale(..) | Known::Missing => Err(Need::Do(act)),
     }
 }
 
@@ -278,7 +332,7 @@ fn clear<'c>(
     name: &'c str,
 ) -> impl Iterator<Item = (Cow<'static, str>, Vec<u8>)> + 'c {
     let config = &cx.snap.config;
-    let secure = config.cookie_secure || cx.req.local.tls;
+    let secure = config.cookie_secure || cx.https();
     let domains = config.cookie_domain.iter().map(|d| Some(d.as_str()));
     core::iter::once(None)
         .chain(domains)

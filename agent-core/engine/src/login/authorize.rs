@@ -36,7 +36,7 @@ pub(super) fn begin(cx: &Cx<'_, '_>, back: &ReturnUrl) -> (String, ResponseHeade
     };
     if !PendingList::fits(&pending) {
         // Too long for a cookie: the user comes back to the front page instead of not at all.
-        pending.url = format!("{}/", cx.url.origin());
+        pending.url = format!("{}/", cx.asked.origin());
     }
     let state = authn_tx::text(&pending.state);
     let mut address = format!("{}oauth2/authorize", public_am(cx));
@@ -56,7 +56,7 @@ pub(super) fn begin(cx: &Cx<'_, '_>, back: &ReturnUrl) -> (String, ResponseHeade
 
 /// The agent's own address on the host that was asked for, port written out as AM compares it.
 fn redirect_uri(cx: &Cx<'_, '_>) -> String {
-    format!("{}{}", cx.url.origin(), cx.snap.config.cdsso_redirect_uri)
+    format!("{}{}", cx.asked.origin(), cx.snap.config.cdsso_redirect_uri)
 }
 
 /// Independent 16 bytes for each purpose out of the request's one seed.
@@ -79,7 +79,7 @@ pub(super) fn seal_nonce(facts: &dyn Facts, purpose: &[u8]) -> [u8; 12] {
 
 /// Name of the cookie. `__Host-` keeps siblings of the domain from setting it.
 pub(super) fn cookie_name(cx: &Cx<'_, '_>, state: Option<&str>) -> String {
-    let prefix = if cx.req.local.tls { "__Host-" } else { "" };
+    let prefix = if cx.https() { "__Host-" } else { "" };
     match state {
         None => format!("{prefix}agent-authn-tx"),
         Some(state) => format!("{prefix}agent-authn-tx-{state}"),
@@ -148,7 +148,7 @@ pub(super) fn read(cx: &Cx<'_, '_>, name: &str) -> Option<PendingList> {
     let keys = &cx.snap.keys.pre_authentication;
     keys.open(
         &cx.snap.identity,
-        cx.url.host(),
+        cx.asked.host(),
         cx.now.wall,
         value,
         &mut plain,
@@ -167,7 +167,7 @@ pub(super) fn write(cx: &Cx<'_, '_>, name: &str, list: &PendingList) -> Response
     let nonce = seal_nonce(cx.facts, name.as_bytes());
     let sealed = keys.seal(
         &cx.snap.identity,
-        cx.url.host(),
+        cx.asked.host(),
         expires,
         &list.encode(),
         nonce,
@@ -183,7 +183,7 @@ pub(super) fn clear(cx: &Cx<'_, '_>, name: &str) -> ResponseHeaders {
 
 /// On https the form comes from another site: `SameSite=None` whatever other cookies say (rule L3).
 fn base<'s>(cx: &Cx<'_, '_>, cookie: SetCookie<'s>) -> SetCookie<'s> {
-    let tls = cx.req.local.tls;
+    let tls = cx.https();
     cookie
         .http_only(true)
         .secure(tls)

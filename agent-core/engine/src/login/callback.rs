@@ -89,7 +89,7 @@ fn refused<'a>(cx: &Cx<'a, '_>, Refusal(code, status, detail): Refusal) -> Decis
 fn origin_and_method(cx: &Cx<'_, '_>) -> Result<(), Refusal> {
     if cx.req.method != b"POST" {
         return Err(
-            match error_parameter(cx.url.query().unwrap_or("").as_bytes()) {
+            match error_parameter(cx.asked.query().unwrap_or("").as_bytes()) {
                 Some(error) => Refusal(Code::CallbackAmError, 403, detail(error)),
                 None => Refusal(Code::CallbackNotPost, 400, "".into()),
             },
@@ -323,7 +323,7 @@ fn session_cookies(
         .map(|domain| {
             let value = SetCookie::new(&config.jwt_name, &sealed)
                 .domain(domain)
-                .secure(config.cookie_secure || cx.req.local.tls)
+                .secure(config.cookie_secure || cx.https())
                 .http_only(config.cookie_httponly)
                 .same_site(config.cookie_samesite.as_deref())
                 .to_bytes()?;

@@ -51,7 +51,7 @@ fn public_am<'c>(cx: &Cx<'c, '_>) -> &'c str {
 
 /// Starts a login; `code` says why one is needed.
 pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Decision<'a> {
-    let back = match ReturnUrl::from_canonical(cx.url, &cx.snap.allowed_hosts) {
+    let back = match ReturnUrl::from_canonical(cx.asked, &cx.snap.allowed_hosts) {
         Ok(back) => back,
         Err(_) => return other_host(cx),
     };
@@ -73,11 +73,11 @@ fn other_host<'a>(cx: &Cx<'a, '_>) -> Decision<'a> {
     match cx
         .snap
         .allowed_hosts
-        .primary(cx.url.scheme(), cx.url.port())
+        .primary(cx.asked.scheme(), cx.asked.port())
     {
-        Some(origin) if readable && origin != cx.url.origin() => {
+        Some(origin) if readable && origin != cx.asked.origin() => {
             let mut location = origin;
-            location.push_str(&cx.url.url()[cx.url.origin().len()..]);
+            location.push_str(&cx.asked.url()[cx.asked.origin().len()..]);
             let response = page::redirect(location);
             respond(cx.facts, Code::LoginOtherHost, response, None, "".into())
         }
@@ -86,7 +86,7 @@ fn other_host<'a>(cx: &Cx<'a, '_>) -> Decision<'a> {
             Code::DeniedHost,
             403,
             None,
-            cx.url.host().to_string().into(),
+            cx.asked.host().to_string().into(),
         ),
     }
 }

@@ -20,6 +20,7 @@ use memchr::memchr;
 use super::{
     authority::{Bad, MAX_HOST, push_host},
     escape::{PCHAR, PLAIN, QUERY, UNRESERVED, escape, escaped, is},
+    outside::Origin,
 };
 use crate::contract::{Local, RequestView};
 
@@ -73,6 +74,9 @@ pub enum Refusal {
     /// An absolute target names another authority than the host took.
     #[error("the target names another host than the request")]
     OtherAuthority,
+    /// `X-Forwarded-Proto`, `-Host` or `-Port` of a trusted proxy is not one.
+    #[error("a trusted proxy's X-Forwarded header is malformed")]
+    Forwarded,
     /// The host's own reading of the path differs from ours: it would serve something else.
     #[error("the server reads this path differently")]
     HostServesOther,
@@ -145,6 +149,55 @@ impl Canonical {
         }
         self.at.info = self.at.path + self.script_len(&req.local)?;
         Ok(())
+    }
+
+    /// Path and query of `from` at another origin. After an error it is empty.
+    pub(super) fn set_moved(&mut self, from: &Canonical, to: &Origin) -> Result<(), Refusal> {
+        *self = Canonical::new();
+        let done = self.push_moved(from, to);
+        if done.is_err() {
+            *self = Canonical::new();
+        }
+        done
+    }
+
+    fn push_moved(&mut self, from: &Canonical, to: &Origin) -> Result<(), Refusal> {
+        self.push(if to.https { "https://" } else { "http://" })?;
+        self.at.host = self.text.len();
+        self.push(&to.host)?;
+        self.at.port = self.text.len();
+        self.port = to.port;
+        self.put(b':')?;
+        self.push(itoa::Buffer::new().format(to.port))?;
+        self.at.path = self.text.len();
+        self.push(&from.text[from.at.path..])?;
+        self.at.query = self.at.path + from.path().len();
+        self.at.info = self.at.path + (from.at.info - from.at.path);
+        Ok(())
+    }
+
+    /// `from` without its query, and without path info if that is to be left out.
+    pub(super) fn set_path_of(
+        &mut self,
+        from: &Canonical,
+        ignore_path_info: bool,
+    ) -> Result<(), Refusal> {
+        self.text.clear();
+        self.push(match ignore_path_info {
+            true => from.without_path_info(),
+            false => from.without_query(),
+        })?;
+        (self.at, self.port) = (from.at, from.port);
+        self.at.query = self.text.len();
+        self.at.info = self.at.info.min(self.at.query);
+        Ok(())
+    }
+
+    /// Adds a parameter that came out of a canonical query.
+    pub(super) fn push_parameter(&mut self, parameter: &str) -> Result<(), Refusal> {
+        let first = self.text.len() == self.at.query;
+        self.put(if first { b'?' } else { b'&' })?;
+        self.push(parameter)
     }
 
     /// Writes scheme, host and port; returns the target from its path on.

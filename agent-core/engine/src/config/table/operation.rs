@@ -45,14 +45,18 @@ pub(super) const POST_DATA: &[Property] = &[
 
 #[rustfmt::skip]
 pub(super) const LOAD_BALANCING: &[Property] = &[
-    later("com.sun.identity.agents.config.override.protocol", Switch, "false", "4.x",
-        "Take the scheme of agenturi.prefix for that of the request."),
-    later("com.sun.identity.agents.config.override.host", Switch, "false", "4.x",
-        "Take its host for that of the request."),
-    later("com.sun.identity.agents.config.override.port", Switch, "false", "4.x",
-        "Take its port for that of the request."),
-    later("com.sun.identity.agents.config.override.disable.hostmap", Map, "", "2024.6",
-        "Hosts, by regular expression, where some of these do not apply: [expression]=port|host|proto.")
+    works("com.sun.identity.agents.config.override.protocol", Switch, "false", "4.x",
+        "Take the scheme of agenturi.prefix for that of the request. X-Forwarded-Proto, -Host and -Port of portcullis.trusted.proxies win over these three.",
+        |c, v| v.switch(&mut c.override_protocol)).test("users_of_a_proxy_with_tls_come_back_to_https"),
+    works("com.sun.identity.agents.config.override.host", Switch, "false", "4.x",
+        "Take its host for that of the request.",
+        |c, v| v.switch(&mut c.override_host)).test("users_of_a_proxy_with_tls_come_back_to_https"),
+    works("com.sun.identity.agents.config.override.port", Switch, "false", "4.x",
+        "Take its port for that of the request.",
+        |c, v| v.switch(&mut c.override_port)).test("users_of_a_proxy_with_tls_come_back_to_https"),
+    idle("com.sun.identity.agents.config.override.disable.hostmap", Map, "", "2024.6",
+        "Hosts, by regular expression, where some of these do not apply: [expression]=port|host|proto.",
+        "a client chooses the host name that it sends; X-Forwarded headers of portcullis.trusted.proxies tell what came through the proxy")
         .alias(&["com.sun.identity.agents.config.override.hostmap"]),
     works("com.forgerock.agents.config.add.amlbcookie", Switch, "false", "5.8",
         "Send AM's load balancer cookie, amlbcookie, with each call about a session, so that the server that keeps it is asked.",
