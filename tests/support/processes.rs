@@ -2,6 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 /// Name of the shared mapping's file, as `/proc` shows it.
 const MEMFD: &str = "/memfd:portcullis";
 
@@ -64,12 +66,30 @@ pub fn shm_files() -> Vec<String> {
         .collect()
 }
 
-/// Sends a signal by its name.
+/// Ends a process that may be gone by now.
+pub fn kill_if_there(pid: u32) {
+    if let Some(pid) = Pid::from_raw(pid.cast_signed()) {
+        let _ = kill_process(pid, Signal::KILL);
+    }
+}
+
+/// Sends a signal by its name, without `SIG`.
 ///
 /// # Panics
-/// When there is no such process.
+/// When there is no such process or signal.
 pub fn signal(pid: u32, name: &str) {
-    let mut kill = std::process::Command::new("kill");
-    let status = kill.arg(format!("-{name}")).arg(pid.to_string()).status();
-    assert!(status.is_ok_and(|s| s.success()), "kill -{name} {pid}");
+    let signal = match name {
+        "TERM" => Signal::TERM,
+        "KILL" => Signal::KILL,
+        "HUP" => Signal::HUP,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
+        "WINCH" => Signal::WINCH,
+        "QUIT" => Signal::QUIT,
+        "STOP" => Signal::STOP,
+        "CONT" => Signal::CONT,
+        other => panic!("no signal {other}"),
+    };
+    let sent = Pid::from_raw(pid.cast_signed()).map(|pid| kill_process(pid, signal));
+    assert!(sent.is_some_and(|s| s.is_ok()), "{name} to {pid}: {sent:?}");
 }

@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::processes;
+
 /// Longest start or stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -185,11 +187,7 @@ impl Server {
 
     /// Sends the parent a signal by its name.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill")
-            .arg(format!("-{name}"))
-            .arg(self.pid().to_string())
-            .status();
-        assert!(status.is_ok_and(|s| s.success()), "kill -{name}");
+        processes::signal(self.pid(), name);
     }
 
     /// Reloads gracefully: `USR1` for httpd, `HUP` for nginx.
@@ -235,10 +233,9 @@ impl Server {
             return;
         };
         let family = children(child.id());
-        let _ = Command::new("kill")
-            .arg("-TERM")
-            .arg(child.id().to_string())
-            .status();
+        if matches!(child.try_wait(), Ok(None)) {
+            processes::signal(child.id(), "TERM");
+        }
         let limit = Instant::now() + PATIENCE;
         loop {
             match child.try_wait() {
@@ -284,10 +281,7 @@ impl Drop for Server {
             let _ = child.kill();
             let _ = child.wait();
             for pid in family {
-                let _ = Command::new("kill")
-                    .arg("-KILL")
-                    .arg(pid.to_string())
-                    .status();
+                processes::kill_if_there(pid);
             }
         }
     }

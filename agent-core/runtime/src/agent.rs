@@ -159,16 +159,19 @@ impl Agent {
             let (logs, problems) = Logs::open(&start.config);
             instance.logs = logs;
             for problem in problems {
-                instance.logs.line(&self.log, Code::LogFile, &problem, true);
+                instance
+                    .logs
+                    .line(&self.log, None, Code::LogFile, &problem, true);
             }
             match mapping.instance(config::identity(&start.config)) {
                 Ok(state) => {
                     let _ = instance.id.set(state.id());
                 }
                 Err(full) => {
+                    let text = full.to_string();
                     instance
                         .logs
-                        .line(&self.log, Code::ConfigProblem, &full.to_string(), true);
+                        .line(&self.log, None, Code::ConfigProblem, &text, true);
                     continue;
                 }
             }

@@ -25,10 +25,10 @@ pub(crate) fn record(
 ) {
     let allowed = matches!(decision.outcome, Outcome::Allow(_));
     if audited(instance, allowed) {
-        worker.write(
-            instance.index(),
-            Line::Audit(event(&client(instance, req), req, decision, allowed)),
-        );
+        let full_url = instance.snapshot().is_some_and(|s| s.config.audit_full_url);
+        let address = if full_url { url(req) } else { path(req) };
+        let event = event(&client(instance, req), &address, req, decision, allowed);
+        worker.write(instance.index(), Line::Audit(event));
     }
     // Whoever was shown an incident's number must find it, whatever the level.
     let shown = matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
@@ -72,7 +72,13 @@ fn client(instance: &Instance, req: &RequestView<'_>) -> String {
 }
 
 /// The event in the shape of AM's audit log (behaviour of the Web Agent 2024.3).
-fn event(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, allowed: bool) -> String {
+fn event(
+    client: &str,
+    address: &str,
+    req: &RequestView<'_>,
+    decision: &Decision<'_>,
+    allowed: bool,
+) -> String {
     let subject = decision.subject.as_ref();
     let tracking: Vec<&str> = subject
         .and_then(|s| s.properties.first("AMCtxId"))
@@ -94,7 +100,7 @@ fn event(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, allowed: 
         "http": { "request": {
             "secure": req.local.tls,
             "method": shown(req.method),
-            "path": path(req),
+            "path": address,
         } },
         "response": { "status": status, "detail": { "reason": format!("PCL{:04}", decision.reason.number()) } },
     })
@@ -103,13 +109,7 @@ fn event(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, allowed: 
 
 /// The line: who, what, why; the host's own log adds when.
 fn text(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, age: u64) -> String {
-    let scheme = if req.local.tls { "https" } else { "http" };
-    let mut line = format!(
-        "{} {scheme}://{}{}",
-        shown(req.method),
-        shown(req.host),
-        path(req)
-    );
+    let mut line = format!("{} {}{}", shown(req.method), origin(req), path(req));
     line.push_str(&format!(" client={client}"));
     if let Some(subject) = &decision.subject {
         line.push_str(&format!(
@@ -137,6 +137,31 @@ fn incident(decision: &Decision<'_>) -> String {
         [0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => String::new(),
         id => String::from_utf8_lossy(&incident_text(&id)).into_owned(),
     }
+}
+
+fn origin(req: &RequestView<'_>) -> String {
+    let scheme = if req.local.tls { "https" } else { "http" };
+    format!("{scheme}://{}", shown(req.host))
+}
+
+/// The whole URL; of its query the names, because the values may be secrets.
+fn url(req: &RequestView<'_>) -> String {
+    let mut url = origin(req) + &path(req);
+    let query = req.target.splitn(2, |b| *b == b'?').nth(1);
+    let cut = query.map(|q| &q[..q.len().min(MAX_SHOWN)]);
+    for (i, pair) in cut
+        .into_iter()
+        .flat_map(|q| q.split(|b| *b == b'&'))
+        .enumerate()
+    {
+        url.push(if i == 0 { '?' } else { '&' });
+        match pair.iter().position(|b| *b == b'=') {
+            Some(end) => url.push_str(&(shown(&pair[..end]) + "=*")),
+            // Without a name it may be a value.
+            None => url.push('*'),
+        }
+    }
+    url
 }
 
 /// The target without its query, which may carry secrets.

@@ -57,6 +57,16 @@ pub(crate) fn name(ask: &Ask) -> Option<(Kind, u128)> {
     }
 }
 
+/// The token that AM is asked about.
+fn token_of(ask: &Ask) -> Option<&Secret> {
+    match ask {
+        Ask::Session { token, .. } | Ask::Attributes { token, .. } | Ask::Policy { token, .. } => {
+            Some(token)
+        }
+        Ask::Form { .. } => None,
+    }
+}
+
 /// The session that an ask is about: when AM calls its token dead, that is known of all of them.
 fn session_of(ask: &Ask) -> Option<SessionKey> {
     match ask {
@@ -251,6 +261,10 @@ impl Fetcher {
 
     async fn answer(&self, ask: &Ask, deadline: Instant) -> Result<Vec<u8>, FactError> {
         self.refuse_while_open()?;
+        // Rule S5: asked about nobody, AM would answer for the agent.
+        if token_of(ask).is_some_and(|token| token.expose().is_empty()) {
+            return Err(FactError::Unavailable(Cause::Protocol));
+        }
         match ask {
             Ask::Session { key, token } => self.session(*key, token, deadline).await,
             Ask::Policy {
@@ -411,7 +425,12 @@ impl Fetcher {
         if policy.has_advices() {
             return;
         }
-        let left = policy.ttl.saturating_sub(wall_ms());
+        let skew = self
+            .instance()
+            .snapshot()
+            .map_or(0, |s| i64::from(s.config.policy_clock_skew) * 1000);
+        let am_now = wall_ms().saturating_add_signed(-skew);
+        let left = policy.ttl.saturating_sub(am_now);
         let life = self.minutes(|c| c.policy_cache_interval).min(left);
         self.store(Kind::Policy, key, record, life, before);
     }

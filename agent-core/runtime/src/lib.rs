@@ -11,6 +11,7 @@ mod evaluate;
 mod fetch;
 mod leader;
 mod lines;
+mod logfile;
 mod logs;
 mod memo;
 mod opened;

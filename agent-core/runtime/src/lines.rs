@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use portcullis_engine::event::Code;
 use tokio::sync::{Notify, mpsc};
 
-use crate::agent::Agent;
+use crate::{agent::Agent, logs::Rotations};
 
 /// Lines that may wait to be written; beyond that they are counted and dropped.
 const MAX_LINES: usize = 4096;
@@ -86,11 +86,11 @@ impl Lines {
             let Some(instance) = agent.instance(index) else {
                 continue;
             };
+            let current = instance.snapshot().map(|s| Rotations::of(&s.config));
+            let (logs, host) = (instance.logs(), agent.host_log());
             match line {
-                Line::Log { code, text, always } => {
-                    instance.logs().line(agent.host_log(), code, &text, always);
-                }
-                Line::Audit(event) => instance.logs().audit(&event),
+                Line::Log { code, text, always } => logs.line(host, current, code, &text, always),
+                Line::Audit(event) => logs.audit(host, current, &event),
             }
         }
         match self.lost.swap(0, Ordering::Relaxed) {

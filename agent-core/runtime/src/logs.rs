@@ -1,87 +1,19 @@
 //! Where lines go: the host's error log, the instance's debug log, the local audit file.
 //!
-//! Files are opened by the parent, before the fork, and stay open. A writer notices that a file was
-//! renamed (log rotation) and opens the path again. Nothing here sees a token: lines are made from
-//! codes and from what `evaluate` considers printable.
+//! Files are opened by the parent, before the fork, and stay open. Nothing here sees a token: lines are
+//! made from codes and from what `evaluate` considers printable.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::Write,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::PathBuf,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
-};
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use parking_lot::Mutex;
 use portcullis_engine::{
     config::{Config, Level},
     event::{Code, Severity},
 };
 
-/// How long a renamed file may go unnoticed.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+use crate::logfile::{LogFile, Rotation};
 
 /// Receives lines for the host's error log, on any thread.
 pub type HostLog = Box<dyn Fn(Severity, &str) + Send + Sync>;
-
-/// One file that lines are appended to.
-pub(crate) struct LogFile {
-    path: PathBuf,
-    open: Mutex<Open>,
-}
-
-struct Open {
-    file: File,
-    looked: Instant,
-}
-
-impl LogFile {
-    /// Opens or makes the file, readable by its owner only.
-    pub(crate) fn open(path: &str) -> std::io::Result<LogFile> {
-        let path = PathBuf::from(path);
-        let file = append(&path)?;
-        Ok(LogFile {
-            path,
-            open: Mutex::new(Open {
-                file,
-                looked: Instant::now(),
-            }),
-        })
-    }
-
-    /// Appends one line in one write, so that lines of several processes don't mix.
-    pub(crate) fn line(&self, text: &str) {
-        let mut open = self.open.lock();
-        if open.looked.elapsed() > LOOK_AGAIN {
-            open.looked = Instant::now();
-            if self.moved(&open.file)
-                && let Ok(file) = append(&self.path)
-            {
-                open.file = file;
-            }
-        }
-        let mut bytes = Vec::with_capacity(text.len() + 1);
-        bytes.extend_from_slice(text.as_bytes());
-        bytes.push(b'\n');
-        // A full disk must not stop the host; the next line may succeed.
-        let _ = open.file.write_all(&bytes);
-    }
-
-    fn moved(&self, file: &File) -> bool {
-        match (std::fs::metadata(&self.path), file.metadata()) {
-            (Ok(there), Ok(ours)) => (there.dev(), there.ino()) != (ours.dev(), ours.ino()),
-            _ => true,
-        }
-    }
-}
-
-fn append(path: &PathBuf) -> std::io::Result<File> {
-    OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-}
 
 /// The logs of one instance.
 #[derive(Default)]
@@ -89,6 +21,34 @@ pub(crate) struct Logs {
     level: Level,
     debug: Option<LogFile>,
     audit: Option<LogFile>,
+    rotation: Rotations,
+}
+
+/// When the files of one instance are rotated.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Rotations {
+    debug: Rotation,
+    audit: Rotation,
+}
+
+impl Rotations {
+    /// As a configuration says.
+    pub(crate) fn of(config: &Config) -> Rotations {
+        let debug = match config.debug_file_rotate {
+            true => u64::from(config.debug_file_size),
+            false => 0,
+        };
+        Rotations {
+            debug: Rotation {
+                bytes: debug,
+                keep: config.max_log_files,
+            },
+            audit: Rotation {
+                bytes: u64::from(config.audit_file_size),
+                keep: 0,
+            },
+        }
+    }
 }
 
 impl Logs {
@@ -108,6 +68,7 @@ impl Logs {
                 level: config.debug_level,
                 debug,
                 audit,
+                rotation: Rotations::of(config),
             },
             problems,
         )
@@ -119,7 +80,15 @@ impl Logs {
     }
 
     /// Writes a line with its code to the debug log, and to the host's log when it matters there.
-    pub(crate) fn line(&self, host: &HostLog, code: Code, text: &str, always: bool) {
+    /// `current` says when files are rotated where it isn't the start's configuration that does.
+    pub(crate) fn line(
+        &self,
+        host: &HostLog,
+        current: Option<Rotations>,
+        code: Code,
+        text: &str,
+        always: bool,
+    ) {
         let row = code.row();
         let line = format!("PCL{:04} {}: {text}", row.number, row.text);
         if row.severity <= Severity::Info {
@@ -128,15 +97,31 @@ impl Logs {
         if let Some(file) = &self.debug
             && (always || row.severity <= severity_of(self.level))
         {
-            file.line(&format!("{} {:?} {line}", timestamp(), row.severity));
+            let rotation = current.unwrap_or(self.rotation).debug;
+            let text = format!("{} {:?} {line}", timestamp(), row.severity);
+            report(host, file.line(&text, rotation));
         }
     }
 
     /// Appends one audit event.
-    pub(crate) fn audit(&self, event: &str) {
+    pub(crate) fn audit(&self, host: &HostLog, current: Option<Rotations>, event: &str) {
         if let Some(file) = &self.audit {
-            file.line(event);
+            report(
+                host,
+                file.line(event, current.unwrap_or(self.rotation).audit),
+            );
         }
+    }
+}
+
+/// The host hears of a log that can't be rotated: it would grow until the disk is full.
+fn report(host: &HostLog, written: std::io::Result<()>) {
+    if let Err(error) = written {
+        let row = Code::LogFile.row();
+        host(
+            row.severity,
+            &format!("PCL{:04} {}: {error}", row.number, row.text),
+        );
     }
 }
 
@@ -201,16 +186,13 @@ mod tests {
     }
 
     #[test]
-    fn a_renamed_file_is_opened_again() {
-        let dir = std::env::temp_dir().join(format!("portcullis-log-{}", std::process::id()));
-        std::fs::create_dir_all(&dir).unwrap();
-        let path = dir.join("debug.log");
-        let log = LogFile::open(path.to_str().unwrap()).unwrap();
-        log.line("one");
-        std::fs::rename(&path, dir.join("debug.log.1")).unwrap();
-        log.open.lock().looked = Instant::now() - LOOK_AGAIN - LOOK_AGAIN;
-        log.line("two");
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two\n");
-        std::fs::remove_dir_all(&dir).unwrap();
+    fn a_log_is_not_rotated_where_that_is_switched_off() {
+        let mut config = Config {
+            debug_file_size: 5000,
+            ..Config::default()
+        };
+        assert_eq!(Rotations::of(&config).debug.bytes, 5000);
+        config.debug_file_rotate = false;
+        assert_eq!(Rotations::of(&config).debug.bytes, 0);
     }
 }

@@ -179,6 +179,16 @@ pub struct Config {
     pub debug_level: Level,
     /// `com.sun.identity.agents.config.local.audit.logfile`
     pub local_audit_logfile: Option<String>,
+    /// `com.sun.identity.agents.config.debug.file.size`, bytes; 0: never rotated
+    pub debug_file_size: u32,
+    /// `com.sun.identity.agents.config.debug.file.rotate`
+    pub debug_file_rotate: bool,
+    /// `com.forgerock.agents.config.max.num.log.files`, the current one among them; 0: all
+    pub max_log_files: u32,
+    /// `com.sun.identity.agents.config.local.log.size`, bytes; 0: never rotated
+    pub audit_file_size: u32,
+    /// `com.sun.identity.agents.config.audit.path.fullurl`
+    pub audit_full_url: bool,
     /// `org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`
     pub multivalue_pre_authn: bool,
     // --- login
@@ -254,6 +264,8 @@ pub struct Config {
     pub notenforced_ignore_path_info: bool,
     /// `com.sun.identity.agents.config.url.comparison.case.ignore`
     pub case_ignore: bool,
+    /// `com.sun.identity.agents.config.policy.clock.skew`, seconds that our clock is ahead of AM's
+    pub policy_clock_skew: i32,
     /// `com.sun.identity.agents.config.policy.cache.polling.interval`
     pub policy_cache_interval: u32,
     /// `com.sun.identity.agents.config.sso.cache.polling.interval`
@@ -342,6 +354,11 @@ impl Default for Config {
             local_logfile: None,
             debug_level: Level::Error,
             local_audit_logfile: None,
+            debug_file_size: 0,
+            debug_file_rotate: true,
+            max_log_files: 0,
+            audit_file_size: 52_428_800,
+            audit_full_url: false,
             multivalue_pre_authn: false,
             public_am_url: None,
             allow_custom_login: 0,
@@ -377,6 +394,7 @@ impl Default for Config {
             notenforced_invert: false,
             notenforced_ignore_path_info: true,
             case_ignore: true,
+            policy_clock_skew: 0,
             policy_cache_interval: 3,
             sso_cache_interval: 3,
             polling_interval: 60,

@@ -142,6 +142,19 @@ impl<'v> Values<'v> {
         }
     }
 
+    /// A whole number of `unit` at most `limit` away from zero.
+    pub(super) fn signed(&mut self, to: &mut i32, limit: i32, unit: &str) {
+        let Some(line) = self.last() else { return };
+        match line.value.parse::<i32>() {
+            Ok(n) if (-limit..=limit).contains(&n) => *to = n,
+            _ => self.wrong(
+                line,
+                &format!("is not a number of {unit}"),
+                &format!("write a whole number between -{limit} and {limit}"),
+            ),
+        }
+    }
+
     /// A boolean.
     pub(super) fn switch(&mut self, to: &mut bool) {
         let Some(line) = self.last() else { return };

@@ -53,7 +53,7 @@ impl Token<'_> {
             Cookie::Own(value) => open(cx, value, &mut token).is_some(),
             Cookie::Am(value) => sso_token(value, &mut token),
         };
-        // What was read once for this request reads again; nobody has an empty token.
+        // What was read once for this request reads again. The runtime asks nothing about an empty token.
         debug_assert!(read);
         Secret::new(token.to_vec())
     }

@@ -1,0 +1,159 @@
+//! Are the agent's logs whole, small and safe to keep? Rotation with several workers writing, and what
+//! an audit event shows of a URL.
+
+// Scenarios are functions of their own: Clippy does not take them for tests.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::{collections::BTreeSet, fs, path::PathBuf};
+
+use portcullis_tests::{
+    both_servers,
+    outage::evaluations,
+    server::Kind,
+    site::{Builder, Site, site},
+    wait_until,
+};
+use serde_json::{Value, json};
+
+const SIZE: &str = "com.sun.identity.agents.config.local.log.size";
+const DEBUG_SIZE: &str = "com.sun.identity.agents.config.debug.file.size";
+
+/// A site that audits everything into its file.
+fn audited(kind: Kind) -> Builder {
+    site(kind)
+        .profile(
+            "com.sun.identity.agents.config.audit.accesstype",
+            &["LOG_BOTH"],
+        )
+        .profile("com.sun.identity.agents.config.log.disposition", &["LOCAL"])
+}
+
+/// The current file and the rotated ones.
+fn files(site: &Site, directory: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(site.instance.join("logs").join(directory)).expect("logs");
+    let mut files: Vec<PathBuf> = entries.map(|e| e.expect("entry").path()).collect();
+    files.sort();
+    files
+}
+
+fn audit_events(site: &Site) -> Vec<Value> {
+    files(site, "audit")
+        .iter()
+        .flat_map(|file| {
+            let text = fs::read_to_string(file).unwrap_or_default();
+            let parse = |line: &str| serde_json::from_str(line).expect("an event a line");
+            text.lines().map(parse).collect::<Vec<Value>>()
+        })
+        .collect()
+}
+
+/// What is in AM's profile once the site's workers have read it: a request that AM had to be asked for.
+fn configured(site: &Site) {
+    assert_eq!(site.visitor().log_in("/app/page").status, 200);
+}
+
+both_servers! {
+    fn a_long_audit_file_is_rotated_and_loses_nothing(kind: Kind) {
+        let site = audited(kind).profile(SIZE, &["4000"]).start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        let paths: BTreeSet<String> = (0..60).map(|i| format!("/app/{i}")).collect();
+        for path in &paths {
+            assert_eq!(visitor.get(path).status, 200);
+        }
+        wait_until("all events", || {
+            let seen = audit_events(&site)
+                .iter()
+                .filter_map(|e| Some(e["http"]["request"]["path"].as_str()?.to_owned()))
+                .filter(|path| paths.contains(path))
+                .collect::<Vec<String>>();
+            assert!(seen.len() <= paths.len(), "an event was written twice: {seen:?}");
+            seen.len() == paths.len()
+        });
+        assert!(files(&site, "audit").len() > 1, "{:?}", files(&site, "audit"));
+        site.stop();
+    }
+
+    fn an_audit_event_shows_the_whole_url_where_told(kind: Kind) {
+        let site = audited(kind)
+            .property("com.sun.identity.agents.config.audit.path.fullurl", "true")
+            .start();
+        configured(&site);
+        site.get("/public/a.html?page=3&key=s3cret&alone");
+        let whole = format!("{}/public/a.html?page=*&key=*&*", site.url());
+        wait_until("the event", || {
+            audit_events(&site).iter().any(|e| e["http"]["request"]["path"] == json!(whole))
+        });
+        site.stop();
+    }
+
+    fn only_the_newest_logs_are_kept(kind: Kind) {
+        let site = site(kind)
+            .profile(DEBUG_SIZE, &["3000"])
+            .property("com.forgerock.agents.config.max.num.log.files", "3")
+            .start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        // Each is refused with a line in the log.
+        let last = "/secret/last";
+        for i in 0..60 {
+            assert_eq!(visitor.get(&format!("/secret/{i}")).status, 403);
+        }
+        assert_eq!(visitor.get(last).status, 403);
+        wait_until("the last line", || {
+            let newest = files(&site, "debug").into_iter().rev().take(3);
+            newest.map(|f| fs::read_to_string(f).unwrap_or_default()).any(|t| t.contains(last))
+        });
+        assert_eq!(files(&site, "debug").len(), 3, "{:?}", files(&site, "debug"));
+        site.stop();
+    }
+
+    fn a_decision_lives_by_ams_clock(kind: Kind) {
+        // AM allows until the end of tomorrow. Once our clock is said to be two days behind AM's, that is
+        // over when the answer comes: good for the request that asked, and for no other.
+        for (skew, asked) in [("172800", 1), ("-172800", 3)] {
+            let site = site(kind)
+                .profile("com.sun.identity.agents.config.policy.clock.skew", &[skew])
+                .start();
+            let am = site.am.simulator();
+            let day = |days: i64| am_day(am.now_ms() + days * 86_400_000);
+            let pattern = format!("{}/app/timed/*", site.url());
+            let members = json!({
+                "actionValues": { "GET": true },
+                "condition": { "type": "SimpleTime", "startDate": day(-7), "endDate": day(1) },
+            });
+            let admin = site.am.admin();
+            admin.create_policy("/", "timed", &[&pattern], &members).expect("policy");
+            let mut visitor = site.visitor();
+            assert_eq!(visitor.log_in("/app/page").status, 200);
+            am.reset_calls();
+            for _ in 0..3 {
+                assert_eq!(visitor.get("/app/timed/page").status, 200);
+            }
+            assert_eq!(evaluations(am), asked, "with {skew}");
+            site.stop();
+        }
+    }
+}
+
+/// `2026:08:20`, as AM's time condition writes a day.
+fn am_day(ms: i64) -> String {
+    let (mut year, mut days) = (1970, ms / 86_400_000);
+    loop {
+        let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+        let length = if leap { 366 } else { 365 };
+        if days < length {
+            let february = if leap { 29 } else { 28 };
+            let mut month = 1;
+            for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+                if days < length {
+                    return format!("{year}:{month:02}:{:02}", days + 1);
+                }
+                days -= length;
+                month += 1;
+            }
+        }
+        days -= length;
+        year += 1;
+    }
+}
