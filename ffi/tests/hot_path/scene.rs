@@ -306,8 +306,8 @@ fn write_instance(home: &Path, conf: &str) -> Secrets {
     let secrets = Secrets {
         password: Secret::new(b"not-a-real-Password-0123456789ab".to_vec()),
         agent_key: Secret::new((1..=32).collect()),
-            cert_key_password: None,
-            proxy_password: None,
+        cert_key_password: None,
+        proxy_password: None,
     };
     let nonce = [7; 12]; // one password is ever encrypted with this key
     let password = encrypt_password(&secrets.agent_key, &secrets.password, nonce).unwrap();
