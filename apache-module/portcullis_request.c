@@ -289,7 +289,7 @@ static void ask(request_rec *r, pc_record *record)
     }
     portcullis_ticket_free(ticket);
     if (result == PORTCULLIS_OK && verdict.kind == PORTCULLIS_ALLOW) {
-        record->exempt = verdict.exempt;
+        record->exempt = verdict.exempt == 1;
         record->state = PC_ALLOWED;
         return;
     }

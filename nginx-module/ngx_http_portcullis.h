@@ -61,6 +61,7 @@ typedef struct {
     unsigned             late:1;        /* the timer came first */
     unsigned             bare:1;        /* denied without an answer of the library */
     unsigned             answered:1;    /* the denial was given out once */
+    unsigned             exempt:1;      /* allowed by a rule, not for its user */
 } pc_ctx_t;
 
 extern ngx_module_t  ngx_http_portcullis_module;

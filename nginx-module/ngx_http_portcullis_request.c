@@ -343,11 +343,11 @@ static ngx_int_t wait_for(ngx_http_request_t *r, pc_ctx_t *ctx)
     return rc;
 }
 
-/* An allow with a user satisfies `satisfy any`, like any other authentication. One without (an
- * exempt page) has nothing to say there: what `deny` closed stays closed. */
+/* An allow with a user satisfies `satisfy any`, like any other authentication. An exempt page has
+ * nothing to say there, whoever asks for it: what `deny` closed stays closed. */
 static ngx_int_t allowed(pc_ctx_t *ctx)
 {
-    return ctx->user.len ? NGX_OK : NGX_DECLINED;
+    return ctx->user.len && !ctx->exempt ? NGX_OK : NGX_DECLINED;
 }
 
 static ngx_int_t decide(ngx_http_request_t *r, pc_ctx_t *ctx)
@@ -369,6 +369,7 @@ static ngx_int_t decide(ngx_http_request_t *r, pc_ctx_t *ctx)
 
     if (rc == PORTCULLIS_OK && verdict.kind == PORTCULLIS_ALLOW) {
         ctx->state = PC_ALLOWED;
+        ctx->exempt = verdict.exempt != 0;
         return allowed(ctx);
     }
     if (rc == PORTCULLIS_OK && verdict.kind == PORTCULLIS_RESPOND

@@ -155,7 +155,11 @@ pub unsafe extern "C" fn portcullis_decide(
                     Some(_) => PORTCULLIS_RESPOND,
                 };
                 verdict.status = decided.status.unwrap_or(0);
-                verdict.exempt = u8::from(decided.exempt);
+                verdict.exempt = match (decided.exempt, decided.for_everybody) {
+                    (true, true) => 1,
+                    (true, false) => 2,
+                    (false, _) => 0,
+                };
                 verdict.reason = u32::from(decided.code.number());
                 PORTCULLIS_OK
             }

@@ -207,8 +207,9 @@ pub struct portcullis_verdict {
     pub kind: portcullis_verdict_kind,
     /// Status of an answer of the agent's own.
     pub status: u16,
-    /// 1: allowed for everybody by a rule, so a shared cache of the host may keep the answer; 0: an
-    /// allow is for this user only.
+    /// 1: allowed for everybody by a rule, so a shared cache of the host may keep the answer; 2: allowed
+    /// by a rule that looks at more than method and URL, or with a user's attributes; 0: an allow is
+    /// for this user only.
     pub exempt: u8,
     /// Number of the stable code.
     pub reason: u32,

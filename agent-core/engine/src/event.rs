@@ -163,6 +163,8 @@ codes! {
         "`portcullis.autonomous.mode` is true." "Add a not-enforced rule if everybody may see it.";
     LoggedOut 400 Info "logged out"
         "The URL is a logout URL." "Nothing.";
+    DeniedByRule 410 Info "denied by a rule"
+        "A rule of `portcullis.deny.rule` matches, named in the detail." "Change the rule if it should not.";
     UnavailableTransport 500 Error "AM cannot be reached"
         "No connection to AM, or it broke." "Check AM, name resolution, routes and firewalls.";
     UnavailableTimeout 501 Error "AM did not answer in time"

@@ -15,7 +15,7 @@ use portcullis_engine::{
         Secret, cookie,
         sealed::{KeyRing, Purpose, SealKey},
     },
-    url::{Canonical, Index, Pattern},
+    url::{Canonical, Forms, Index, Room, UrlRule},
 };
 
 thread_local! {
@@ -64,10 +64,17 @@ fn urls_and_rules_allocate_nothing() {
         "*/free/*?*",
         "http://*/c*",
     ];
-    let rules = texts
+    let wildcards = texts
         .iter()
-        .map(|text| (Pattern::parse(text, true).unwrap(), None));
-    let index = Index::build(rules.collect());
+        .map(|text| UrlRule::wildcard(text, true).unwrap());
+    let regexes = [
+        "http://www\\.example\\.com:8080/a/.*",
+        ".*/x[0-9]+",
+        "/b/(c|d)*",
+    ]
+    .iter()
+    .map(|text| UrlRule::regex(text, true, true).unwrap());
+    let index = Index::build(wildcards.chain(regexes).collect());
     let targets: [(&[u8], &[u8]); 6] = [
         (b"/a/b/c.html?d=e", b"/a/b/c.html"),
         (b"/x//./y/../%41%c3%a5;p=1?q=%zz", b""),
@@ -94,8 +101,12 @@ fn urls_and_rules_allocate_nothing() {
         };
         let count = allocations(|| {
             let _ = std::hint::black_box(url.set(&req));
-            std::hint::black_box(index.find(b"GET", url.url()));
-            std::hint::black_box(index.find(b"GET", url.without_path_info()));
+            let mut room = Room::new();
+            let forms = Forms::of(&url, true, &mut room);
+            std::hint::black_box(index.find(&forms.asked(), |_| true));
+            for parts in forms.protected() {
+                std::hint::black_box(index.find(&parts, |_| true));
+            }
         });
         assert_eq!(count, 0, "{}", String::from_utf8_lossy(target));
     }

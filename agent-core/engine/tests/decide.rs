@@ -8,8 +8,8 @@ use portcullis_engine::{
     config::{self, Properties, Secrets, Snapshot, Source},
     contract::{
         Act, Ask, Cause, CookieKey, Decision, FactError, Facts, Header, Known, Local, MonoMillis,
-        Need, Now, Opened, Outcome, PolicyKey, Receipt, RequestView, SessionKey, Sink, Step,
-        UnixMillis, Why,
+        Need, Now, Opened, Outcome, PolicyKey, Receipt, RequestView, RuleId, RuleList, SessionKey,
+        Sink, Step, UnixMillis, Why,
     },
     decide,
     event::Code,
@@ -43,8 +43,11 @@ fn snapshot(more: &str) -> Snapshot {
 
 /// The same with another root secret.
 fn snapshot_with_key(more: &str, agent_key: Vec<u8>) -> Snapshot {
-    let text = format!("{CONF}{more}");
-    let files = Properties::parse(&text, Source::File("agent.conf".into()));
+    snapshot_of(&format!("{CONF}{more}"), agent_key)
+}
+
+fn snapshot_of(text: &str, agent_key: Vec<u8>) -> Snapshot {
+    let files = Properties::parse(text, Source::File("agent.conf".into()));
     let (typed, problems) = config::read(&files, None);
     let bad: Vec<String> = problems.iter().map(ToString::to_string).collect();
     assert!(
@@ -270,7 +273,13 @@ fn failures() -> Vec<FactError> {
 fn an_exempt_page_needs_nothing() {
     let snap = snapshot("");
     let allowed = |d: &Decision<'_>| match &d.outcome {
-        Outcome::Allow(grant) => assert_eq!(grant.why(), Why::NotEnforced(0)),
+        Outcome::Allow(grant) => {
+            let rule = RuleId {
+                list: RuleList::Url,
+                at: 0,
+            };
+            assert_eq!((grant.why(), d.rule), (Why::NotEnforced(rule), Some(rule)));
+        }
         Outcome::Respond(_) => panic!("{:?}", d.reason),
     };
     done(&Sent::get("/public/a"), &snap, &Memo::default(), allowed);
@@ -289,9 +298,11 @@ fn an_inverted_list_enforces_what_it_names_and_an_empty_one_everything() {
     done(&Sent::get("/other"), &inverted, &Memo::default(), |d| {
         assert_eq!(status(d), 0)
     });
-    let mut empty = inverted;
-    empty.config.notenforced_url.clear();
-    empty.exempt = portcullis_engine::url::Index::build(vec![]);
+    let nothing = CONF.lines().filter(|l| !l.contains("notenforced.url"));
+    let nothing = nothing.collect::<Vec<_>>().join("\n");
+    let empty =
+        format!("{nothing}\ncom.sun.identity.agents.config.notenforced.url.invert = true\n");
+    let empty = snapshot_of(&empty, (0..32).collect());
     done(&Sent::get("/other"), &empty, &Memo::default(), |d| {
         assert_eq!(status(d), 302)
     });

@@ -58,8 +58,10 @@ pub enum Progress {
 pub struct Verdict {
     /// Status of our own answer; `None` lets the request through.
     pub status: Option<u16>,
-    /// Let through for everybody, by a rule.
+    /// Let through by a rule, whoever asks.
     pub exempt: bool,
+    /// And nothing but method and URL had a say: the host may keep the page for others.
+    pub for_everybody: bool,
     /// The stable code.
     pub code: Code,
 }
@@ -384,6 +386,7 @@ impl<'w> Run<'w> {
         Verdict {
             status,
             exempt,
+            for_everybody: decision.for_everybody,
             code: decision.reason,
         }
     }

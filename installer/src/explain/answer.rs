@@ -5,8 +5,8 @@
 use std::fmt::Write;
 
 use portcullis_engine::{
-    config::Snapshot,
-    contract::{Decision, Outcome, RequestView, Sink, Why},
+    config::{Config, Snapshot},
+    contract::{Decision, Outcome, RequestView, RuleId, RuleList, Sink, Why},
     decide::{Phase, Trace},
     event::Code,
     token::cookie,
@@ -119,13 +119,13 @@ impl Answer {
             outcome: outcome(status, decision.reason),
             status,
             reason: format!("PCL{:04}", decision.reason.number()),
-            matched: matched(decision, trace, rules),
+            matched: matched(decision, trace, rules, &snap.config),
             url: trace.url.clone(),
             user: edits.user,
             response_headers: edits.response,
             set_request_headers: edits.set,
             removed_request_headers: edits.removed,
-            trace: entries(decision, trace, asked, rules),
+            trace: entries(decision, trace, asked, rules, &snap.config),
         }
     }
 
@@ -186,13 +186,17 @@ fn outcome(status: Option<u16>, reason: Code) -> &'static str {
 }
 
 /// The configured line that decided.
-fn matched(decision: &Decision<'_>, trace: &Trace, rules: &Rules) -> Option<String> {
+fn matched(
+    decision: &Decision<'_>,
+    trace: &Trace,
+    rules: &Rules,
+    config: &Config,
+) -> Option<String> {
     let first = |all: &[bool]| all.iter().position(|hit| *hit);
+    if let Some(rule) = decision.rule {
+        return Some(config.rule(rule));
+    }
     match (&decision.outcome, trace.last?) {
-        (Outcome::Allow(grant), Phase::NotEnforced) => match grant.why() {
-            Why::NotEnforced(rule) => rules.not_enforced(rule),
-            _ => None,
-        },
         (Outcome::Allow(grant), _) if grant.why() == Why::SsoOnly => rules.sso_only(),
         (_, Phase::Logout) => first(&trace.logout).map(|rule| rules.logout(rule)),
         _ => None,
@@ -200,7 +204,13 @@ fn matched(decision: &Decision<'_>, trace: &Trace, rules: &Rules) -> Option<Stri
 }
 
 /// Every phase, with its rules, in order.
-fn entries(decision: &Decision<'_>, trace: &Trace, asked: &[&str], rules: &Rules) -> Vec<Entry> {
+fn entries(
+    decision: &Decision<'_>,
+    trace: &Trace,
+    asked: &[&str],
+    rules: &Rules,
+    config: &Config,
+) -> Vec<Entry> {
     let mut all = vec![];
     for phase in Phase::ALL {
         let reached = trace.last.is_some_and(|last| phase <= last);
@@ -216,24 +226,21 @@ fn entries(decision: &Decision<'_>, trace: &Trace, asked: &[&str], rules: &Rules
             rule: None,
             result,
         });
-        let (names, hits) = match phase {
-            Phase::Logout => (rules.logout_rules(), &trace.logout),
-            Phase::NotEnforced => (rules.not_enforced_rules(), &trace.not_enforced),
+        let rules = match phase {
+            Phase::Logout => logout(trace, rules, reached),
+            Phase::Denied => listed(decision, config, &[RuleList::Deny], &trace.denied),
+            Phase::NotEnforced => listed(
+                decision,
+                config,
+                &RuleList::NOT_ENFORCED,
+                &trace.not_enforced,
+            ),
             _ => continue,
         };
-        let first = hits.iter().position(|hit| *hit);
-        all.extend(names.iter().enumerate().map(|(at, name)| {
-            Entry {
-                phase: phase.name(),
-                rule: Some(name.clone()),
-                result: match (reached, first) {
-                    (false, _) => "not reached",
-                    (true, Some(first)) if at > first => "not reached",
-                    (true, Some(first)) if at == first => "hit",
-                    (true, _) => "miss",
-                }
-                .to_owned(),
-            }
+        all.extend(rules.into_iter().map(|(name, result)| Entry {
+            phase: phase.name(),
+            rule: Some(name),
+            result: result.to_owned(),
         }));
     }
     if !asked.is_empty() {
@@ -244,6 +251,42 @@ fn entries(decision: &Decision<'_>, trace: &Trace, asked: &[&str], rules: &Rules
         });
     }
     all
+}
+
+/// The logout patterns, each with what became of it.
+fn logout(trace: &Trace, rules: &Rules, reached: bool) -> Vec<(String, &'static str)> {
+    let first = trace.logout.iter().position(|hit| *hit);
+    let names = rules.logout_rules().iter().enumerate();
+    let result = |at| match (reached, first) {
+        (false, _) => "not reached",
+        (true, Some(first)) if at > first => "not reached",
+        (true, Some(first)) if at == first => "hit",
+        (true, _) => "miss",
+    };
+    names.map(|(at, name)| (name.clone(), result(at))).collect()
+}
+
+/// The rules of some lists, each with what became of it. An entry of an inverted list that matches
+/// decides nothing by itself: it is only listed.
+fn listed(
+    decision: &Decision<'_>,
+    config: &Config,
+    lists: &[RuleList],
+    looked_at: &[(RuleId, bool)],
+) -> Vec<(String, &'static str)> {
+    let mut decided = looked_at.is_empty();
+    let result = |rule: RuleId| {
+        let hit = looked_at.contains(&(rule, true));
+        let result = match (decided, hit) {
+            (true, _) => "not reached",
+            (false, _) if decision.rule == Some(rule) => "hit",
+            (false, true) => "listed",
+            (false, false) => "miss",
+        };
+        decided |= decision.rule == Some(rule);
+        (config.rule(rule), result)
+    };
+    config.rule_ids(lists).into_iter().map(result).collect()
 }
 
 fn decided_by(decision: &Decision<'_>) -> String {

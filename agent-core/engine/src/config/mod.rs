@@ -5,10 +5,12 @@
 //! file collected) → [`Snapshot`] (compiled, shared, never changed).
 
 mod carry;
+mod methods;
 mod outage;
 mod outside;
 mod parse;
 mod raw;
+mod rules;
 mod scrub;
 mod secrets;
 mod snapshot;
@@ -24,10 +26,13 @@ use alloc::{
 };
 
 pub use carry::{Attribute, Carried, Target};
+pub use methods::Methods;
 pub use outage::{RulesOnly, Strategy};
 pub use outside::{OUTSIDE, Outside, Place, cache_bytes, environment};
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source};
+pub use rules::RuleLine;
+pub(crate) use rules::{Addresses, Condition, IpList, List, Rules, Test};
 pub use scrub::ScrubNames;
 pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
 pub use snapshot::{Keys, Snapshot, identity, mistakes};
@@ -113,15 +118,6 @@ pub enum Level {
     Info,
     /// One line a decision.
     Debug,
-}
-
-/// One not-enforced rule: the pattern, and the method it is limited to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ExemptRule {
-    /// URL pattern with `*` or `-*-`.
-    pub pattern: String,
-    /// Upper-case method; `None` means every method.
-    pub method: Option<String>,
 }
 
 /// Every property the product acts on, typed. Names of fields follow the property names.
@@ -257,7 +253,21 @@ pub struct Config {
     /// `com.sun.identity.agents.config.sso.only`
     pub sso_only: bool,
     /// `com.sun.identity.agents.config.notenforced.url`
-    pub notenforced_url: Vec<ExemptRule>,
+    pub notenforced_url: Vec<RuleLine>,
+    /// `com.sun.identity.agents.config.notenforced.ip`
+    pub notenforced_ip: Vec<RuleLine>,
+    /// `org.forgerock.agents.config.notenforced.ipurl`
+    pub notenforced_ipurl: Vec<RuleLine>,
+    /// `org.forgerock.agents.config.notenforced.ext.regex.enable`
+    pub notenforced_ext_regex: bool,
+    /// `com.forgerock.agents.notenforced.url.regex.enable`
+    pub notenforced_url_regex: bool,
+    /// `com.sun.identity.agents.config.notenforced.url.attributes.enable`
+    pub notenforced_attributes: bool,
+    /// `portcullis.notenforced.rule`
+    pub notenforced_rules: Vec<RuleLine>,
+    /// `portcullis.deny.rule`
+    pub deny_rules: Vec<RuleLine>,
     /// `com.sun.identity.agents.config.notenforced.url.invert`
     pub notenforced_invert: bool,
     /// `com.sun.identity.agents.config.ignore.path.info.for.not.enforced.list`
@@ -391,6 +401,13 @@ impl Default for Config {
             trusted_proxies: AddressSet::default(),
             sso_only: false,
             notenforced_url: vec![],
+            notenforced_ip: vec![],
+            notenforced_ipurl: vec![],
+            notenforced_ext_regex: false,
+            notenforced_url_regex: false,
+            notenforced_attributes: false,
+            notenforced_rules: vec![],
+            deny_rules: vec![],
             notenforced_invert: false,
             notenforced_ignore_path_info: true,
             case_ignore: true,

@@ -16,6 +16,7 @@ use core::fmt;
 use super::{
     AuditAccess, AuditTo, Config, FetchMode, Repository,
     raw::{Line, Properties, Source},
+    rules,
     table::{From, Kind, PROPERTIES, Property, State},
     values::{self, Values},
 };
@@ -95,6 +96,7 @@ pub fn read(files: &Properties, profile: Option<&Properties>) -> (Config, Vec<Pr
     unknown(files, profile, &mut problems);
     required(files, &config, &mut problems);
     together(&config, &mut problems);
+    rules::review(&config, &mut problems);
     problems.sort_by_key(|p| (order(&p.source), p.line.unwrap_or(u32::MAX)));
     (config, problems)
 }

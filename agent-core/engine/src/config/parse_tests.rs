@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::*;
-use crate::config::{AuditTo, ExemptRule, Level, UserIdType};
+use crate::{
+    config::{AuditTo, Level, Methods, UserIdType},
+    contract::{RuleId, RuleList},
+};
 
 const P: &str = "com.sun.identity.agents.config";
 
@@ -135,20 +138,148 @@ fn exemptions_in_all_forms() {
         None,
     );
     assert_eq!(problems, []);
-    let rule = |pattern: &str, method: Option<&str>| ExemptRule {
-        pattern: pattern.to_string(),
-        method: method.map(ToString::to_string),
-    };
+    let found: Vec<(&str, Methods)> = config
+        .notenforced_url
+        .iter()
+        .map(|rule| (rule.value.as_str(), rule.methods))
+        .collect();
+    let (get, post) = (Methods::of_request(b"GET"), Methods::of_request(b"POST"));
     assert_eq!(
-        config.notenforced_url,
+        found,
         [
-            rule("/a/*", None),
-            rule("/b/*", None),
-            rule("/c", Some("GET")),
-            rule("/d", Some("POST")),
-            rule("/e", None)
+            ("/a/*", Methods::ALL),
+            ("/b/*", Methods::ALL),
+            ("/c", get),
+            ("/d", post),
+            ("/e", Methods::ALL),
         ]
     );
+    let id = |at| RuleId {
+        list: RuleList::Url,
+        at,
+    };
+    assert_eq!(config.rule(id(1)), format!("{n}[0]=/b/*"));
+    assert_eq!(config.rule(id(2)), format!("{n}[GET,1]=/c"));
+    assert_eq!(config.rule(id(4)), format!("{n}=/e"));
+}
+
+/// The mistakes of a local configuration, those of its rules included, in the order of their lines.
+fn mistakes_of(text: &str) -> Vec<Problem> {
+    let files = minimal(&format!("{text}{P}.fqdn.default = www.example.com\n"));
+    let (config, mut problems) = read(&files, None);
+    problems.extend(crate::config::mistakes(&config, &files, &problems));
+    problems.retain(|p| p.severity == Severity::Error);
+    problems.sort_by_key(|p| p.line);
+    problems
+}
+
+#[test]
+fn every_rule_that_is_none_is_named_with_its_line() {
+    let text = format!(
+        "{P}.notenforced.url[0] = *
+{P}.notenforced.url[1] = /good/* images/*
+{P}.notenforced.url[PATCH,POTS] = /x
+portcullis.notenforced.rule[0] = url=nonsense
+portcullis.notenforced.rule[1] = ulr=/x
+portcullis.notenforced.rule[2] = cookie.a;b=secret
+portcullis.notenforced.rule[3] = url=/x NOT
+portcullis.deny.rule[0] = /x
+{P}.notenforced.ip[0] = 192.0.2.1 192.0.2.0/33
+org.forgerock.agents.config.notenforced.ipurl[0] = 192.0.2.1
+org.forgerock.agents.config.notenforced.ipurl[1] = 192.0.2.9-192.0.2.1|/x
+"
+    );
+    let problems = mistakes_of(&text);
+    let texts = texts(&problems);
+    assert_eq!(errors(&problems).len(), 11, "{texts:#?}");
+    for (text, (line, word)) in texts.iter().zip((4..).zip([
+        "wildcard alone",
+        "neither a scheme",
+        "POTS",
+        "neither a scheme",
+        "ulr=",
+        "cookie.a;b=",
+        "is no condition",
+        "url=PATTERN",
+        "no valid length",
+        "no addresses or no URLs",
+        "does not go from",
+    ])) {
+        assert!(
+            text.contains(&format!("line {line}:")) && text.contains(word),
+            "{text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
+    let regex = format!(
+        "com.forgerock.agents.notenforced.url.regex.enable = true
+{P}.notenforced.url[0] = /a(?!b)
+{P}.notenforced.url[1] = /a.*
+{P}.notenforced.url[2] = (a)\\1
+org.forgerock.agents.config.notenforced.ext.regex.enable = true
+{P}.notenforced.ip[0] = 192\\.0\\.2\\.(1
+org.forgerock.agents.config.notenforced.ipurl[0] = 192\\.0\\.2\\.(1|2)|/a /b(
+"
+    );
+    let problems = mistakes_of(&regex);
+    let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    assert_eq!(texts.len(), 4, "{texts:#?}");
+    for (text, (line, word)) in texts.iter().zip([
+        (5, "look-around"),
+        (7, "backreferences"),
+        (9, "unclosed"),
+        (10, "/b("),
+    ]) {
+        assert!(
+            text.contains(&format!("line {line}:")) && text.contains(word),
+            "{text}"
+        );
+        assert!(text.contains("; write it without look-around"), "{text}");
+    }
+}
+
+#[test]
+fn rules_that_open_or_close_more_than_expected_are_remarked_on() {
+    let warned = |text: &str| {
+        let (_, problems) = read(&minimal(text), None);
+        assert!(
+            problems.iter().all(|p| p.severity == Severity::Warning),
+            "{:?}",
+            texts(&problems)
+        );
+        problems.len()
+    };
+    let url = format!("{P}.notenforced.url");
+    let regex = "com.forgerock.agents.notenforced.url.regex.enable = true\n";
+    assert_eq!(warned(&format!("{regex}{url}[0] = ^.*$\n")), 1);
+    assert_eq!(warned(&format!("{url}.invert = true\n{url}[0] = /*\n")), 0);
+    assert_eq!(
+        warned(&format!("{url}.invert = true\n{url}[GET,0] = /a/*\n")),
+        1
+    );
+    assert_eq!(warned(&format!("{url}.invert = true\n")), 1);
+    let everybody = format!("{P}.notenforced.ip[0] = ::/0 192.0.2.1\n");
+    assert_eq!(warned(&everybody), 1);
+    for (rule, expected) in [
+        ("url=/a/*", 0),
+        ("url=/*", 1),
+        ("NOT url=/a/*", 1),
+        ("header.X-Probe=yes", 1),
+        ("url=/a/* NOT url=/a/b/* cookie.beta=1", 0),
+        ("ip=192.0.2.0/24", 0),
+        ("NOT ip=192.0.2.0/24", 1),
+    ] {
+        assert_eq!(
+            warned(&format!("portcullis.notenforced.rule[0] = {rule}\n")),
+            expected,
+            "{rule}"
+        );
+        assert_eq!(
+            warned(&format!("portcullis.deny.rule[0] = {rule}\n")),
+            0,
+            "{rule}"
+        );
+    }
 }
 
 #[test]
@@ -227,7 +358,7 @@ fn what_is_not_supported_is_said() {
             "{P}.postdata.preserve.enable = true\n\
              {P}.postcache.entry.lifetime = 10\n\
              {P}.iis.logonuser = true\n\
-             com.forgerock.agents.notenforced.url.regex.enable = true\n\
+             com.forgerock.agents.agent.invalid.url.regex = /a.*\n\
              {P}.client.ip.validation.enable = false\n"
         )),
         None,
@@ -236,7 +367,7 @@ fn what_is_not_supported_is_said() {
     assert_eq!(texts.len(), 3, "{texts:#?}");
     assert!(texts[0].contains("line 4") && texts[0].contains("not supported by this version"));
     assert!(texts[1].contains("line 6") && texts[1].contains("concerns IIS only"));
-    assert!(texts[2].contains("line 7") && texts[2].contains("exempt other URLs"));
+    assert!(texts[2].contains("line 7") && texts[2].contains("URLs that it forbids"));
     assert_eq!(errors(&problems).len(), 1);
 }
 
@@ -359,7 +490,7 @@ fn a_custom_property_beats_the_attribute() {
     ));
     let (config, problems) = read(&base, Some(&profile));
     assert_eq!(config.notenforced_url.len(), 1);
-    assert_eq!(config.notenforced_url[0].pattern, "/custom/*");
+    assert_eq!(config.notenforced_url[0].value, "/custom/*");
     assert_eq!(config.connect_timeout, 4);
     assert_eq!(problems.len(), 1);
     assert!(

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    Carried, Config, Repository, ScrubNames, Secrets,
+    Carried, Config, Repository, Rules, ScrubNames, Secrets,
     parse::{Problem, Severity, agent_conf},
     raw::{Line, Properties, Source},
     table::PROPERTIES,
@@ -27,7 +27,7 @@ use crate::{
         Secret, jwt,
         sealed::{KeyRing, Purpose, SealKey},
     },
-    url::{AllowedHosts, HostCheck, Index, Outside, Overrides, Page, Pattern, View},
+    url::{AllowedHosts, HostCheck, Index, Outside, Overrides, Page, UrlRule, View},
 };
 
 /// Cookies of logins under way begin so, on https with the browser's prefix in front (rule L3).
@@ -77,8 +77,8 @@ pub struct Snapshot {
     pub keys: Keys,
     /// Key of ID tokens (rule L1).
     pub id_token_key: Secret,
-    /// Not-enforced URL patterns, numbered as in the configuration.
-    pub exempt: Index,
+    /// Rules about who needs no session and who gets nothing.
+    pub(crate) rules: Rules,
     /// Logout URL patterns.
     pub logout: Index,
     /// Hosts that a redirect may lead back to (rule L7).
@@ -114,7 +114,7 @@ impl Snapshot {
         hash_key: [u8; 16],
     ) -> Result<Snapshot, Vec<Problem>> {
         let mut problems = vec![];
-        let exempt = exempt(&config, &mut problems);
+        let rules = Rules::compile(&config, &mut problems);
         let logout = logout(&config, &mut problems);
         let allowed_hosts = allowed_hosts(&config, &mut problems);
         let pages = pages(&config, &allowed_hosts, &mut problems);
@@ -130,7 +130,7 @@ impl Snapshot {
             digests: Digests::begin(&config, &hash_key, &keys),
             keys,
             id_token_key: jwt::dialect_a_key(&secrets.password),
-            exempt,
+            rules,
             logout,
             allowed_hosts,
             pages,
@@ -274,8 +274,8 @@ fn pattern(
     property: &str,
     text: &str,
     problems: &mut Vec<Problem>,
-) -> Option<Pattern> {
-    match Pattern::parse(text, config.case_ignore) {
+) -> Option<UrlRule> {
+    match UrlRule::wildcard(text, config.case_ignore) {
         Ok(pattern) => Some(pattern),
         Err(error) => {
             reject(
@@ -289,19 +289,11 @@ fn pattern(
     }
 }
 
-fn exempt(config: &Config, problems: &mut Vec<Problem>) -> Index {
-    const NAME: &str = "com.sun.identity.agents.config.notenforced.url";
-    let rules = config.notenforced_url.iter().filter_map(|rule| {
-        pattern(config, NAME, &rule.pattern, problems).map(|p| (p, rule.method.clone()))
-    });
-    Index::build(rules.collect())
-}
-
 fn logout(config: &Config, problems: &mut Vec<Problem>) -> Index {
     const NAME: &str = "com.sun.identity.agents.config.agent.logout.url";
     let urls = config.agent_logout_url.iter();
     Index::build(
-        urls.filter_map(|u| Some((pattern(config, NAME, u, problems)?, None)))
+        urls.filter_map(|u| pattern(config, NAME, u, problems))
             .collect(),
     )
 }

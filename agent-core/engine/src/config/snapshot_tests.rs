@@ -191,9 +191,12 @@ fn our_cookies_are_known_by_name() {
 #[test]
 fn what_cannot_be_compiled_is_named() {
     let broken = Config {
-        notenforced_url: vec![crate::config::ExemptRule {
-            pattern: "*".to_string(),
-            method: None,
+        notenforced_url: vec![crate::config::RuleLine {
+            value: "*".to_string(),
+            methods: crate::config::Methods::ALL,
+            index: None,
+            line: None,
+            source: Source::Am,
         }],
         agent_logout_url: vec!["".to_string()],
         fqdn_mapping: vec![("any".to_string(), "*".to_string())],

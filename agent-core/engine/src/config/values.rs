@@ -11,7 +11,7 @@ use alloc::{
 };
 
 use super::{
-    AttributeMap, ExemptRule,
+    AttributeMap, Methods, RuleLine,
     parse::{Problem, Severity, problem},
     raw::Line,
     table::{Kind, Property},
@@ -325,26 +325,32 @@ impl<'v> Values<'v> {
         }
     }
 
-    /// Not-enforced rules: `[n]`, `[METHOD,n]`, `[n,METHOD]`; several patterns may share a line.
-    pub(super) fn exempt(&mut self, to: &mut Vec<ExemptRule>) {
+    /// Rules of the list: `[n]`, `[METHOD,n]`, `[n,METHOD]`. With `split`, white space separates
+    /// several rules in one line.
+    pub(super) fn rules(&mut self, to: &mut Vec<RuleLine>, split: bool) {
         to.clear();
         for &line in self.lines {
-            let Ok(method) = exempt_method(line.index.as_deref()) else {
-                self.wrong(
-                    line,
-                    "has an index that names no HTTP method",
-                    "write [n], or [METHOD,n] as in [GET,1]",
-                );
-                continue;
-            };
-            for pattern in line.value.split_whitespace() {
-                if web::covers_everything(pattern) {
-                    self.warn(line, "exempts every URL", "narrow the pattern");
+            let methods = match Methods::of_index(line.index.as_deref()) {
+                Ok(methods) => methods,
+                Err(part) => {
+                    self.wrong(
+                        line,
+                        &format!("is about \"{part}\", which is no HTTP method"),
+                        "write [n], or [METHOD,n] as in [GET,1]",
+                    );
+                    continue;
                 }
-                to.push(ExemptRule {
-                    pattern: pattern.to_owned(),
-                    method: method.clone(),
-                });
+            };
+            let rule = |text: &str| RuleLine {
+                value: text.to_owned(),
+                methods,
+                index: line.index.clone(),
+                line: line.number,
+                source: line.source.clone(),
+            };
+            match split {
+                true => to.extend(line.value.split_whitespace().map(rule)),
+                false => to.push(rule(&line.value)),
             }
         }
     }
@@ -520,27 +526,6 @@ fn same_name(a: &str, b: &str) -> bool {
             .all(|(x, y)| web::fold(x) == web::fold(y))
 }
 
-/// The method in the index of a not-enforced rule. `Err` when a part is neither number nor method.
-fn exempt_method(index: Option<&str>) -> Result<Option<String>, ()> {
-    let mut method = None;
-    for part in index
-        .unwrap_or_default()
-        .split(',')
-        .map(str::trim)
-        .filter(|p| !p.is_empty())
-    {
-        if part.bytes().all(|b| b.is_ascii_digit()) {
-            continue;
-        }
-        let upper = part.to_ascii_uppercase();
-        if method.is_some() || !web::METHODS.contains(&upper.as_str()) {
-            return Err(());
-        }
-        method = Some(upper);
-    }
-    Ok(method)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -556,16 +541,6 @@ mod tests {
         for neither in ["yes", "", "1x", "tru"] {
             assert_eq!(switch(neither), None, "{neither}");
         }
-    }
-
-    #[test]
-    fn the_index_of_an_exemption_may_name_a_method_on_either_side() {
-        assert_eq!(exempt_method(Some("GET,1")), Ok(Some("GET".to_owned())));
-        assert_eq!(exempt_method(Some("1, get")), Ok(Some("GET".to_owned())));
-        assert_eq!(exempt_method(Some("3")), Ok(None));
-        assert_eq!(exempt_method(None), Ok(None));
-        assert_eq!(exempt_method(Some("GTE,1")), Err(()));
-        assert_eq!(exempt_method(Some("GET,POST")), Err(()));
     }
 
     #[test]

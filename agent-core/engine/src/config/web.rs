@@ -12,27 +12,6 @@ use core::fmt;
 /// What to do about a URL that is wrong.
 pub(super) const REMEDY: &str = "write it as in https://am.example.com:8443/openam/";
 
-/// HTTP methods that a not-enforced rule may name.
-pub(super) const METHODS: [&str; 17] = [
-    "GET",
-    "HEAD",
-    "POST",
-    "PUT",
-    "DELETE",
-    "OPTIONS",
-    "TRACE",
-    "CONNECT",
-    "PATCH",
-    "PROPFIND",
-    "PROPPATCH",
-    "MKCOL",
-    "COPY",
-    "MOVE",
-    "LOCK",
-    "UNLOCK",
-    "REPORT",
-];
-
 /// One byte of a header name as applications see it: without case, and every separator equal
 /// (rule U3).
 pub(super) fn fold(byte: u8) -> u8 {

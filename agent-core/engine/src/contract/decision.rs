@@ -12,11 +12,51 @@ use crate::{
     record::{Attributes, Policy, Session},
 };
 
+/// A list of rules, in the order in which the lists are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RuleList {
+    /// `portcullis.deny.rule`
+    Deny,
+    /// `com.sun.identity.agents.config.notenforced.ip`
+    Ip,
+    /// `com.sun.identity.agents.config.notenforced.url`, not inverted
+    Url,
+    /// The same, inverted: no entry matches.
+    Inverted,
+    /// `org.forgerock.agents.config.notenforced.ipurl`
+    IpUrl,
+    /// `portcullis.notenforced.rule`
+    Own,
+    /// A page that refused browsers are sent to, `com.sun.identity.agents.config.access.denied.url` and the
+    /// like.
+    Page,
+}
+
+impl RuleList {
+    /// The lists that open pages, in the order in which they are looked at.
+    pub const NOT_ENFORCED: [RuleList; 5] = [
+        RuleList::Ip,
+        RuleList::Url,
+        RuleList::Inverted,
+        RuleList::IpUrl,
+        RuleList::Own,
+    ];
+}
+
+/// A rule: its list, and its place in it. [`crate::config::Config::rule`] has what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RuleId {
+    /// The list.
+    pub list: RuleList,
+    /// The place in it, from 0; without meaning where the list as a whole decides.
+    pub at: u32,
+}
+
 /// Why a request is let through. Only the engine makes one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// A not-enforced rule, by its index.
-    NotEnforced(u32),
+    /// A not-enforced rule.
+    NotEnforced(RuleId),
     /// AM's policy allows the method.
     Policy,
     /// A live session is all that is asked for.
@@ -117,6 +157,10 @@ pub struct Decision<'a> {
     pub subject: Option<Session<'a>>,
     /// Age of the oldest fact the decision rests on, milliseconds.
     pub age: u64,
+    /// The rule that made the decision, if one did.
+    pub rule: Option<RuleId>,
+    /// An allow that follows from method and URL alone: the host may keep the page for others.
+    pub for_everybody: bool,
     /// More for the log line: names and numbers, never a secret.
     pub detail: Cow<'static, str>,
 }

@@ -6,7 +6,9 @@ mod facts;
 mod need;
 mod request;
 
-pub use decision::{Basis, Decision, Edits, Grant, Identity, Outcome, Response, Sink, Why};
+pub use decision::{
+    Basis, Decision, Edits, Grant, Identity, Outcome, Response, RuleId, RuleList, Sink, Why,
+};
 pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, Opened, UnixMillis};
 pub use need::{Act, Ask, CookieKey, Environment, Need, PolicyKey, Receipt, SessionKey, Step};
 pub use request::{Header, Local, RequestView};

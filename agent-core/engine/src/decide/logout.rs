@@ -9,11 +9,12 @@ use crate::{
     contract::{Act, Decision, Edits, Known, Need, Receipt, UnixMillis, Why},
     event::Code,
     login, page,
+    url::Parts,
 };
 
 /// The stage: decided when the URL is a logout URL.
 pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
-    if cx.snap.logout.find(cx.req.method, cx.url.url()).is_none() {
+    if cx.snap.logout.find(&Parts::of(cx.url), |_| true).is_none() {
         return Ok(None);
     }
     if cross_site_fetch(cx) {

@@ -35,7 +35,7 @@ use crate::{
     event::Code,
     page,
     record::Session,
-    url::{Canonical, Refusal},
+    url::{Canonical, Refusal, Room},
 };
 
 /// What every stage may look at.
@@ -174,8 +174,9 @@ pub(crate) type Stage<'a, T> = Result<T, Need>;
 
 fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
     // ORDER: nothing may be decided before the request is known to be unambiguous and at the right
-    // host; the agent's own endpoints come before rules that could exempt them; a logout URL counts
-    // as not enforced; the session comes before the policy, which is about it.
+    // host; the agent's own endpoints come before rules that could close or exempt them; a refusal
+    // comes before whatever lets somebody in; a logout URL counts as not enforced; the session comes
+    // before the policy, which is about it.
     watch.enters(Phase::Headers, cx);
     if let Some(decision) = endpoint::connection_header(cx) {
         return Ok(decision);
@@ -183,13 +184,23 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
     if let Some(decision) = host::host(cx) {
         return Ok(decision);
     }
+    let mut room = Room::new();
+    let asked = exempt::Asked::new(cx, &mut room);
     if let Some(only) = cx.snap.config.rules_only {
+        watch.enters(Phase::Denied, cx);
+        if let Some(rule) = asked.denied() {
+            return Ok(exempt::deny(cx, rule));
+        }
         watch.enters(Phase::NotEnforced, cx);
-        return Ok(not_enforced(cx).unwrap_or_else(|| outage::no_rule(cx, only)));
+        return Ok(not_enforced(&asked).unwrap_or_else(|| outage::no_rule(cx, only)));
     }
     watch.enters(Phase::Callback, cx);
     if let Some(decision) = endpoint::callback(cx)? {
         return Ok(decision);
+    }
+    watch.enters(Phase::Denied, cx);
+    if let Some(rule) = asked.denied() {
+        return Ok(exempt::deny(cx, rule));
     }
     watch.enters(Phase::Logout, cx);
     if let Some(decision) = logout::logout(cx)? {
@@ -199,7 +210,7 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
     if let Some(decision) = outage::before_rules(cx) {
         return Ok(decision);
     }
-    if let Some(decision) = not_enforced(cx) {
+    if let Some(decision) = not_enforced(&asked) {
         return Ok(decision);
     }
     if let Some(decision) = outage::before_cache(cx) {
@@ -220,10 +231,10 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
 }
 
 /// Lets everybody in where a rule says so, and onto the pages that refused browsers are sent to.
-fn not_enforced<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
-    let rule = exempt::exempt(cx).or_else(|| pages::shown_to_all(cx))?;
-    let why = Why::NotEnforced(rule);
-    Some(allow(cx, why, Code::NotEnforced, Edits::default()))
+fn not_enforced<'a>(asked: &exempt::Asked<'_, 'a>) -> Option<Decision<'a>> {
+    let cx = asked.cx;
+    let rule = asked.exempt().or_else(|| pages::shown_to_all(cx))?;
+    Some(exempt::allow(cx, rule))
 }
 
 // --- the constructors of a decision
@@ -242,6 +253,8 @@ pub(crate) fn allow<'a>(cx: &Cx<'a, '_>, why: Why, code: Code, edits: Edits<'a>)
         incident: [0; 10],
         subject,
         age: 0,
+        rule: None,
+        for_everybody: false,
         detail: Cow::Borrowed(""),
     }
 }
@@ -262,6 +275,8 @@ pub(crate) fn respond<'a>(
         incident: incident(facts),
         subject,
         age: 0,
+        rule: None,
+        for_everybody: false,
         detail,
     }
 }

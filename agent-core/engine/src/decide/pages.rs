@@ -7,19 +7,16 @@ use alloc::string::String;
 
 use super::Cx;
 use crate::{
-    contract::{Decision, Outcome},
+    contract::{Decision, Outcome, RuleId, RuleList},
     event::Code,
     login::append,
     page,
     url::ReturnUrl,
 };
 
-/// Number reported for a page of the operator's, beside those of rules.
-const PAGE: u32 = u32::MAX - 1;
-
 /// Whether the request asks for one of the pages itself, which everybody may see: otherwise whoever is
 /// sent there would be sent there again.
-pub(super) fn shown_to_all(cx: &Cx<'_, '_>) -> Option<u32> {
+pub(super) fn shown_to_all(cx: &Cx<'_, '_>) -> Option<RuleId> {
     let pages = &cx.snap.pages;
     let shown = matches!(cx.req.method, b"GET" | b"HEAD")
         && pages
@@ -28,7 +25,10 @@ pub(super) fn shown_to_all(cx: &Cx<'_, '_>) -> Option<u32> {
             .map(|(_, page)| page)
             .chain(&pages.login_failed)
             .any(|page| page.is_at(cx.asked));
-    shown.then_some(PAGE)
+    shown.then_some(RuleId {
+        list: RuleList::Page,
+        at: 0,
+    })
 }
 
 /// Makes a refusal lead to a page instead. Reason, incident and cookies stay.

@@ -37,10 +37,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         return Ok(Outcome::Allowed(None));
     }
     let session = user.token.key;
-    let client = Client {
-        address: client_address(cx.req, config).known(),
-        name: client_host_name(cx.req, config),
-    };
+    let client = Client::of(cx);
     let key = client.key(cx, session);
     let answer = match cx.facts.policy(key) {
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
@@ -54,7 +51,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         Known::Stale(..) | Known::Missing => {
             return Err(ask(Ask::Policy {
                 key,
-                session,
+                session: user.token.key,
                 token: user.token.secret(cx),
                 resource: cx.url.url().to_string(),
                 realm: config.policy_realm.clone(),
@@ -80,6 +77,11 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
     )))
 }
 
+/// Where AM's decision about this request is kept.
+pub(super) fn key(cx: &Cx<'_, '_>, session: SessionKey) -> PolicyKey {
+    Client::of(cx).key(cx, session)
+}
+
 /// What conditions may look at (protocol reference 6.1). Of a client whose address is unknown AM
 /// learns none: the address of a proxy would meet conditions that are meant for its network.
 struct Client<'c> {
@@ -87,7 +89,15 @@ struct Client<'c> {
     name: Option<&'c str>,
 }
 
-impl Client<'_> {
+impl<'c> Client<'c> {
+    fn of(cx: &Cx<'c, '_>) -> Client<'c> {
+        let config = &cx.snap.config;
+        Client {
+            address: client_address(cx.req, config).known(),
+            name: client_host_name(cx.req, config),
+        }
+    }
+
     /// Rule S7: all that is sent is part of the key.
     fn key(&self, cx: &Cx<'_, '_>, session: SessionKey) -> PolicyKey {
         let of = |environment: &[u8]| cx.snap.policy_key(session, cx.url.url(), environment);

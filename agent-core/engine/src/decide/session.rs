@@ -237,7 +237,7 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
 
 /// Whether the client has the address that AM saw at the login, where that is asked for
 /// (`com.sun.identity.agents.config.client.ip.validation.enable`). What is unknown is no address.
-fn from_its_address(cx: &Cx<'_, '_>, session: &Session<'_>) -> bool {
+pub(super) fn from_its_address(cx: &Cx<'_, '_>, session: &Session<'_>) -> bool {
     let config = &cx.snap.config;
     if !config.client_ip_validation {
         return true;

@@ -8,6 +8,10 @@ use alloc::{
 };
 
 use super::{Cx, exempt};
+use crate::{
+    contract::{RuleId, RuleList},
+    url::Parts,
+};
 
 /// A part of the way of a request, in the order in which the engine takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -16,6 +20,8 @@ pub enum Phase {
     Headers,
     /// Whether AM's answer to a login arrives.
     Callback,
+    /// Whether a rule refuses the request.
+    Denied,
     /// Whether the URL ends the session.
     Logout,
     /// Whether a rule exempts the request.
@@ -30,9 +36,10 @@ pub enum Phase {
 
 impl Phase {
     /// All of them, in order.
-    pub const ALL: [Phase; 7] = [
+    pub const ALL: [Phase; 8] = [
         Phase::Headers,
         Phase::Callback,
+        Phase::Denied,
         Phase::Logout,
         Phase::NotEnforced,
         Phase::Session,
@@ -45,6 +52,7 @@ impl Phase {
         match self {
             Phase::Headers => "URL and headers",
             Phase::Callback => "answer to a login",
+            Phase::Denied => "denied by a rule",
             Phase::Logout => "logout",
             Phase::NotEnforced => "not enforced",
             Phase::Session => "session",
@@ -63,8 +71,11 @@ pub struct Trace {
     pub last: Option<Phase>,
     /// Of each logout pattern, whether it matches; empty when nobody asked.
     pub logout: Vec<bool>,
-    /// Of each not-enforced rule, whether it matches; empty when nobody asked.
-    pub not_enforced: Vec<bool>,
+    /// Of each rule that refuses requests, whether it matches; empty when nobody asked.
+    pub denied: Vec<(RuleId, bool)>,
+    /// Of each not-enforced rule, whether it matches, and of an inverted list at its end whether it
+    /// exempts; empty when nobody asked.
+    pub not_enforced: Vec<(RuleId, bool)>,
 }
 
 /// Somebody who looks on. The engine is compiled for nobody (`()`) and for a [`Trace`].
@@ -85,10 +96,12 @@ impl Watch for Trace {
         match phase {
             Phase::Logout => {
                 let rules = &cx.snap.logout;
-                let matches = |rule| rules.rule_matches(rule, cx.req.method, cx.url.url());
-                self.logout = (0..rules.len()).map(matches).collect();
+                let url = Parts::of(cx.url);
+                let matches = |rule| rules.rule(rule).is_some_and(|rule| rule.matches(&url));
+                self.logout = (0..rules.len() as u32).map(matches).collect();
             }
-            Phase::NotEnforced => self.not_enforced = exempt::each(cx),
+            Phase::Denied => self.denied = exempt::each(cx, &[RuleList::Deny]),
+            Phase::NotEnforced => self.not_enforced = exempt::each(cx, &RuleList::NOT_ENFORCED),
             _ => {}
         }
     }

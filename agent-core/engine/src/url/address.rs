@@ -66,6 +66,16 @@ impl AddressSet {
         Ok(())
     }
 
+    /// Adds everything that is in another set.
+    pub fn extend(&mut self, other: &AddressSet) {
+        for (low, high) in &other.v4 {
+            insert(&mut self.v4, *low, *high);
+        }
+        for (low, high) in &other.v6 {
+            insert(&mut self.v6, *low, *high);
+        }
+    }
+
     /// Whether the address is in the set.
     pub fn contains(&self, address: IpAddr) -> bool {
         match address.to_canonical() {

@@ -1,92 +1,94 @@
 //! Which of many rules matches first? As cheap for ten thousand rules as for ten.
 //!
 //! Rules are found by what a matching URL must begin with (`host:port/path…`, or `/path…` for rules
-//! about any host) or, where that says little, by what it must end with. What the look-up finds is
-//! then compared in full, so the index can only be slow, never wrong. Rules of which nothing is
-//! known at either end (`*/free/*`) are compared one by one.
+//! about any host) or, where that says little, by a part of the path that it must have, or by what it
+//! must end with. What the look-up finds is then compared in full, so the index can only be slow,
+//! never wrong. Rules of which nothing of this is known (`*a*`) are compared one by one.
 
 use alloc::{
     collections::{BTreeMap, VecDeque},
-    string::String,
     vec::Vec,
 };
 
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
-use super::pattern::{Parts, Pattern};
+use super::{Parts, UrlRule};
 
-/// So many rules with the same weak beginning are compared one by one before their ends are used.
+/// So many rules with the same weak beginning are compared one by one before anything else of them is
+/// used.
 const CROWD: u32 = 8;
 
 /// An immutable, ordered list of rules.
 pub struct Index {
-    rules: Vec<(Pattern, Option<String>)>,
+    rules: Vec<UrlRule>,
     prefixes: Trie,
+    infixes: Trie,
     suffixes: Trie,
     loose: Vec<u32>,
 }
 
 impl Index {
-    /// Takes the rules in file order; a rule with a method counts for that method only.
-    pub fn build(rules: Vec<(Pattern, Option<String>)>) -> Index {
+    /// Takes the rules in file order.
+    pub fn build(rules: Vec<UrlRule>) -> Index {
         let mut sharing = BTreeMap::<Vec<u8>, u32>::new();
-        for (pattern, _) in &rules {
-            *sharing.entry(pattern.prefix()).or_default() += 1;
+        for rule in &rules {
+            *sharing.entry(rule.prefix()).or_default() += 1;
         }
-        let (mut prefixes, mut suffixes, mut loose) = (Vec::new(), Vec::new(), Vec::new());
-        for (id, (pattern, _)) in (0u32..).zip(&rules) {
-            let prefix = pattern.prefix();
-            let mut suffix = pattern.suffix();
-            let crowded =
-                pattern.path_prefix_len() == 0 && sharing.get(&prefix).is_some_and(|n| *n > CROWD);
-            if prefix.is_empty() && suffix.is_empty() {
-                loose.push(id);
-            } else if !prefix.is_empty() && (!crowded || suffix.is_empty()) {
+        let (mut prefixes, mut infixes) = (Vec::new(), Vec::new());
+        let (mut suffixes, mut loose) = (Vec::new(), Vec::new());
+        for (id, rule) in (0u32..).zip(&rules) {
+            let (prefix, infix, mut suffix) = (rule.prefix(), rule.infix(), rule.suffix());
+            let crowded = is_weak(&prefix) && sharing.get(&prefix).is_some_and(|n| *n > CROWD);
+            if !prefix.is_empty() && (!crowded || infix.is_empty() && suffix.is_empty()) {
                 prefixes.push((prefix, id));
-            } else {
+            } else if !infix.is_empty() {
+                infixes.push((infix, id));
+            } else if !suffix.is_empty() {
                 suffix.reverse();
                 suffixes.push((suffix, id));
+            } else {
+                loose.push(id);
             }
         }
         Index {
             rules,
             prefixes: Trie::build(prefixes),
+            infixes: Trie::build(infixes),
             suffixes: Trie::build(suffixes),
             loose,
         }
     }
 
-    /// The first rule in file order that matches this canonical URL and method; methods are
-    /// compared exactly. Allocates nothing.
-    pub fn find(&self, method: &[u8], url: &str) -> Option<u32> {
-        let parts = Parts::split(url)?;
+    /// The first rule in file order that matches this URL and that `accept` takes as well; it is asked
+    /// about rules that match only. Allocates nothing.
+    pub fn find(&self, url: &Parts<'_>, mut accept: impl FnMut(u32) -> bool) -> Option<u32> {
         let mut best = u32::MAX;
         let mut look = |ids: &[u32]| {
             for &id in ids.iter().take_while(|id| **id < best) {
-                if self.matches(id as usize, method, &parts) {
+                if self.rule(id).is_some_and(|rule| rule.matches(url)) && accept(id) {
                     best = id;
                     break;
                 }
             }
         };
-        self.prefixes.visit(parts.from_host, End::Front, &mut look);
-        self.prefixes.visit(parts.path, End::Front, &mut look);
-        self.suffixes
-            .visit(parts.before_query, End::Back, &mut look);
+        if !self.prefixes.is_empty() {
+            self.prefixes.visit(url.from_host, End::Front, &mut look);
+            self.prefixes.visit(url.path, End::Front, &mut look);
+        }
+        if !self.infixes.is_empty() {
+            for slash in memchr_iter(b'/', url.before_query) {
+                self.infixes
+                    .visit(&url.before_query[slash..], End::Front, &mut look);
+            }
+        }
+        self.suffixes.visit(url.before_query, End::Back, &mut look);
         look(&self.loose);
         (best != u32::MAX).then_some(best)
     }
 
-    /// Whether one rule, by its place in the list, matches.
-    pub fn rule_matches(&self, rule: usize, method: &[u8], url: &str) -> bool {
-        Parts::split(url).is_some_and(|parts| self.matches(rule, method, &parts))
-    }
-
-    #[inline]
-    fn matches(&self, rule: usize, method: &[u8], parts: &Parts<'_>) -> bool {
-        self.rules.get(rule).is_some_and(|(pattern, only)| {
-            only.as_ref().is_none_or(|m| m.as_bytes() == method) && pattern.matches_parts(parts)
-        })
+    /// A rule by its number.
+    pub fn rule(&self, id: u32) -> Option<&UrlRule> {
+        self.rules.get(id as usize)
     }
 
     /// Number of rules.
@@ -98,6 +100,11 @@ impl Index {
     pub fn is_empty(&self) -> bool {
         self.rules.is_empty()
     }
+}
+
+/// Whether a beginning says nothing of the path.
+fn is_weak(prefix: &[u8]) -> bool {
+    memchr(b'/', prefix).is_none_or(|slash| slash + 1 == prefix.len())
 }
 
 /// A radix tree over lower-case keys. The children of a node stand side by side.
@@ -122,6 +129,10 @@ fn slice<T>(all: &[T], (start, end): (u32, u32)) -> &[T] {
 }
 
 impl Trie {
+    fn is_empty(&self) -> bool {
+        self.nodes.is_empty()
+    }
+
     fn build(mut entries: Vec<(Vec<u8>, u32)>) -> Trie {
         let mut trie = Trie::default();
         if entries.is_empty() {
@@ -223,50 +234,59 @@ impl End {
 
 #[cfg(test)]
 mod tests {
-    use std::{format, string::ToString};
+    use std::{format, string::String};
 
     use proptest::prelude::*;
 
     use super::*;
 
-    fn index(rules: &[(&str, Option<&str>)]) -> Index {
-        let rule = |(p, m): &(&str, Option<&str>)| {
-            (Pattern::parse(p, true).unwrap(), m.map(ToString::to_string))
-        };
-        Index::build(rules.iter().map(rule).collect())
+    fn wildcard(text: &str) -> UrlRule {
+        UrlRule::wildcard(text, true).unwrap()
+    }
+
+    fn index(rules: &[&str]) -> Index {
+        Index::build(rules.iter().map(|text| wildcard(text)).collect())
+    }
+
+    fn find(index: &Index, url: &str) -> Option<u32> {
+        index.find(&Parts::split(url)?, |_| true)
     }
 
     #[test]
     fn the_first_rule_in_file_order_wins() {
         let i = index(&[
-            ("*/free/*", None),
-            ("http://h/a/*", Some("POST")),
-            ("/a/b/*", None),
-            ("http://h:80/a/b/c", None),
-            ("*.gif", None),
-            ("http://*.h/x", None),
+            "*/free/*",
+            "http://h/a/*",
+            "/a/b/*",
+            "http://h:80/a/b/c",
+            "*.gif",
+            "http://*.h/x",
         ]);
-        let get = |url: &str| i.find(b"GET", url);
+        let get = |url: &str| {
+            // Rule 1 is for somebody else.
+            i.find(&Parts::split(url)?, |id| id != 1)
+        };
         assert_eq!(get("http://h:80/a/b/c"), Some(2));
-        assert_eq!(i.find(b"POST", "http://h:80/a/b/c"), Some(1));
-        assert_eq!(i.find(b"post", "http://h:80/a/b/c"), Some(2));
+        assert_eq!(find(&i, "http://h:80/a/b/c"), Some(1));
         assert_eq!(get("http://h:80/a/free/b/c"), Some(0));
         assert_eq!(get("http://h:80/A/B/x.gif"), Some(2));
         assert_eq!(get("http://h:80/x.gif"), Some(4));
         assert_eq!(get("http://w.h:80/x"), Some(5));
         assert_eq!(get("http://h:80/a/x"), None);
         assert_eq!(get("nonsense"), None);
-        assert_eq!(Index::build(Vec::new()).find(b"GET", "http://h:80/"), None);
+        assert_eq!(find(&Index::build(Vec::new()), "http://h:80/"), None);
     }
 
     #[test]
     fn ten_thousand_rules_are_found_each() {
-        let kinds: [fn(u32) -> String; 5] = [
+        let kinds: [fn(u32) -> String; 7] = [
             |n| format!("http://h:80/app{n}/*"),
             |n| format!("/app{n}/*.html"),
             |n| format!("*.x{n}e"),
             |n| format!("http://h{n}.example.com/*"),
             |n| format!("/{}b", "a".repeat(n as usize % 300)),
+            |n| format!("*/app{n}/*"),
+            |n| format!("http://h:80/*/app{n}/*.html"),
         ];
         for (kind, urls) in kinds.iter().zip([
             "http://h:80/app4711/x",
@@ -274,31 +294,32 @@ mod tests {
             "http://h:80/x/y.x4711e",
             "http://h4711.example.com:80/x",
             "http://h:80/aaaaab",
+            "http://h:80/x/app4711/y",
+            "http://h:80/x/app4711/y.html",
         ]) {
-            let rules = (0..10_000)
-                .map(|n| (Pattern::parse(&kind(n), true).unwrap(), None))
-                .collect::<Vec<_>>();
-            let linear = rules.iter().position(|(p, _)| p.matches(urls)).unwrap();
+            let rules = (0..10_000).map(|n| wildcard(&kind(n))).collect::<Vec<_>>();
+            let parts = Parts::split(urls).unwrap();
+            let linear = rules.iter().position(|rule| rule.matches(&parts)).unwrap();
             let i = Index::build(rules);
-            assert_eq!(i.find(b"GET", urls), Some(linear as u32));
+            assert_eq!(find(&i, urls), Some(linear as u32));
             assert!(i.loose.is_empty() && i.len() == 10_000);
         }
     }
 
-    fn rules() -> impl Strategy<Value = Vec<(Pattern, Option<String>)>> {
+    fn rules() -> impl Strategy<Value = Vec<UrlRule>> {
         let text = prop_oneof![
             "(http|https|http\\*)://(h|g|\\*|h\\*|\\*g)(:80|:8\\*)?(/[ab\\*]{0,3}){0,3}(\\?\\*)?",
             "(/[abA\\*]{0,3}){1,3}(\\?a\\*)?",
             "\\*[ab/\\*]{0,4}[ab]",
+            "\\*/[ab]{1,2}/\\*[ab]?",
             "(/[ab]{0,2}|/-\\*-){1,4}",
         ];
-        let rule = (text, prop::option::of("GET|POST"), any::<bool>());
-        prop::collection::vec(rule, 0..40).prop_map(|rules| {
-            rules
-                .into_iter()
-                .filter_map(|(t, m, c)| Some((Pattern::parse(&t, c).ok()?, m)))
-                .collect()
-        })
+        let expression = "(https?://h:(80|443))?(/[ab.]{0,2}\\*?){1,3}(\\?.*)?";
+        let wild = (text, any::<bool>()).prop_map(|(t, c)| UrlRule::wildcard(&t, c).ok());
+        let regex = (expression, any::<bool>(), any::<bool>())
+            .prop_map(|(t, whole, c)| UrlRule::regex(&t, whole, c).ok());
+        let rule = prop_oneof![8 => wild, 2 => regex, 1 => Just(Some(UrlRule::Any))];
+        prop::collection::vec(rule, 0..40).prop_map(|rules| rules.into_iter().flatten().collect())
     }
 
     proptest! {
@@ -306,15 +327,16 @@ mod tests {
 
         #[test]
         fn agrees_with_a_linear_scan(
-            rules in rules(), method in "GET|POST|PUT",
+            rules in rules(), skipped in 0u32..8, any_query in any::<bool>(),
             urls in prop::collection::vec("https?://(h|g|hg|gh):(80|81|443)/([abAB]{0,2}/){0,3}[ab]{0,2}(\\?a?)?", 1..12),
         ) {
             let i = Index::build(rules.clone());
             for url in urls {
-                let linear = rules.iter().position(|(p, m)| {
-                    m.as_ref().is_none_or(|m| *m == method) && p.matches(&url)
-                });
-                prop_assert_eq!(i.find(method.as_bytes(), &url), linear.map(|n| n as u32), "{}", url);
+                let mut parts = Parts::split(&url).unwrap();
+                parts.any_query = any_query;
+                let taken = |id: u32| id % 8 != skipped;
+                let linear = (0u32..).zip(&rules).find(|(id, rule)| taken(*id) && rule.matches(&parts));
+                prop_assert_eq!(i.find(&parts, taken), linear.map(|(id, _)| id), "{}", url);
             }
         }
     }

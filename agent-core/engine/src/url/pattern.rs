@@ -17,7 +17,10 @@ use alloc::{string::String, vec::Vec};
 
 use memchr::{memchr, memchr2, memmem};
 
-use super::escape::{PCHAR, QUERY, UNRESERVED, escape, escaped, is};
+use super::{
+    Canonical,
+    escape::{PCHAR, QUERY, UNRESERVED, escape, escaped, is},
+};
 
 /// Most wildcards in one rule, as in the vendor's agent.
 const MAX_WILDCARDS: usize = 32;
@@ -133,6 +136,7 @@ impl Pattern {
     pub(super) fn matches_parts(&self, url: &Parts<'_>) -> bool {
         let query = match (&self.query, url.query) {
             (None, None) => true,
+            (None, Some(_)) => url.any_query,
             (Some(glob), Some(query)) => glob.matches(query, self.fold),
             _ => false,
         };
@@ -178,19 +182,25 @@ impl Pattern {
         key
     }
 
-    /// Bytes of path that [`Pattern::prefix`] knows beyond the first slash.
-    pub(super) fn path_prefix_len(&self) -> usize {
-        if self.place == Place::Whole {
-            0
-        } else {
-            self.path.first().len().saturating_sub(1)
-        }
-    }
-
     /// Lower-case text with which the URL without its query ends in every URL that matches; empty
     /// when nothing is known.
     pub(super) fn suffix(&self) -> Vec<u8> {
         self.path.last().to_ascii_lowercase()
+    }
+
+    /// Lower-case text that begins with `/` and that every URL which matches has somewhere before its
+    /// query; empty when nothing is known.
+    pub(super) fn infix(&self) -> Vec<u8> {
+        let literals = self.path.literals.iter().skip(1);
+        let within = literals.filter(|l| l.len() > 1 && l.first() == Some(&b'/'));
+        let longest = within.max_by_key(|l| l.len());
+        longest.map_or_else(Vec::new, |l| l.to_ascii_lowercase())
+    }
+
+    /// Whether the rule is about how a name ends, as `*.gif` is (rule U1).
+    pub(super) fn is_by_extension(&self) -> bool {
+        let last = self.path.last();
+        self.path.literals.len() > 1 && memchr(b'.', last).is_some() && !last.contains(&b'/')
     }
 }
 
@@ -262,20 +272,48 @@ fn default_port(scheme: &[u8]) -> &'static [u8] {
 }
 
 /// A canonical URL taken apart once for all the rules it is compared with.
-pub(super) struct Parts<'u> {
+#[derive(Clone, Copy)]
+pub struct Parts<'u> {
     scheme: &'u [u8],
     host: &'u [u8],
     port: &'u [u8],
-    query: Option<&'u [u8]>,
+    pub(super) query: Option<&'u [u8]>,
     pub(super) path: &'u [u8],
     /// Everything before the `?`.
     pub(super) before_query: &'u [u8],
     /// The same without the scheme: `host:port/path`.
     pub(super) from_host: &'u [u8],
+    /// The whole URL; `None` where path info was cut out of its middle.
+    pub(super) all: Option<&'u [u8]>,
+    /// A rule without `?` is about URLs with any query, too.
+    pub(super) any_query: bool,
 }
 
 impl<'u> Parts<'u> {
-    pub(super) fn split(url: &'u str) -> Option<Parts<'u>> {
+    /// The parts of a request's URL.
+    pub fn of(url: &'u Canonical) -> Parts<'u> {
+        let (all, before_query) = (url.url().as_bytes(), url.without_query().as_bytes());
+        let (host, path) = (url.host().as_bytes(), url.origin().len());
+        let scheme = match url.url().starts_with("https:") {
+            true => 5,
+            false => 4,
+        };
+        let from_host = before_query.get(scheme + 3..).unwrap_or(&[]);
+        Parts {
+            scheme: all.get(..scheme).unwrap_or(&[]),
+            host,
+            port: all.get(scheme + 3 + host.len() + 1..path).unwrap_or(&[]),
+            query: url.query().map(str::as_bytes),
+            path: before_query.get(path..).unwrap_or(&[]),
+            before_query,
+            from_host,
+            all: Some(all),
+            any_query: false,
+        }
+    }
+
+    /// The parts of a canonical URL as text; `None` when it is none.
+    pub fn split(url: &'u str) -> Option<Parts<'u>> {
         let url = url.as_bytes();
         let end = memchr(b'?', url).unwrap_or(url.len());
         let before_query = &url[..end];
@@ -292,21 +330,47 @@ impl<'u> Parts<'u> {
             path,
             before_query,
             from_host,
+            all: Some(url),
+            any_query: false,
         })
+    }
+
+    /// The same URL without the last bytes of its path: its path info.
+    #[must_use]
+    pub fn without_path_info(self, bytes: usize) -> Parts<'u> {
+        let cut = |text: &'u [u8]| text.get(..text.len().saturating_sub(bytes)).unwrap_or(text);
+        Parts {
+            path: cut(self.path),
+            before_query: cut(self.before_query),
+            from_host: cut(self.from_host),
+            all: self.all.filter(|_| bytes == 0),
+            ..self
+        }
+    }
+
+    /// Rules without `?` match whatever the query is.
+    #[must_use]
+    pub fn with_any_query(self) -> Parts<'u> {
+        Parts {
+            any_query: true,
+            ..self
+        }
     }
 }
 
 /// Which bytes a part of a rule keeps as they are.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Part {
+pub(crate) enum Part {
     Origin,
     Path,
     Query,
+    /// No URL: every byte stands for itself.
+    Text,
 }
 
 /// Literals with a wildcard between each two of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     /// Never empty; in lower case when the comparison ignores case.
     literals: Vec<Vec<u8>>,
     /// For each literal where its rarest byte is: a search looks for that one first.
@@ -316,7 +380,7 @@ pub(super) struct Glob {
 }
 
 impl Glob {
-    pub(super) fn parse(text: &str, level: bool, part: Part, fold: bool) -> Glob {
+    pub(crate) fn parse(text: &str, level: bool, part: Part, fold: bool) -> Glob {
         let literals: Vec<Vec<u8>> = text
             .split(if level { "-*-" } else { "*" })
             .map(|literal| {
@@ -351,7 +415,7 @@ impl Glob {
     /// Each literal is taken at its first place behind the one before. For `*` a later place can't
     /// help; nor can it for `-*-`, because what lies between the two places would have to be free
     /// of slashes, and then the first place is as good. So there is nothing to go back to.
-    pub(super) fn matches(&self, text: &[u8], fold: bool) -> bool {
+    pub(crate) fn matches(&self, text: &[u8], fold: bool) -> bool {
         let (first, middle, last) = match self.literals.as_slice() {
             [] => return false,
             [only] => return only.len() == text.len() && same(text, only, fold),
@@ -424,6 +488,7 @@ fn rarest(literal: &[u8]) -> usize {
 fn normal(text: &[u8], part: Part) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len());
     let (kept, decoded) = match part {
+        Part::Text => return text.to_vec(),
         Part::Origin => return text.to_ascii_lowercase(),
         Part::Path => (PCHAR, PCHAR),
         Part::Query => (QUERY, UNRESERVED),

@@ -66,6 +66,12 @@ pub(super) const OWN: &[Property] = &[
     works("portcullis.session.realms", List, "", "own",
         "Realms whose users count, besides those of the login and of the policies.",
         |c, v| v.realms(&mut c.session_realms)).from(From::FileFirst).test("users_of_another_realm_only_where_it_is_named"),
+    works("portcullis.notenforced.rule", List, "", "own",
+        "Rules that need no session, each of conditions that all have to hold: url=PATTERN, ip=ADDRESSES (with commas), cookie.NAME=VALUE, header.NAME=VALUE, each with NOT before it or without. * stands for anything, in values too. [METHOD,n] as for URLs. Clients choose their cookies and headers.",
+        |c, v| v.rules(&mut c.notenforced_rules, false)).from(From::FileFirst).test("own_rules_have_conditions_and_not"),
+    works("portcullis.deny.rule", List, "", "own",
+        "Rules of the same form for requests that get 403, whoever sends them and whatever else exempts them.",
+        |c, v| v.rules(&mut c.deny_rules, false)).from(From::FileFirst).test("deny_rules_come_before_everything_that_lets_in"),
 ];
 
 /// `/app` for `/app`, `app`, `/app/` and `/app/*`.
