@@ -203,8 +203,9 @@ typedef struct portcullis_verdict {
     enum portcullis_verdict_kind kind;
     // Status of an answer of the agent's own.
     uint16_t status;
-    // 1: allowed for everybody by a rule, so a shared cache of the host may keep the answer; 0: an
-    // allow is for this user only.
+    // 1: allowed for everybody by a rule, so a shared cache of the host may keep the answer; 2: allowed
+    // by a rule that looks at more than method and URL, or with a user's attributes; 0: an allow is
+    // for this user only.
     uint8_t exempt;
     // Number of the stable code.
     uint32_t reason;
