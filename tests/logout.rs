@@ -60,7 +60,7 @@ fn to_login(site: &Site, answer: &Response) {
 fn logout_without_am(site: Site, damage: Damage) {
     let mut site = site;
     // What the agent itself may want of AM meanwhile.
-    for code in ["PCL0500", "PCL0501", "PCL0607", "PCL0608"] {
+    for code in ["PCL0500", "PCL0501", "PCL0515", "PCL0607", "PCL0608"] {
         site.server.expect(code);
     }
     let (mut visitor, old) = logged_in(&site);

@@ -144,13 +144,12 @@ fn am_day(ms: i64) -> String {
         let length = if leap { 366 } else { 365 };
         if days < length {
             let february = if leap { 29 } else { 28 };
-            let mut month = 1;
-            for length in [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31] {
+            let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+            for (month, length) in (1..).zip(lengths) {
                 if days < length {
                     return format!("{year}:{month:02}:{:02}", days + 1);
                 }
                 days -= length;
-                month += 1;
             }
         }
         days -= length;
