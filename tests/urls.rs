@@ -38,6 +38,25 @@ fn known_outside(site: &Site) {
 }
 
 both_servers! {
+    fn a_url_that_is_not_valid_is_refused_whoever_asks(kind: Kind) {
+        let site = site(kind)
+            .profile(
+                "com.forgerock.agents.agent.invalid.url.regex",
+                &["^http://www[.]test[.]example[.]org:[0-9]+/(app|agent|public)/[a-z0-9./-]*([?][a-z]+=[a-z]+)?$"],
+            )
+            .start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        assert_eq!(visitor.get("/app/page?a=b").status, 200);
+        for target in ["/app/page?a=1", "/app/PAGE", "/docs/a.html", "/public/a.html?a=b&c=d"] {
+            assert_eq!(visitor.get(target).status, 403, "{target}");
+            assert_eq!(site.get(target).status, 403, "{target}");
+        }
+        assert_eq!(site.get("/public/a.html?a=b").status, 200);
+        site.wait_for_line("PCL0324");
+        site.stop();
+    }
+
     fn users_of_a_proxy_with_tls_come_back_to_https(kind: Kind) {
         let mut site = site(kind)
             .profile(&named("override.protocol"), &["true"])

@@ -159,6 +159,9 @@ codes! {
     DeniedHostName 323 Warning "denied: not a host name that users shall use"
         "As PCL0322, and the request cannot be redirected: it is neither GET nor HEAD."
         "Use the right host name, or add this one to `fqdn.mapping`.";
+    DeniedUrl 324 Info "denied: not a valid URL"
+        "It does not match `com.forgerock.agents.agent.invalid.url.regex`, which says what valid URLs look like."
+        "If the URL should be served, widen the expression.";
     DeniedAutonomous 325 Info "denied: no rule lets everybody in, and AM is never asked"
         "`portcullis.autonomous.mode` is true." "Add a not-enforced rule if everybody may see it.";
     LoggedOut 400 Info "logged out"

@@ -235,6 +235,8 @@ pub struct Config {
     pub override_port: bool,
     /// `com.sun.identity.agents.config.fqdn.check.enable`
     pub fqdn_check: bool,
+    /// `com.forgerock.agents.agent.invalid.url.regex`: what every URL has to match
+    pub valid_url: Option<String>,
     /// What rules and policies see of a URL: `com.sun.identity.agents.config.ignore.path.info`,
     /// `portcullis.url.query.sort`, `portcullis.url.query.remove`
     pub view: View,
@@ -393,6 +395,7 @@ impl Default for Config {
             override_host: false,
             override_port: false,
             fqdn_check: false,
+            valid_url: None,
             view: View::default(),
             client_hostname_header: None,
             client_ip_validation: false,

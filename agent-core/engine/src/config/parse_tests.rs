@@ -358,7 +358,7 @@ fn what_is_not_supported_is_said() {
             "{P}.postdata.preserve.enable = true\n\
              {P}.postcache.entry.lifetime = 10\n\
              {P}.iis.logonuser = true\n\
-             com.forgerock.agents.agent.invalid.url.regex = /a.*\n\
+             com.forgerock.agents.agent.logout.url.regex = /a.*\n\
              {P}.client.ip.validation.enable = false\n"
         )),
         None,
@@ -367,7 +367,7 @@ fn what_is_not_supported_is_said() {
     assert_eq!(texts.len(), 3, "{texts:#?}");
     assert!(texts[0].contains("line 4") && texts[0].contains("not supported by this version"));
     assert!(texts[1].contains("line 6") && texts[1].contains("concerns IIS only"));
-    assert!(texts[2].contains("line 7") && texts[2].contains("URLs that it forbids"));
+    assert!(texts[2].contains("line 7") && texts[2].contains("logouts would be missed"));
     assert_eq!(errors(&problems).len(), 1);
 }
 

@@ -27,7 +27,7 @@ use crate::{
         Secret, jwt,
         sealed::{KeyRing, Purpose, SealKey},
     },
-    url::{AllowedHosts, HostCheck, Index, Outside, Overrides, Page, UrlRule, View},
+    url::{AllowedHosts, HostCheck, Index, Outside, Overrides, Page, Regex, UrlRule, View},
 };
 
 /// Cookies of logins under way begin so, on https with the browser's prefix in front (rule L3).
@@ -91,6 +91,8 @@ pub struct Snapshot {
     pub view: Option<View>,
     /// Host names that users shall use, when they are checked.
     pub host_check: Option<HostCheck>,
+    /// What every URL has to match.
+    pub valid_url: Option<Regex>,
     /// Issuers that an ID token may name: AM as browsers may know it.
     pub issuers: Vec<String>,
     /// Origins that AM's login form may come from, as browsers write them (rule L2).
@@ -118,6 +120,7 @@ impl Snapshot {
         let logout = logout(&config, &mut problems);
         let allowed_hosts = allowed_hosts(&config, &mut problems);
         let pages = pages(&config, &allowed_hosts, &mut problems);
+        let valid_url = valid_url(&config, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -137,6 +140,7 @@ impl Snapshot {
             outside: outside(&config),
             view: Some(config.view.clone()).filter(|view| !view.is_everything()),
             host_check: host_check(&config),
+            valid_url,
             issuers: issuers(&config),
             am_origins: am_origins(&config),
             login_realms: login_realms(&config),
@@ -296,6 +300,20 @@ fn logout(config: &Config, problems: &mut Vec<Problem>) -> Index {
         urls.filter_map(|u| pattern(config, NAME, u, problems))
             .collect(),
     )
+}
+
+/// Found anywhere, and with regard to case, as the Web Agent's expressions are.
+fn valid_url(config: &Config, problems: &mut Vec<Problem>) -> Option<Regex> {
+    const NAME: &str = "com.forgerock.agents.agent.invalid.url.regex";
+    let text = config.valid_url.as_ref()?;
+    match Regex::parse(text, false, false) {
+        Ok(regex) => Some(regex),
+        Err(why) => {
+            let what = format!("\"{text}\" is no regular expression here: {why}");
+            reject(config, NAME, what, problems);
+            None
+        }
+    }
 }
 
 /// Pages on hosts of redirects only (rule L7).

@@ -1,10 +1,18 @@
-//! Is the request at the right door? The host name that users shall use
+//! Is the request at the right door? A URL that is valid at all
+//! (`com.forgerock.agents.agent.invalid.url.regex`), and the host name that users shall use
 //! (`com.sun.identity.agents.config.fqdn.check.enable`).
 
 use alloc::{format, string::ToString};
 
 use super::{Cx, refuse, respond};
 use crate::{contract::Decision, event::Code, page};
+
+/// Refuses a URL that does not look as `com.forgerock.agents.agent.invalid.url.regex` says, whoever asks.
+pub(super) fn invalid<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
+    let valid = cx.snap.valid_url.as_ref()?;
+    let refused = !valid.is_match(cx.asked.url().as_bytes());
+    refused.then(|| refuse(cx.facts, Code::DeniedUrl, 403, None, "".into()))
+}
 
 /// Sends users of another host name to the right one. What is not a plain look-up is refused: its
 /// body would be lost on the way, or carried to another host.

@@ -181,7 +181,7 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
     if let Some(decision) = endpoint::connection_header(cx) {
         return Ok(decision);
     }
-    if let Some(decision) = host::host(cx) {
+    if let Some(decision) = host::invalid(cx).or_else(|| host::host(cx)) {
         return Ok(decision);
     }
     let mut room = Room::new();

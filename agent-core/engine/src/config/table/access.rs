@@ -1,6 +1,6 @@
 //! Rows about who is let in without a session, which URL is meant, and what AM is asked.
 
-use super::{From, Kind::*, Property, idle, later, refused, works};
+use super::{From, Kind::*, Property, idle, later, works};
 
 #[rustfmt::skip]
 pub(super) const NOT_ENFORCED: &[Property] = &[
@@ -47,8 +47,9 @@ pub(super) const URLS: &[Property] = &[
     works("com.sun.identity.agents.config.url.comparison.case.ignore", Switch, "true", "4.x",
         "Compare URLs without regard to case.",
         |c, v| v.switch(&mut c.case_ignore)).test("case_counts_only_where_it_is_told_to"),
-    refused("com.forgerock.agents.agent.invalid.url.regex", Text, "", "4.x",
-        "Regular expression of URLs that are valid; others get 403.", "URLs that it forbids would be served"),
+    works("com.forgerock.agents.agent.invalid.url.regex", Text, "", "4.x",
+        "Regular expression that has to be found in every URL, with scheme, port and query, in the one form that rules are compared with; other requests get 403. Write ^ and $ to bind it to the ends.",
+        |c, v| v.optional(&mut c.valid_url)).test("a_url_that_is_not_valid_is_refused_whoever_asks"),
     idle("com.sun.identity.agents.config.encode.url.special.chars.enable", Switch, "false", "4.x",
         "Percent-encode special characters before AM is asked about a URL.",
         "every URL is brought into one form, in which what may not stand in a URL is always encoded"),
