@@ -54,7 +54,15 @@ pub(crate) fn ending() -> bool {
 /// An exclusive lock on a file; the kernel lets go of it when the process dies.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing the file is not enough: a child that another thread just forked has it open until it
+    /// executes its program, and would hold the lock for that long.
+    fn drop(&mut self) {
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Lock {
@@ -63,14 +71,14 @@ impl Lock {
         let file = Self::open(path)?;
         rustix::fs::flock(&file, FlockOperation::LockExclusive)
             .map_err(|e| Unavailable::io("the lock file", &e.into()))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
     }
 
     /// `None` when somebody else holds it.
     fn attempt(path: &Path) -> Result<Option<Self>, Unavailable> {
         let file = Self::open(path)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(Some(Self { _file: file })),
+            Ok(()) => Ok(Some(Self { file })),
             Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
             Err(e) => Err(Unavailable::io("the lock file", &e.into())),
         }
@@ -376,6 +384,17 @@ mod tests {
         assert!(matches!(second, Err(Unavailable::Failed(_))), "{second:?}");
         drop(first);
         Instance::take(Some(&path), dir.path(), "x").unwrap();
+    }
+
+    #[test]
+    fn a_lock_is_let_go_while_a_forked_child_has_the_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::wait(&path).unwrap();
+        let inherited = held.file.try_clone().unwrap();
+        drop(held);
+        assert!(Lock::attempt(&path).unwrap().is_some());
+        drop(inherited);
     }
 
     #[test]
