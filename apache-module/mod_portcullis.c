@@ -214,6 +214,7 @@ void pc_drain_if_stopping(void)
 static void register_hooks(apr_pool_t *p)
 {
     pc_register_filters();
+    pc_register_provider(p);
     ap_hook_check_config(check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(post_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_child_init(child_init, NULL, NULL, APR_HOOK_MIDDLE);

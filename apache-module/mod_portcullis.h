@@ -1,4 +1,4 @@
-/* What the four files of the Apache shim share.
+/* What the five files of the Apache shim share.
  *
  * The shim translates between httpd and libportcullis and decides nothing: it parses no URL, cookie
  * or configuration and builds no text. Its one rule of its own is to fail closed: whatever goes
@@ -50,6 +50,10 @@ void *pc_merge_dir_conf(apr_pool_t *p, void *base, void *add);
 pc_server_conf *pc_server_conf_of(const server_rec *s);
 /* Whether AmAgent is On for what this request has been mapped to so far. */
 int pc_is_on(const request_rec *r);
+/* Whether AmAuthProvider is. */
+int pc_is_provider(const request_rec *r);
+/* Whether AmAuthErrorDocument is. */
+int pc_decides_error_documents(const request_rec *r);
 /* Whether AmAgent is On for the server as a whole. */
 int pc_is_on_for(const server_rec *s);
 
@@ -71,7 +75,9 @@ typedef struct pc_record {
     const char *method;
     const char *target;    /* as the client sent it, before any module could replace it */
     const char *path;      /* decoded by httpd, before mod_rewrite; "": not comparable */
-    int exempt;            /* allowed for everybody: mod_cache may keep the page */
+    int open;              /* allowed by a rule: `Require AmAuth` has no say */
+    int exempt;            /* and for everybody: mod_cache may keep the page */
+    int refused;           /* allowed for Require lines to decide: the policy of AM refuses it */
     int handling;          /* the content handler runs: sub-requests from now on only list or include */
     int status;
     const portcullis_header *sent;   /* the client's headers when the library was first asked */
@@ -98,6 +104,10 @@ void pc_insert_filter(request_rec *r);
 void pc_scrub(request_rec *r, apr_table_t *headers);
 /* Writes the headers of a recorded allow into the request (again). */
 void pc_apply_headers(request_rec *r, const pc_record *record);
+
+/* --- portcullis_provider.c: `Require AmAuth` */
+
+void pc_register_provider(apr_pool_t *p);
 
 /* --- portcullis_body.c: the request body */
 

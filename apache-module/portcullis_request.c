@@ -235,6 +235,7 @@ static void fill_view(request_rec *r, pc_record *record, portcullis_request *vie
     view->tls = ap_ssl_conn_is_ssl(r->connection) != 0;
     view->merged = 1;
     view->stored_only = only_fills(r) != 0;
+    view->authorizes = pc_is_provider(r) != 0;
 }
 
 static void hand_over_body(request_rec *r, pc_record *record, portcullis_request *view,
@@ -265,7 +266,7 @@ static void ask(request_rec *r, pc_record *record)
     pc_sink_ctx ctx = { r->pool, record };
     portcullis_sink sink = { sizeof(sink), &ctx, sink_request_header, sink_remove_request_header,
                              sink_variable, sink_user, sink_response_header, sink_body };
-    portcullis_verdict verdict = { sizeof(verdict), PORTCULLIS_RESPOND, 0, 0, 0 };
+    portcullis_verdict verdict = { sizeof(verdict), PORTCULLIS_RESPOND, 0, 0, 0, 0 };
     portcullis_result result = PORTCULLIS_PENDING;
     portcullis_ticket *ticket = NULL;
     portcullis_request view;
@@ -289,7 +290,9 @@ static void ask(request_rec *r, pc_record *record)
     }
     portcullis_ticket_free(ticket);
     if (result == PORTCULLIS_OK && verdict.kind == PORTCULLIS_ALLOW) {
+        record->open = verdict.exempt != 0;
         record->exempt = verdict.exempt == 1;
+        record->refused = verdict.refused != 0;
         record->state = PC_ALLOWED;
         return;
     }
@@ -313,7 +316,7 @@ static const pc_record *shared_allow(request_rec *r, const pc_record *record)
     for (q = earlier_request(r); q; q = earlier_request(q)) {
         const pc_record *other = pc_record_of(q);
 
-        if (other->state == PC_ALLOWED && other->instance == record->instance
+        if (other->state == PC_ALLOWED && !other->refused && other->instance == record->instance
             && !strcmp(other->method, record->method) && !strcmp(other->target, record->target)) {
             return other;
         }
@@ -321,13 +324,13 @@ static const pc_record *shared_allow(request_rec *r, const pc_record *record)
     return NULL;
 }
 
-/* What httpd shows for a denial of ours: passes, without identity. An ErrorDocument for anybody
- * else's error is decided like any other page. */
+/* What httpd shows for a denial of ours: passes, without identity, unless AmAuthErrorDocument is On.
+ * An ErrorDocument for anybody else's error is decided like any other page. */
 static int shows_our_denial(request_rec *r)
 {
     const pc_record *denied = r->prev && !r->main ? pc_record_of(r->prev) : NULL;
 
-    return denied && ap_is_HTTP_ERROR(r->prev->status)
+    return denied && !pc_decides_error_documents(r) && ap_is_HTTP_ERROR(r->prev->status)
            && (denied->state == PC_ERROR_DOCUMENT
                || (denied->state == PC_ANSWERED && denied->status == r->prev->status));
 }
@@ -356,6 +359,7 @@ static pc_record *decided(request_rec *r)
     else if ((shared = shared_allow(r, record)) != NULL && *r->uri) {
         record->edits = shared->edits;
         record->user = shared->user;
+        record->open = shared->open;
         record->exempt = shared->exempt;
         record->state = PC_ALLOWED;
     }
@@ -508,6 +512,9 @@ int pc_fixups(request_rec *r)
     record = decided(r);
     if (record->state == PC_ANSWERED) {
         return answer(r, record);
+    }
+    if (record->refused && !pc_is_provider(r)) {
+        return HTTP_FORBIDDEN;   /* another place than the one it was decided for */
     }
     let_through(r, record);
     if (record->state == PC_ALLOWED && !r->main) {

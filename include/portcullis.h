@@ -170,6 +170,9 @@ typedef struct portcullis_request {
     uint8_t merged;
     // A sub-request: only what is already known may be used.
     uint8_t stored_only;
+    // Where AM's policy refuses a user, the host's own rules decide (httpd's `AmAuthProvider`): such a
+    // request is allowed, and the verdict says that policy refused it.
+    uint8_t authorizes;
     // Comes back from `portcullis_completed`.
     void *tag;
 } portcullis_request;
@@ -207,6 +210,8 @@ typedef struct portcullis_verdict {
     // by a rule that looks at more than method and URL, or with a user's attributes; 0: an allow is
     // for this user only.
     uint8_t exempt;
+    // 1: AM's policy refuses this allowed request, see `portcullis_request.authorizes`.
+    uint8_t refused;
     // Number of the stable code.
     uint32_t reason;
 } portcullis_verdict;

@@ -3,7 +3,10 @@
 use std::ffi::c_void;
 
 use arrayvec::ArrayVec;
-use portcullis_engine::contract::{Header, Local, RequestView, Sink};
+use portcullis_engine::{
+    contract::{Header, Local, RequestView, Sink},
+    event::Code,
+};
 use portcullis_runtime::{Call, Host, Progress, Ticket, Wants, evaluate};
 
 use crate::{
@@ -160,6 +163,7 @@ pub unsafe extern "C" fn portcullis_decide(
                     (true, false) => 2,
                     (false, _) => 0,
                 };
+                verdict.refused = u8::from(decided.code == Code::LeftToHost);
                 verdict.reason = u32::from(decided.code.number());
                 PORTCULLIS_OK
             }
@@ -220,6 +224,7 @@ unsafe fn with_view<T>(
                 port: request.port,
                 path,
                 path_info,
+                authorizes: request.authorizes != 0,
             },
         }
     };

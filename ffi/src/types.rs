@@ -169,6 +169,9 @@ pub struct portcullis_request {
     pub merged: u8,
     /// A sub-request: only what is already known may be used.
     pub stored_only: u8,
+    /// Where AM's policy refuses a user, the host's own rules decide (httpd's `AmAuthProvider`): such a
+    /// request is allowed, and the verdict says that policy refused it.
+    pub authorizes: u8,
     /// Comes back from `portcullis_completed`.
     pub tag: *mut c_void,
 }
@@ -211,6 +214,8 @@ pub struct portcullis_verdict {
     /// by a rule that looks at more than method and URL, or with a user's attributes; 0: an allow is
     /// for this user only.
     pub exempt: u8,
+    /// 1: AM's policy refuses this allowed request, see `portcullis_request.authorizes`.
+    pub refused: u8,
     /// Number of the stable code.
     pub reason: u32,
 }

@@ -71,6 +71,7 @@ fn verdict() -> portcullis_verdict {
         kind: portcullis_verdict_kind::PORTCULLIS_RESPOND,
         status: 0,
         exempt: 0,
+        refused: 0,
         reason: 0,
     }
 }
@@ -95,6 +96,7 @@ fn request() -> portcullis_request {
         tls: 0,
         merged: 0,
         stored_only: 0,
+        authorizes: 0,
         tag: null_mut(),
     }
 }

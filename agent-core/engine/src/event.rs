@@ -66,6 +66,9 @@ codes! {
         "`com.sun.identity.agents.config.sso.only` is true." "Nothing.";
     LogoutPage 103 Info "logged out; the application's page follows"
         "The URL is in `com.sun.identity.agents.config.agent.logout.url`." "Nothing.";
+    LeftToHost 104 Info "refused by policy; left to the web server's own rules"
+        "`AmAuthProvider` is On here: AM's policy does not allow the request, and httpd's `Require` lines decide."
+        "Put `Require AmAuth` where AM's policy shall decide.";
     LoginNoToken 200 Info "login: the request carries no session token"
         "First visit, or the cookie is gone." "Nothing; if it repeats, look whether the browser keeps the cookie.";
     LoginSessionDead 201 Info "login: AM says the session has ended"

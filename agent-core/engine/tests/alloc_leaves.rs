@@ -97,6 +97,7 @@ fn urls_and_rules_allocate_nothing() {
                 port: 8080,
                 path,
                 path_info: b"",
+                authorizes: false,
             },
         };
         let count = allocations(|| {

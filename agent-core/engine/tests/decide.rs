@@ -123,6 +123,8 @@ struct Sent {
     host: &'static [u8],
     target: String,
     headers: Vec<(&'static str, String)>,
+    /// httpd's `AmAuthProvider`.
+    authorizes: bool,
 }
 
 impl Sent {
@@ -132,6 +134,7 @@ impl Sent {
             host: b"www.example.com",
             target: target.into(),
             headers: vec![],
+            authorizes: false,
         }
     }
 
@@ -169,6 +172,7 @@ fn run<T>(
             port: 80,
             path: b"",
             path_info: b"",
+            authorizes: sent.authorizes,
         },
     };
     look(decide(&view, snap, memo, NOW), &view)
@@ -508,6 +512,41 @@ fn a_denial_is_a_page_that_names_the_incident() {
             unreachable!()
         };
         assert!(text(&page.body).contains("<code>"));
+    });
+}
+
+#[test]
+fn only_what_policy_refuses_is_left_to_the_host() {
+    let snap = snapshot("");
+    let sent = |method| Sent {
+        method,
+        authorizes: true,
+        ..Sent::get("/app").with("Cookie", cookie(&snap))
+    };
+    let known = |policy| Memo {
+        session: Some(Ok(session_record())),
+        policy: Some(policy),
+        ..Memo::default()
+    };
+    let unavailable = FactError::Unavailable(Cause::Timeout);
+    for (policy, code) in [
+        (Ok(policy_record(true)), Code::AllowedByPolicy),
+        (Ok(policy_record(false)), Code::LeftToHost),
+        (Err(unavailable), Code::UnavailableTimeout),
+    ] {
+        done(&sent(b"GET"), &snap, &known(policy), |d| {
+            assert_eq!(d.reason, code);
+            let allowed = matches!(d.outcome, Outcome::Allow(_));
+            assert_eq!(allowed, code != Code::UnavailableTimeout);
+            assert_eq!((d.for_everybody, d.rule), (false, None));
+        });
+    }
+    let stranger = Sent {
+        headers: vec![],
+        ..sent(b"GET")
+    };
+    done(&stranger, &snap, &Memo::default(), |d| {
+        assert_eq!((status(d), d.reason), (302, Code::LoginNoToken));
     });
 }
 

@@ -120,6 +120,7 @@ fn decisions_that_are_counted(snap: &Snapshot, rounds: usize) -> usize {
                 port: 80,
                 path: b"",
                 path_info: b"",
+                authorizes: false,
             },
         };
         let step = decide(black_box(&view), snap, &Nothing, now);

@@ -115,6 +115,7 @@ fn ask<T>(
             port: 80,
             path: b"",
             path_info: b"",
+            authorizes: false,
         },
     };
     look(decide(&view, snap, memo, NOW), &view)

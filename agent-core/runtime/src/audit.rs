@@ -4,7 +4,7 @@
 
 use portcullis_engine::{
     config::{AuditAccess, AuditTo},
-    contract::{Decision, Outcome, RequestView},
+    contract::{Decision, Outcome, RequestView, Why},
     decide::{ClientAddress, client_address},
     page::incident_text,
 };
@@ -23,7 +23,8 @@ pub(crate) fn record(
     decision: &Decision<'_>,
     age: u64,
 ) {
-    let allowed = matches!(decision.outcome, Outcome::Allow(_));
+    // What the host's own rules make of a refusal by policy is not known here.
+    let allowed = matches!(&decision.outcome, Outcome::Allow(g) if g.why() != Why::LeftToHost);
     if audited(instance, allowed) {
         let full_url = instance.snapshot().is_some_and(|s| s.config.audit_full_url);
         let address = if full_url { url(req) } else { path(req) };

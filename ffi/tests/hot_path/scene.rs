@@ -115,6 +115,7 @@ impl Scene {
                 kind: PORTCULLIS_RESPOND,
                 status: 0,
                 exempt: 0,
+                refused: 0,
                 reason: 0,
             };
             // SAFETY: everything lives until after the call.
@@ -186,6 +187,7 @@ fn request(headers: &[portcullis_header]) -> portcullis_request {
         tls: 0,
         merged: 0,
         stored_only: 0,
+        authorizes: 0,
         tag: null_mut(),
     }
 }

@@ -292,6 +292,7 @@ fn view<'q>(question: &'q Question, headers: &'q [Header<'q>]) -> RequestView<'q
             port: question.port,
             path: b"",
             path_info: b"",
+            authorizes: question.host_authorizes,
         },
     }
 }

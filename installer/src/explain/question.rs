@@ -23,6 +23,8 @@ struct Line {
     #[serde(default)]
     headers: Vec<(String, String)>,
     body: Option<String>,
+    #[serde(default)]
+    host_authorizes: bool,
     session: Option<SessionGiven>,
     policy: Option<PolicyGiven>,
     am: Option<Am>,
@@ -136,6 +138,8 @@ pub(super) struct Question {
     pub(super) client: IpAddr,
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: String,
+    /// httpd's `AmAuthProvider`.
+    pub(super) host_authorizes: bool,
     pub(super) given: Given,
 }
 
@@ -191,6 +195,7 @@ impl Question {
             client,
             headers: line.headers,
             body: line.body.unwrap_or_default(),
+            host_authorizes: line.host_authorizes,
             given,
         })
     }

@@ -86,7 +86,6 @@ use State::{NoEffect, NotYet, RefusedUnlessDefault, Works};
 
 const LATER_LOG: &str =
     "There is no system log yet: what it would hold goes to the web server's error log.";
-const UNKNOWN: &str = "httpd does not know the directive, so it does not start with it";
 
 /// Every environment variable and directive, by place.
 #[rustfmt::skip]
@@ -177,13 +176,17 @@ pub const OUTSIDE: &[Outside] = &[
         .test("an_agent_that_is_on_without_a_configuration_is_refused"),
     row(Httpd, "AmAgentId", "0", "Number of the agent group of this httpd.",
         NoEffect("the processes of one httpd are a group without a number")),
-    row(Httpd, "AmAuthProvider", "Off", "On: httpd's Require decides, with AM's answer as one of its words.",
-        RefusedUnlessDefault(UNKNOWN)),
-    row(Httpd, "Require AmAuth", "", "Needs a login and AM's consent.", RefusedUnlessDefault(UNKNOWN)),
-    row(Httpd, "AmAuthErrorDocument", "Off", "On: pages that httpd shows for errors need AM's consent too.",
-        RefusedUnlessDefault(UNKNOWN)),
+    row(Httpd, "AmAuthProvider", "Off",
+        "On: what AM's policy refuses is left to httpd's Require lines; a login is needed all the same.", Works)
+        .test("without_require_amauth_the_servers_own_rules_decide"),
+    row(Httpd, "Require AmAuth", "",
+        "Refuses what AM's policy refuses, and has no say on not-enforced pages; takes no arguments.", Works)
+        .test("require_amauth_carries_ams_answer"),
+    row(Httpd, "AmAuthErrorDocument", "Off",
+        "On: the page that httpd shows for a refusal of the agent is decided like any other.", Works)
+        .test("pages_about_refusals_are_decided_too_where_told"),
     row(Httpd, "AmBypassPreflightChecks", "Off", "On: do not look at start whether workers can use the agent's folders.",
-        RefusedUnlessDefault(UNKNOWN)),
+        NoEffect("the parent opens the logs before it gives up its rights, so there is nothing to look at")),
 
     row(Nginx, "openam_agent", "off", "on or off: whether the agent protects everything, this server or this location.", Works)
         .test("where_the_agent_is_off_it_is_off"),

@@ -61,6 +61,9 @@ pub enum Why {
     Policy,
     /// A live session is all that is asked for.
     SsoOnly,
+    /// A live session, which AM's policy refuses; the host's own rules decide. Never a page that others
+    /// may see.
+    LeftToHost,
     /// A logout URL: the session was ended and the application's page follows.
     LogoutPage,
 }

@@ -22,6 +22,8 @@ pub struct Local<'r> {
     pub path: &'r [u8],
     /// The host's own path info; empty on nginx.
     pub path_info: &'r [u8],
+    /// Where AM's policy refuses a user, the host's own rules decide (httpd's `AmAuthProvider`).
+    pub authorizes: bool,
 }
 
 /// A request as the host hands it over; borrowed for the length of one call.

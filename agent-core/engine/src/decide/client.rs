@@ -122,6 +122,7 @@ mod tests {
                 port: 80,
                 path: b"",
                 path_info: b"",
+                authorizes: false,
             },
         };
         client_address(&req, config)

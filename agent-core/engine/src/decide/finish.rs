@@ -21,6 +21,7 @@ pub(super) fn finish<'a>(
     cx: &Cx<'a, '_>,
     user: User<'a>,
     policy: Option<Policy<'a>>,
+    (why, code): (Why, Code),
 ) -> Stage<'a, Decision<'a>> {
     let attributes = if wants_profile(cx) {
         match cx.facts.attributes(user.token.key) {
@@ -40,10 +41,6 @@ pub(super) fn finish<'a>(
         }
     } else {
         None
-    };
-    let (why, code) = match policy.is_some() {
-        true => (Why::Policy, Code::AllowedByPolicy),
-        false => (Why::SsoOnly, Code::AllowedSsoOnly),
     };
     let identity = Identity {
         session: user.session,

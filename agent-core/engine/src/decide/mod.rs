@@ -222,12 +222,14 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
         session::Outcome::Decided(decision) => return Ok(decision),
     };
     watch.enters(Phase::Policy, cx);
-    let answer = match policy::policy(cx, &user)? {
-        policy::Outcome::Allowed(answer) => answer,
+    let (answer, why, code) = match policy::policy(cx, &user)? {
+        policy::Outcome::Allowed(None) => (None, Why::SsoOnly, Code::AllowedSsoOnly),
+        policy::Outcome::Allowed(answer) => (answer, Why::Policy, Code::AllowedByPolicy),
+        policy::Outcome::LeftToHost => (None, Why::LeftToHost, Code::LeftToHost),
         policy::Outcome::Decided(decision) => return Ok(decision),
     };
     watch.enters(Phase::Attributes, cx);
-    finish::finish(cx, user, answer)
+    finish::finish(cx, user, answer, (why, code))
 }
 
 /// Lets everybody in where a rule says so, and onto the pages that refused browsers are sent to.

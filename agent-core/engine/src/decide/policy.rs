@@ -27,6 +27,8 @@ use crate::{
 pub(super) enum Outcome<'a> {
     /// Allowed; the answer, unless nobody asked (SSO-only mode).
     Allowed(Option<Policy<'a>>),
+    /// Refused, and the host's own rules decide.
+    LeftToHost,
     Decided(Decision<'a>),
 }
 
@@ -62,6 +64,9 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
     };
     if answer.allows(cx.req.method) {
         return Ok(Outcome::Allowed(Some(answer)));
+    }
+    if cx.req.local.authorizes {
+        return Ok(Outcome::LeftToHost);
     }
     let code = match answer.has_advices() {
         true => Code::DeniedWithAdvices,

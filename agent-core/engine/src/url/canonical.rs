@@ -557,6 +557,7 @@ mod tests {
             port: 80,
             path,
             path_info,
+            authorizes: false,
         }
     }
 

@@ -132,6 +132,7 @@ mod tests {
                 port: 80,
                 path: script.as_bytes(),
                 path_info: path.strip_prefix(script).unwrap().as_bytes(),
+                authorizes: false,
             },
         };
         let mut url = Canonical::new();

@@ -188,6 +188,7 @@ mod tests {
                 port: 8080,
                 path: b"/a",
                 path_info: b"/b",
+                authorizes: false,
             },
         };
         let (mut received, mut asked) = (Canonical::new(), Canonical::new());

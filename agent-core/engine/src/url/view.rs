@@ -111,6 +111,7 @@ mod tests {
                 } else {
                     b""
                 },
+                authorizes: false,
             },
         })
         .unwrap();
