@@ -16,6 +16,7 @@ pub mod http2;
 pub mod modules;
 pub mod outage;
 pub mod outcome;
+pub mod policies;
 pub mod processes;
 pub mod real;
 pub mod second;

@@ -235,6 +235,7 @@ fn entries(
                 &RuleList::NOT_ENFORCED,
                 &trace.not_enforced,
             ),
+            Phase::Policy if !trace.policies.is_empty() => vec![(trace.policies.clone(), "asked")],
             _ => continue,
         };
         all.extend(rules.into_iter().map(|(name, result)| Entry {

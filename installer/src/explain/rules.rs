@@ -4,6 +4,7 @@ use portcullis_engine::config::{PROPERTIES, Properties};
 
 const LOGOUT: &str = "com.sun.identity.agents.config.agent.logout.url";
 const SSO_ONLY: &str = "com.sun.identity.agents.config.sso.only";
+const FILTER_MODE: &str = "portcullis.filter.mode";
 
 /// Settings of a file that decide, by name. The engine itself knows how its lists of rules are called.
 pub(super) struct Rules {
@@ -16,7 +17,10 @@ impl Rules {
     pub(super) fn of(files: &Properties) -> Rules {
         Rules {
             logout: written(files, LOGOUT),
-            sso_only: written(files, SSO_ONLY).pop(),
+            sso_only: written(files, FILTER_MODE)
+                .into_iter()
+                .chain(written(files, SSO_ONLY))
+                .rfind(|line| !line.contains('[')),
         }
     }
 

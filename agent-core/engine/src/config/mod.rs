@@ -4,6 +4,7 @@
 //! Three ages: [`raw::Properties`] (text with line numbers) → [`Config`] (typed, every mistake of the
 //! file collected) → [`Snapshot`] (compiled, shared, never changed).
 
+mod by_path;
 mod carry;
 mod methods;
 mod outage;
@@ -25,6 +26,8 @@ use alloc::{
     vec::Vec,
 };
 
+pub(crate) use by_path::Paths;
+pub use by_path::{Area, AtPath, FilterMode};
 pub use carry::{Attribute, Carried, Target};
 pub use methods::Methods;
 pub use outage::{RulesOnly, Strategy};
@@ -169,6 +172,12 @@ pub struct Config {
     pub policy_realm: String,
     /// `org.forgerock.openam.agents.config.policy.evaluation.application`
     pub policy_set: String,
+    /// The same by path
+    pub policy_realms: Vec<AtPath<String>>,
+    /// The same by path
+    pub policy_sets: Vec<AtPath<String>>,
+    /// `portcullis.policy.user.realm`: the realm of the policies is the user's
+    pub policy_user_realm: bool,
     /// `com.sun.identity.agents.config.local.logfile`
     pub local_logfile: Option<String>,
     /// `com.sun.identity.agents.config.debug.level`
@@ -254,6 +263,10 @@ pub struct Config {
     // --- who is let in
     /// `com.sun.identity.agents.config.sso.only`
     pub sso_only: bool,
+    /// `portcullis.filter.mode` for all paths that it does not name
+    pub filter_mode: Option<FilterMode>,
+    /// The same by path
+    pub filter_modes: Vec<AtPath<FilterMode>>,
     /// `com.sun.identity.agents.config.notenforced.url`
     pub notenforced_url: Vec<RuleLine>,
     /// `com.sun.identity.agents.config.notenforced.ip`
@@ -337,6 +350,17 @@ pub struct Config {
     pub am_calls_max: u32,
 }
 
+impl Config {
+    /// What everybody has to bring where no path says otherwise.
+    pub(crate) fn filter_mode(&self) -> FilterMode {
+        match (self.filter_mode, self.sso_only) {
+            (Some(mode), _) => mode,
+            (None, true) => FilterMode::SsoOnly,
+            (None, false) => FilterMode::UrlPolicy,
+        }
+    }
+}
+
 impl Default for Config {
     /// The documented defaults; the table's rows show the same values and a test compares them.
     fn default() -> Config {
@@ -363,6 +387,9 @@ impl Default for Config {
             jwt_name: "am-auth-jwt".to_string(),
             policy_realm: "/".to_string(),
             policy_set: "iPlanetAMWebAgentService".to_string(),
+            policy_realms: vec![],
+            policy_sets: vec![],
+            policy_user_realm: false,
             local_logfile: None,
             debug_level: Level::Error,
             local_audit_logfile: None,
@@ -403,6 +430,8 @@ impl Default for Config {
             client_ip_header: None,
             trusted_proxies: AddressSet::default(),
             sso_only: false,
+            filter_mode: None,
+            filter_modes: vec![],
             notenforced_url: vec![],
             notenforced_ip: vec![],
             notenforced_ipurl: vec![],

@@ -14,7 +14,7 @@ use alloc::{
 use core::fmt;
 
 use super::{
-    AuditAccess, AuditTo, Config, FetchMode, Repository,
+    AuditAccess, AuditTo, Config, FetchMode, FilterMode, Repository, by_path,
     raw::{Line, Properties, Source},
     rules,
     table::{From, Kind, PROPERTIES, Property, State},
@@ -97,6 +97,7 @@ pub fn read(files: &Properties, profile: Option<&Properties>) -> (Config, Vec<Pr
     required(files, &config, &mut problems);
     together(&config, &mut problems);
     rules::review(&config, &mut problems);
+    by_path::review(&config, &mut problems);
     problems.sort_by_key(|p| (order(&p.source), p.line.unwrap_or(u32::MAX)));
     (config, problems)
 }
@@ -179,6 +180,15 @@ fn choose<'l>(
                 without_effect.push(property.name);
             }
             there
+        }
+        // By path in the file and for everything in the profile, or the other way round: both count.
+        From::FileFirst if property.kind == Kind::Map => {
+            let same_form = |line: &&Line| {
+                here.iter()
+                    .any(|l| l.index.is_some() == line.index.is_some())
+            };
+            there.retain(|line| !same_form(line));
+            here.into_iter().chain(there).collect()
         }
         From::FileFirst if !here.is_empty() => here,
         From::ProfileFirst if there.is_empty() => here,
@@ -480,6 +490,22 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             "com.sun.identity.agents.config.fqdn.check.enable",
             "has no effect, because com.sun.identity.agents.config.fqdn.default is not set",
             "set it to the host name that users shall use",
+        );
+    }
+    if config.sso_only && config.filter_mode == Some(FilterMode::UrlPolicy) {
+        add(
+            Severity::Warning,
+            "com.sun.identity.agents.config.sso.only",
+            "has no effect, because portcullis.filter.mode is URL_POLICY",
+            "remove one of them",
+        );
+    }
+    if config.policy_user_realm && !config.policy_realms.is_empty() {
+        add(
+            Severity::Warning,
+            "org.forgerock.openam.agents.config.policy.evaluation.realm",
+            "has no effect by path, because portcullis.policy.user.realm is true",
+            "remove one of them",
         );
     }
     if config.notenforced_invert && config.notenforced_url.is_empty() {

@@ -29,6 +29,7 @@ const IP: &str = "com.sun.identity.agents.config.notenforced.ip";
 const IP_URL: &str = "org.forgerock.agents.config.notenforced.ipurl";
 const OWN: &str = "portcullis.notenforced.rule";
 const PAGE: &str = "com.sun.identity.agents.config.access.denied.url";
+pub(super) const MODE: &str = "portcullis.filter.mode";
 const DENY: &str = "portcullis.deny.rule";
 
 /// Bytes that all regular expressions of a configuration may have together.
@@ -59,6 +60,7 @@ impl RuleList {
             RuleList::Inverted => INVERT,
             RuleList::IpUrl => IP_URL,
             RuleList::Own => OWN,
+            RuleList::Mode => MODE,
             RuleList::Page => PAGE,
         }
     }
@@ -70,6 +72,7 @@ impl Config {
         let ids = |&list: &RuleList| {
             let count = match list {
                 RuleList::Inverted => usize::from(self.notenforced_invert),
+                RuleList::Mode => self.filter_modes.len(),
                 _ => self.rules(list).len(),
             };
             (0..count as u32).map(move |at| RuleId { list, at })
@@ -83,15 +86,23 @@ impl Config {
             RuleList::Deny => &self.deny_rules,
             RuleList::Ip => &self.notenforced_ip,
             RuleList::Url => &self.notenforced_url,
-            RuleList::Inverted | RuleList::Page => &[],
+            RuleList::Inverted | RuleList::Page | RuleList::Mode => &[],
             RuleList::IpUrl => &self.notenforced_ipurl,
             RuleList::Own => &self.notenforced_rules,
         }
     }
 
+    fn line(&self, rule: RuleId) -> Option<&RuleLine> {
+        let at = rule.at as usize;
+        match rule.list {
+            RuleList::Mode => self.filter_modes.get(at).map(|entry| &entry.line),
+            list => self.rules(list).get(at),
+        }
+    }
+
     /// A rule by its name without its value, which may be a secret: `property[index]`.
     pub fn rule_name(&self, rule: RuleId) -> String {
-        let line = self.rules(rule.list).get(rule.at as usize);
+        let line = self.line(rule);
         match line.and_then(|line| line.index.as_ref()) {
             Some(index) => format!("{}[{index}]", rule.list.property()),
             None => rule.list.property().to_owned(),
@@ -100,7 +111,7 @@ impl Config {
 
     /// A rule as it was written: `property[index]=value`.
     pub fn rule(&self, rule: RuleId) -> String {
-        let line = self.rules(rule.list).get(rule.at as usize);
+        let line = self.line(rule);
         let page = self.access_denied_url.as_deref().unwrap_or("");
         let value = match (line, rule.list) {
             (Some(line), _) => &line.value,

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    Carried, Config, Repository, Rules, ScrubNames, Secrets,
+    Carried, Config, FilterMode, Paths, Repository, Rules, ScrubNames, Secrets,
     parse::{Problem, Severity, agent_conf},
     raw::{Line, Properties, Source},
     table::PROPERTIES,
@@ -79,6 +79,10 @@ pub struct Snapshot {
     pub id_token_key: Secret,
     /// Rules about who needs no session and who gets nothing.
     pub(crate) rules: Rules,
+    /// What everybody has to bring where no path says otherwise.
+    pub(crate) filter_mode: FilterMode,
+    /// What is configured by path, if anything is.
+    pub(crate) paths: Option<Paths>,
     /// Logout URL patterns.
     pub logout: Index,
     /// Hosts that a redirect may lead back to (rule L7).
@@ -134,6 +138,8 @@ impl Snapshot {
             keys,
             id_token_key: jwt::dialect_a_key(&secrets.password),
             rules,
+            filter_mode: config.filter_mode(),
+            paths: Paths::compile(&config),
             logout,
             allowed_hosts,
             pages,
@@ -166,15 +172,27 @@ impl Snapshot {
         CookieKey(digest.finish128().into())
     }
 
-    /// Where AM's decision is kept (rule S7). `resource` is the URL exactly as it is sent, and
-    /// `environment` all that is sent about the client; realm and policy set are the snapshot's own.
+    /// Where AM's decision is kept (rule S7), in the configured realm and policy set. `resource` is the
+    /// URL exactly as it is sent, and `environment` all that is sent about the client.
     pub fn policy_key(&self, session: SessionKey, resource: &str, environment: &[u8]) -> PolicyKey {
-        let mut digest = self.digests.policy;
-        digest.write_u64(session.0 as u64);
-        digest.write_u64((session.0 >> 64) as u64);
-        part(&mut digest, resource.as_bytes());
-        part(&mut digest, environment);
-        PolicyKey(digest.finish128().into())
+        key_of_policy(self.digests.policy, session, resource, environment)
+    }
+
+    /// The same in another realm or policy set; `None` is the configured one.
+    pub fn policy_key_in(
+        &self,
+        (realm, set): (Option<&str>, Option<&str>),
+        session: SessionKey,
+        resource: &str,
+        environment: &[u8],
+    ) -> PolicyKey {
+        if realm.is_none() && set.is_none() {
+            return self.policy_key(session, resource, environment);
+        }
+        let realm = realm.unwrap_or(&self.config.policy_realm);
+        let set = set.unwrap_or(&self.config.policy_set);
+        let begun = within(self.digests.any_policy, realm, set);
+        key_of_policy(begun, session, resource, environment)
     }
 
     /// The name under which a login's `state` is entered as spent (rule L2).
@@ -192,11 +210,33 @@ impl Snapshot {
     }
 }
 
+fn key_of_policy(
+    mut digest: SipHasher24,
+    session: SessionKey,
+    resource: &str,
+    environment: &[u8],
+) -> PolicyKey {
+    digest.write_u64(session.0 as u64);
+    digest.write_u64((session.0 >> 64) as u64);
+    part(&mut digest, resource.as_bytes());
+    part(&mut digest, environment);
+    PolicyKey(digest.finish128().into())
+}
+
+fn within(mut digest: SipHasher24, realm: &str, set: &str) -> SipHasher24 {
+    part(&mut digest, realm.as_bytes());
+    part(&mut digest, set.as_bytes());
+    digest
+}
+
 /// What every key of one kind begins with; each kind begins differently.
 struct Digests {
     cookie: SipHasher24,
     session: SipHasher24,
+    /// In the configured realm and policy set.
     policy: SipHasher24,
+    /// Without either.
+    any_policy: SipHasher24,
     state: SipHasher24,
 }
 
@@ -208,9 +248,7 @@ impl Digests {
             digest.write(&identity(config));
             digest
         };
-        let mut policy = begin(b'p');
-        part(&mut policy, config.policy_realm.as_bytes());
-        part(&mut policy, config.policy_set.as_bytes());
+        let any_policy = begin(b'p');
         let mut cookie = begin(b'c');
         for fingerprint in keys.session_cookie.fingerprints() {
             part(&mut cookie, &fingerprint);
@@ -218,7 +256,8 @@ impl Digests {
         Digests {
             cookie,
             session: begin(b's'),
-            policy,
+            policy: within(any_policy, &config.policy_realm, &config.policy_set),
+            any_policy,
             state: begin(b't'),
         }
     }

@@ -11,7 +11,7 @@ use alloc::{
 };
 
 use super::{
-    AttributeMap, Methods, RuleLine,
+    Area, AtPath, AttributeMap, Methods, RuleLine,
     parse::{Problem, Severity, problem},
     raw::Line,
     table::{Kind, Property},
@@ -216,6 +216,54 @@ impl<'v> Values<'v> {
         match web::realm(&line.value) {
             Some(realm) => *to = realm,
             None => self.wrong(line, "is not a realm", "write a path as in / or /customers"),
+        }
+    }
+
+    /// One realm of several lines, with its leading slash.
+    pub(super) fn one_realm(&mut self, line: &Line) -> Option<String> {
+        let realm = web::realm(&line.value);
+        if realm.is_none() {
+            self.wrong(line, "is not a realm", "write a path as in / or /customers");
+        }
+        realm
+    }
+
+    /// `name = value` for everything, `name[/app] = value` for what is at a path and below it. What
+    /// `read` can't use it reports itself.
+    pub(super) fn by_path<T>(
+        &mut self,
+        everywhere: &mut impl Everywhere<T>,
+        areas: &mut Vec<AtPath<T>>,
+        read: fn(&mut Self, &Line) -> Option<T>,
+    ) {
+        areas.clear();
+        for &line in self.lines {
+            let Some(value) = read(self, line) else {
+                continue;
+            };
+            let area = match &line.index {
+                None => Some(Area::everything()),
+                Some(key) => Area::parse(key),
+            };
+            match area {
+                None => self.wrong(
+                    line,
+                    "has no path in its brackets",
+                    "write NAME[/app]=value, or NAME[http://www.example.com:80/app]=value",
+                ),
+                Some(area) if area.is_everything() => everywhere.is(value),
+                Some(area) => areas.push(AtPath {
+                    area,
+                    value,
+                    line: RuleLine {
+                        value: line.value.clone(),
+                        methods: Methods::ALL,
+                        index: line.index.clone(),
+                        line: line.number,
+                        source: line.source.clone(),
+                    },
+                }),
+            }
         }
     }
 
@@ -515,6 +563,23 @@ impl<'v> Values<'v> {
                 );
             }
         }
+    }
+}
+
+/// The value of a property for everything that no path names.
+pub(super) trait Everywhere<T> {
+    fn is(&mut self, value: T);
+}
+
+impl<T> Everywhere<T> for T {
+    fn is(&mut self, value: T) {
+        *self = value;
+    }
+}
+
+impl<T> Everywhere<T> for Option<T> {
+    fn is(&mut self, value: T) {
+        *self = Some(value);
     }
 }
 

@@ -231,6 +231,21 @@ pub(super) fn covers_everything(pattern: &str) -> bool {
     !rest.is_empty() && rest.bytes().all(|b| b == b'*' || b == b'/')
 }
 
+/// `/app` for `/app`, `app`, `/app/` and `/app/*`; empty for the root.
+pub(super) fn path_prefix(key: &str) -> Option<String> {
+    let path = key.strip_suffix("/*").unwrap_or(key);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let path = match path.starts_with('/') || path.is_empty() {
+        true => path.to_string(),
+        false => format!("/{path}"),
+    };
+    let plain = path
+        .bytes()
+        .all(|b| b.is_ascii_graphic() && !b"*?#%;\\".contains(&b));
+    let climbs = path.split('/').any(|part| part == "." || part == "..");
+    (!key.is_empty() && plain && !climbs && !path.contains("//")).then_some(path)
+}
+
 /// A path of the agent's own, with its leading slash.
 pub(super) fn endpoint(text: &str) -> Option<String> {
     let path = format!("/{}", text.trim_start_matches('/'));

@@ -27,6 +27,8 @@ pub enum RuleList {
     IpUrl,
     /// `portcullis.notenforced.rule`
     Own,
+    /// `portcullis.filter.mode`, by path
+    Mode,
     /// A page that refused browsers are sent to, `com.sun.identity.agents.config.access.denied.url` and the
     /// like.
     Page,
@@ -34,12 +36,13 @@ pub enum RuleList {
 
 impl RuleList {
     /// The lists that open pages, in the order in which they are looked at.
-    pub const NOT_ENFORCED: [RuleList; 5] = [
+    pub const NOT_ENFORCED: [RuleList; 6] = [
         RuleList::Ip,
         RuleList::Url,
         RuleList::Inverted,
         RuleList::IpUrl,
         RuleList::Own,
+        RuleList::Mode,
     ];
 }
 

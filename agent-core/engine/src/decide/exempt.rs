@@ -11,7 +11,7 @@ use arrayvec::ArrayString;
 
 use super::{Cx, client_address, detail, pages, policy, refuse, session};
 use crate::{
-    config::{Addresses, Condition, IpList, List, Methods, Test},
+    config::{Addresses, Condition, FilterMode, IpList, List, Methods, Test},
     contract::{Decision, Edits, Identity, Known, RuleId, RuleList, Why},
     event::Code,
     token::cookie,
@@ -43,7 +43,7 @@ pub(super) fn allow<'a>(cx: &Cx<'a, '_>, rule: RuleId) -> Decision<'a> {
     };
     // A cache of the host would show the page to whoever a rule refuses, or show one user's to others.
     let by_url = match rule.list {
-        RuleList::Url | RuleList::Inverted | RuleList::Page => true,
+        RuleList::Url | RuleList::Inverted | RuleList::Page | RuleList::Mode => true,
         RuleList::Own => rules.own.is_plain(rule.at),
         RuleList::Deny | RuleList::Ip | RuleList::IpUrl => false,
     };
@@ -72,7 +72,7 @@ fn known_user<'a>(cx: &Cx<'a, '_>) -> Option<Identity<'a>> {
     if !counts {
         return None;
     }
-    let policy = match cx.facts.policy(policy::key(cx, key)) {
+    let policy = match cx.facts.policy(policy::key(cx, key, &session)) {
         Known::Fresh(policy) if policy.allows(cx.req.method) => Some(policy),
         _ => None,
     };
@@ -131,6 +131,13 @@ impl<'v, 'a> Asked<'v, 'a> {
             .or_else(urls)
             .or_else(|| self.opened(&rules.ipurl, RuleList::IpUrl))
             .or_else(|| self.opened(&rules.own, RuleList::Own))
+            .or_else(|| self.by_mode())
+    }
+
+    /// Where a path's filter mode asks for nothing.
+    fn by_mode(&self) -> Option<RuleId> {
+        let plan = &self.cx.plan;
+        plan.rule.filter(|_| plan.mode == FilterMode::None)
     }
 
     /// Where nobody can be trusted to know it: none. It is in no set then (rule U2).
@@ -205,6 +212,7 @@ impl<'v, 'a> Asked<'v, 'a> {
         let (list, protects) = match rule.list {
             RuleList::Ip => return self.ip_rule_holds(&rules.ip, rule.at),
             RuleList::Inverted => return self.unlisted(&rules.url).is_some(),
+            RuleList::Mode => return self.by_mode() == Some(rule),
             RuleList::Page => return pages::shown_to_all(self.cx).is_some(),
             RuleList::Deny => (&rules.deny, true),
             RuleList::Url => (&rules.url, config.notenforced_invert),

@@ -56,6 +56,8 @@ pub(super) fn finish<'a>(
             ..Edits::default()
         },
     );
+    // By a path's filter mode; a policy has no line here.
+    decision.rule = cx.plan.rule.filter(|_| why == Why::SsoOnly);
     decision.basis = Basis {
         session: Some(user.token.key),
         opened: user.token.opened,

@@ -12,6 +12,7 @@ mod host;
 mod logout;
 mod outage;
 mod pages;
+mod plan;
 mod policy;
 mod session;
 mod watch;
@@ -21,13 +22,14 @@ use alloc::{borrow::Cow, string::ToString, vec::Vec};
 pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
 pub use fail_closed::{FAILURES, Fact, Failure, fail_closed};
+use plan::Plan;
 pub use session::cookie_of;
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
 use watch::Watch;
 pub use watch::{Phase, Trace};
 
 use crate::{
-    config::Snapshot,
+    config::{Paths, Snapshot},
     contract::{
         Ask, Basis, Decision, Edits, Facts, Grant, Need, Now, Outcome, RequestView, Response, Step,
         Why,
@@ -54,6 +56,8 @@ pub(crate) struct Cx<'a, 'u> {
     /// The URL as the browser wrote it, for where it is sent and what is kept on its host. It is
     /// `url` unless `ignore.path.info` or one of `portcullis.url.query.…` leaves something out.
     pub(crate) asked: &'u Canonical,
+    /// What is asked about it.
+    pub(crate) plan: Plan<'a>,
 }
 
 impl Cx<'_, '_> {
@@ -109,6 +113,7 @@ fn watched<'a, W: Watch>(
         now,
         url: &url,
         asked: &url,
+        plan: Plan::everywhere(snap),
     };
     let stages = match snap.outside.is_none() && snap.view.is_none() {
         true => stages_and_page(&cx, watch),
@@ -122,9 +127,30 @@ fn watched<'a, W: Watch>(
 
 /// The stages, and the page that a refused browser is sent to.
 fn stages_and_page<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
-    let mut decision = stages(cx, watch)?;
+    let mut decision = match &cx.snap.paths {
+        None => stages(cx, watch)?,
+        Some(paths) => stages_by_path(cx, paths, watch)?,
+    };
     pages::instead(cx, &mut decision);
     Ok(decision)
+}
+
+/// The stages where it depends on the path what is asked. On its own because of the room that further
+/// forms of the URL take.
+#[inline(never)]
+fn stages_by_path<'a>(
+    cx: &Cx<'a, '_>,
+    paths: &'a Paths,
+    watch: &mut impl Watch,
+) -> Stage<'a, Decision<'a>> {
+    match Plan::of(cx, paths) {
+        Some(plan) => stages(&Cx { plan, ..*cx }, watch),
+        None => Ok(bad_request(
+            cx.facts,
+            Code::AmbiguousUrl,
+            "with its parameters and without them other policies count".into(),
+        )),
+    }
 }
 
 /// The stages where the URL is not what the host sees. On its own because of the room that further

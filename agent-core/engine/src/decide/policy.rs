@@ -16,10 +16,11 @@ use super::{
     session::User,
 };
 use crate::{
+    config::FilterMode,
     contract::{Ask, Decision, Environment, Known, PolicyKey, SessionKey},
     event::Code,
     login,
-    record::Policy,
+    record::{Policy, Session},
 };
 
 /// How the stage ends.
@@ -35,12 +36,13 @@ pub(super) enum Outcome<'a> {
 /// The stage.
 pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<'a>> {
     let config = &cx.snap.config;
-    if config.sso_only {
+    if cx.plan.mode == FilterMode::SsoOnly {
         return Ok(Outcome::Allowed(None));
     }
     let session = user.token.key;
     let client = Client::of(cx);
-    let key = client.key(cx, session);
+    let (realm, set) = place(cx, &user.session);
+    let key = client.key(cx, session, (realm, set));
     let answer = match cx.facts.policy(key) {
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
         // if the clocks differ.
@@ -56,8 +58,8 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
                 session: user.token.key,
                 token: user.token.secret(cx),
                 resource: cx.url.url().to_string(),
-                realm: config.policy_realm.clone(),
-                application: config.policy_set.clone(),
+                realm: realm.unwrap_or(&config.policy_realm).to_string(),
+                application: set.unwrap_or(&config.policy_set).to_string(),
                 environment: client.environment(),
             }));
         }
@@ -83,8 +85,20 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
 }
 
 /// Where AM's decision about this request is kept.
-pub(super) fn key(cx: &Cx<'_, '_>, session: SessionKey) -> PolicyKey {
-    Client::of(cx).key(cx, session)
+pub(super) fn key(cx: &Cx<'_, '_>, session: SessionKey, of: &Session<'_>) -> PolicyKey {
+    Client::of(cx).key(cx, session, place(cx, of))
+}
+
+/// A realm and a policy set; `None` is the configured one.
+type Place<'a> = (Option<&'a str>, Option<&'a str>);
+
+/// Whose policies count (`policy.evaluation.realm` and `.application`, or the user's own realm).
+fn place<'a>(cx: &Cx<'a, '_>, user: &Session<'a>) -> Place<'a> {
+    let realm = match cx.snap.config.policy_user_realm {
+        true => Some(user.realm),
+        false => cx.plan.realm,
+    };
+    (realm, cx.plan.set)
 }
 
 /// What conditions may look at (protocol reference 6.1). Of a client whose address is unknown AM
@@ -104,8 +118,11 @@ impl<'c> Client<'c> {
     }
 
     /// Rule S7: all that is sent is part of the key.
-    fn key(&self, cx: &Cx<'_, '_>, session: SessionKey) -> PolicyKey {
-        let of = |environment: &[u8]| cx.snap.policy_key(session, cx.url.url(), environment);
+    fn key(&self, cx: &Cx<'_, '_>, session: SessionKey, place: Place<'_>) -> PolicyKey {
+        let of = |environment: &[u8]| {
+            let (snap, url) = (cx.snap, cx.url.url());
+            snap.policy_key_in(place, session, url, environment)
+        };
         match (self.name, self.address) {
             (None, Some(IpAddr::V4(ip))) => of(&ip.octets()),
             (None, Some(IpAddr::V6(ip))) => of(&ip.octets()),

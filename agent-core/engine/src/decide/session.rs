@@ -201,6 +201,7 @@ pub fn cookie_of(
         now,
         url: &url,
         asked: &url,
+        plan: super::Plan::everywhere(snap),
     };
     let mut room = [Canonical::new(), Canonical::new()];
     let cx = super::elsewhere(&cx, &mut room).ok()?;
@@ -298,16 +299,15 @@ pub(crate) fn live<'a>(
     }
 }
 
-/// Rule L5: a person's session, of a realm that this instance names.
+/// Rule L5: a person's session, of a realm that this instance names, or of the one whose policies count
+/// for this path.
 pub(crate) fn acceptable(cx: &Cx<'_, '_>, session: &Session<'_>) -> Option<Code> {
     if session.kind != SessionKind::User {
         return Some(Code::DeniedNotUser);
     }
-    let named = cx
-        .snap
-        .login_realms
-        .iter()
-        .any(|realm| realm.eq_ignore_ascii_case(session.realm));
+    let is_its = |realm: &str| realm.eq_ignore_ascii_case(session.realm);
+    let named =
+        cx.snap.login_realms.iter().any(|realm| is_its(realm)) || cx.plan.realm.is_some_and(is_its);
     (!named).then_some(Code::DeniedRealm)
 }
 

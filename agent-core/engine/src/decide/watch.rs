@@ -3,12 +3,14 @@
 //! Only looks on: nothing here may change what is decided.
 
 use alloc::{
+    format,
     string::{String, ToString},
     vec::Vec,
 };
 
 use super::{Cx, exempt};
 use crate::{
+    config::FilterMode,
     contract::{RuleId, RuleList},
     url::Parts,
 };
@@ -76,6 +78,8 @@ pub struct Trace {
     /// Of each not-enforced rule, whether it matches, and of an inverted list at its end whether it
     /// exempts; empty when nobody asked.
     pub not_enforced: Vec<(RuleId, bool)>,
+    /// Whose policies are asked for, in an operator's words; empty when nobody asked.
+    pub policies: String,
 }
 
 /// Somebody who looks on. The engine is compiled for nobody (`()`) and for a [`Trace`].
@@ -102,7 +106,21 @@ impl Watch for Trace {
             }
             Phase::Denied => self.denied = exempt::each(cx, &[RuleList::Deny]),
             Phase::NotEnforced => self.not_enforced = exempt::each(cx, &RuleList::NOT_ENFORCED),
+            Phase::Policy => self.policies = policies(cx),
             _ => {}
         }
     }
+}
+
+fn policies(cx: &Cx<'_, '_>) -> String {
+    let (config, plan) = (&cx.snap.config, &cx.plan);
+    if plan.mode != FilterMode::UrlPolicy {
+        return "a session is enough".to_string();
+    }
+    let realm = match config.policy_user_realm {
+        true => "of the user",
+        false => plan.realm.unwrap_or(&config.policy_realm),
+    };
+    let set = plan.set.unwrap_or(&config.policy_set);
+    format!("realm {realm}, policy set {set}")
 }

@@ -73,6 +73,12 @@ impl<'u> Forms<'u> {
         all.into_iter().flatten().map(Parts::with_any_query)
     }
 
+    /// The whole URL, and without parameters, as an application server may read it.
+    pub fn read_by_applications(&self) -> impl Iterator<Item = Parts<'u>> {
+        let all = [Some(self.full), self.bare];
+        all.into_iter().flatten().map(Parts::with_any_query)
+    }
+
     /// Whether a rule that protects holds.
     pub fn protects(&self, rule: &UrlRule) -> bool {
         self.protected().any(|parts| rule.matches(&parts))

@@ -1,6 +1,6 @@
 //! Rows about who is let in without a session, which URL is meant, and what AM is asked.
 
-use super::{From, Kind::*, Property, idle, later, works};
+use super::{From, Kind::*, Property, Values, idle, later, works};
 
 #[rustfmt::skip]
 pub(super) const NOT_ENFORCED: &[Property] = &[
@@ -85,12 +85,14 @@ pub(super) const POLICY: &[Property] = &[
     works("com.sun.identity.agents.config.sso.only", Switch, "false", "4.x",
         "A session is enough; AM is not asked about URLs.",
         |c, v| v.switch(&mut c.sso_only)).test("a_session_is_enough_where_nobody_asks_for_policies"),
-    works("org.forgerock.openam.agents.config.policy.evaluation.realm", Text, "/", "4.x",
-        "Realm of the policies.",
-        |c, v| v.realm(&mut c.policy_realm)).boot().from(From::FileFirst).test("policies_are_those_of_the_configured_realm_and_set"),
-    works("org.forgerock.openam.agents.config.policy.evaluation.application", Text, "iPlanetAMWebAgentService", "4.x",
-        "Policy set in that realm.",
-        |c, v| v.text(&mut c.policy_set)).boot().from(From::FileFirst).test("policies_are_those_of_the_configured_realm_and_set"),
+    works("org.forgerock.openam.agents.config.policy.evaluation.realm", Map, "/", "4.x",
+        "Realm of the policies. With [/app] for that path and everything below, with [http://host:port/app] on one host only; the deepest path counts.",
+        |c, v| v.by_path(&mut c.policy_realm, &mut c.policy_realms, Values::one_realm))
+        .alias(&["org.forgerock.agents.policy.evaluation.realm.map"]).boot().from(From::FileFirst).test("each_path_has_the_policies_of_its_realm_and_set"),
+    works("org.forgerock.openam.agents.config.policy.evaluation.application", Map, "iPlanetAMWebAgentService", "4.x",
+        "Policy set in that realm, with a path in brackets as for the realm.",
+        |c, v| v.by_path(&mut c.policy_set, &mut c.policy_sets, |_, line| Some(line.value.clone())))
+        .alias(&["org.forgerock.agents.policy.set.map"]).boot().from(From::FileFirst).test("each_path_has_the_policies_of_its_realm_and_set"),
     works("com.sun.identity.agents.config.policy.cache.polling.interval", Number, "3", "4.x",
         "Minutes that AM's decision about a URL is kept.",
         |c, v| v.number(&mut c.policy_cache_interval, 0, 525_600, "minutes")).test("a_decision_is_kept_for_its_interval"),

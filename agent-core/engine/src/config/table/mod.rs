@@ -351,6 +351,7 @@ mod tests {
                     "/x",
                     "Lax",
                     "-TLSv1.2",
+                    "SSO_ONLY",
                 ],
             };
             let changed = values.iter().any(|value| {

@@ -1,13 +1,10 @@
 //! Rows that other agents do not have. They count in `agent.conf` first, because no AM has a field
 //! for them; as custom properties they count where the file says nothing.
 
-use alloc::{
-    format,
-    string::{String, ToString},
-};
+use alloc::string::ToString;
 
 use super::{From, Kind::*, Property, works};
-use crate::config::{RulesOnly, Strategy};
+use crate::config::{FilterMode, RulesOnly, Strategy, web};
 
 #[rustfmt::skip]
 pub(super) const OWN: &[Property] = &[
@@ -31,7 +28,7 @@ pub(super) const OWN: &[Property] = &[
         }).alias(&["org.forgerock.agents.autonomous.mode.enabled"]).boot().test("autonomous_mode_never_asks_am"),
     works("portcullis.access.denied.url", Map, "", "own",
         "Pages for requests that policy refuses, by path: [/app]=/app/denied.html. The longest path counts, before access.denied.url.",
-        |c, v| v.map(&mut c.access_denied_urls, path_prefix, "write [/app]=/app/denied.html"))
+        |c, v| v.map(&mut c.access_denied_urls, web::path_prefix, "write [/app]=/app/denied.html"))
         .from(From::FileFirst).test("a_refused_browser_is_sent_to_the_page_of_its_application"),
     works("portcullis.authn.fail.url", Text, "", "own",
         "Page for logins that failed: a path, or a URL on a host that redirects may use. Everybody may see it.",
@@ -48,6 +45,16 @@ pub(super) const OWN: &[Property] = &[
         |c, v| v.map(&mut c.authn_fail_remap, |key| (!key.is_empty()).then(|| key.to_string()), "write [BAD_AUDIENCE]=3"))
         .alias(&["org.forgerock.agents.authn.fail.reason.remapper"]).from(From::FileFirst)
         .test("a_failed_login_is_sent_to_its_page_with_its_reason"),
+    works("portcullis.filter.mode", Map, "", "own",
+        "What everybody has to bring: a session and AM's consent (URL_POLICY), a session (SSO_ONLY) or nothing (NONE). With [/app] for that path and everything below, with [http://host:port/app] on one host only; the deepest path counts. NONE needs a path. Without brackets for all the rest, before sso.only.",
+        |c, v| v.by_path(&mut c.filter_mode, &mut c.filter_modes, FilterMode::read))
+        .alias(&["org.forgerock.agents.filter.mode.map", "com.sun.identity.agents.config.filter.mode"])
+        .from(From::FileFirst).test("a_session_is_enough_below_some_paths_only"),
+    works("portcullis.policy.user.realm", Switch, "false", "own",
+        "Ask for the policies of the realm that the user logged in to; the realms of policy.evaluation.realm have no effect then. Other realms than those of the login need portcullis.session.realms.",
+        |c, v| v.switch(&mut c.policy_user_realm))
+        .alias(&["org.forgerock.agents.user.realm.overrides.policy.evaluation.realm.enabled"])
+        .from(From::FileFirst).test("everybody_meets_the_policies_of_their_own_realm"),
     works("portcullis.cookies.forward", Switch, "false", "own",
         "Let the application see the agent's own cookies.",
         |c, v| v.switch(&mut c.cookies_forward)).from(From::FileFirst).test("the_agents_cookies_go_on_only_where_it_is_told_to"),
@@ -73,13 +80,3 @@ pub(super) const OWN: &[Property] = &[
         "Rules of the same form for requests that get 403, whoever sends them and whatever else exempts them.",
         |c, v| v.rules(&mut c.deny_rules, false)).from(From::FileFirst).test("deny_rules_come_before_everything_that_lets_in"),
 ];
-
-/// `/app` for `/app`, `app`, `/app/` and `/app/*`.
-fn path_prefix(key: &str) -> Option<String> {
-    let path = key.trim_end_matches('*').trim_end_matches('/');
-    let path = match path.starts_with('/') || path.is_empty() {
-        true => path.to_string(),
-        false => format!("/{path}"),
-    };
-    (!key.is_empty() && !path.contains(['*', '?', '#', '%', ';', '\\'])).then_some(path)
-}
