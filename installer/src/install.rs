@@ -376,6 +376,7 @@ mod tests {
             ("AM_PROXY_HOST", "proxy.example.com"),
             ("AM_PROXY_PORT", "3128"),
             ("AM_PROXY_USER", "agent"),
+            ("AM_AGENT_AUTH_MODE", "1"),
             ("AM_PROXY_PASSWORD", "not read"),
         ];
         let (environment, problems) = config::environment(Place::Tool, variables);
@@ -390,6 +391,7 @@ mod tests {
             "com.sun.identity.agents.config.forward.proxy.host = proxy.example.com",
             "com.sun.identity.agents.config.forward.proxy.port = 3128",
             "com.sun.identity.agents.config.forward.proxy.user = agent",
+            "com.forgerock.agents.config.agent.auth.mode = 1",
         ] {
             let found: Vec<&str> = conf.lines().filter(|l| *l == line).collect();
             assert_eq!(found.len(), 1, "{line}");

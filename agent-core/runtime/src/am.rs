@@ -22,7 +22,9 @@ use portcullis_engine::{
             session::{self, user_of},
             validate,
         },
+        b,
     },
+    config::{AgentAuth, Dialect},
     contract::{Cause, UnixMillis},
     record,
     token::Secret,
@@ -43,6 +45,10 @@ pub struct Site {
     pub agent: String,
     /// Name of AM's session cookie until [`Am::server_info`] has asked.
     pub cookie_name: String,
+    /// What AM speaks.
+    pub dialect: Dialect,
+    /// How the agent logs in, in dialect B.
+    pub agent_auth: AgentAuth,
 }
 
 /// An attribute or property and its values.
@@ -56,6 +62,8 @@ pub struct Am {
     current: AtomicUsize,
     realm: String,
     agent: String,
+    dialect: Dialect,
+    agent_auth: AgentAuth,
     token_header: Mutex<Arc<str>>,
     /// `add.amlbcookie`
     balanced: AtomicBool,
@@ -80,6 +88,8 @@ impl Am {
             current: AtomicUsize::new(0),
             realm: site.realm.clone(),
             agent: site.agent.clone(),
+            dialect: site.dialect,
+            agent_auth: site.agent_auth,
             token_header: Mutex::new(Arc::from(site.cookie_name.as_str())),
             balanced: AtomicBool::new(false),
             last_failure: Mutex::new(None),
@@ -129,8 +139,26 @@ impl Am {
     /// Logs the agent in. Each login makes a session at AM that nothing else removes: share the token,
     /// and end it with [`Am::logout`].
     pub async fn agent_login(&self, password: &Secret, call: Call) -> Result<Secret, AmError> {
-        let exchange = agent_login::encode(&self.realm, &self.agent, password);
-        let answer = self.ask(&exchange, call).await?;
+        let module = agent_login::encode(&self.realm, &self.agent, password);
+        let tree = b::agent_login::encode(&self.realm, &self.agent, password);
+        match (self.dialect, self.agent_auth) {
+            (Dialect::OpenAm, _) | (_, AgentAuth::Module) => self.log_in(&module, call).await,
+            (_, AgentAuth::Tree) => self.log_in(&tree, call).await,
+            (_, AgentAuth::TreeThenModule) => match self.log_in(&tree, call).await {
+                // Nobody says what an AM without the tree answers, so any refusal may be that.
+                Err(refused @ (AmError::Refused { .. } | AmError::PROTOCOL)) => {
+                    match self.log_in(&module, call).await {
+                        Err(AmError::Refused { status }) if status != 401 => Err(refused),
+                        other => other,
+                    }
+                }
+                other => other,
+            },
+        }
+    }
+
+    async fn log_in(&self, exchange: &Exchange, call: Call) -> Result<Secret, AmError> {
+        let answer = self.ask(exchange, call).await?;
         let cookie = self.header();
         answer.read(|reply| agent_login::parse(reply, &cookie))
     }
@@ -154,9 +182,19 @@ impl Am {
         now: UnixMillis,
         call: Call,
     ) -> Result<Vec<u8>, AmError> {
-        let exchange = session::encode(agent, token, reset)?;
-        let answer = self.ask_about(token, exchange, call).await?;
-        match answer.read(|reply| session::parse(reply, token, now))? {
+        let answer = match self.dialect {
+            Dialect::OpenAm => {
+                let exchange = session::encode(agent, token, reset)?;
+                let answer = self.ask_about(token, exchange, call).await?;
+                answer.read(|reply| session::parse(reply, token, now))?
+            }
+            Dialect::PingAm => {
+                let exchange = b::session::encode(&self.realm, &self.header(), agent, token)?;
+                let answer = self.ask_about(token, exchange, call).await?;
+                answer.read(|reply| b::session::parse(reply, token))?
+            }
+        };
+        match answer {
             session::Answer::Live(record) => Ok(record),
             session::Answer::Doubt => match self.validate(agent, call).await? {
                 true => Err(AmError::UserDead),
@@ -198,16 +236,26 @@ impl Am {
 
     /// Ends the session of this token, a user's or the agent's own.
     pub async fn logout(&self, token: &Secret, call: Call) -> Result<Ended, AmError> {
-        let exchange = logout::encode(&self.header(), token)?;
+        let exchange = match self.dialect {
+            Dialect::OpenAm => logout::encode(&self.header(), token)?,
+            Dialect::PingAm => b::logout::encode(&self.realm, &self.header(), token)?,
+        };
         let answer = self.ask_about(token, exchange, call).await?;
         answer.read(logout::parse)
     }
 
-    /// Whether this token is alive.
+    /// Whether this token, the agent's own, is alive.
     pub async fn validate(&self, token: &Secret, call: Call) -> Result<bool, AmError> {
-        let exchange = validate::encode(&self.header(), token);
+        let header = self.header();
+        let exchange = match self.dialect {
+            Dialect::OpenAm => validate::encode(&header, token),
+            Dialect::PingAm => b::session::encode(&self.realm, &header, token, token)?,
+        };
         let answer = self.ask_about(token, exchange, call).await?;
-        answer.read(validate::parse)
+        answer.read(match self.dialect {
+            Dialect::OpenAm => validate::parse,
+            Dialect::PingAm => b::session::parse_own,
+        })
     }
 
     /// Writes one record to AM's audit log.

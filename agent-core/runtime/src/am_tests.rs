@@ -30,6 +30,8 @@ fn am(urls: &[&str]) -> Am {
         realm: "/".into(),
         agent: "wa1".into(),
         cookie_name: "iPlanetDirectoryPro".into(),
+        dialect: Dialect::OpenAm,
+        agent_auth: AgentAuth::Module,
     };
     let settings = Settings {
         connect_timeout: GENEROUS,

@@ -123,6 +123,8 @@ fn connect(start: &Start) -> Result<Am, ClientError> {
         realm: config.organization_name.clone(),
         agent: config.username.clone(),
         cookie_name: config.cookie_name.clone(),
+        dialect: config.dialect,
+        agent_auth: config.agent_auth,
     };
     let settings = Settings {
         connect_timeout: Duration::from_secs(config.connect_timeout.into()),

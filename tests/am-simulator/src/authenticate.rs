@@ -82,7 +82,11 @@ pub(crate) fn way_in(
     let modules = &data.realm(realm)?.modules;
     match (kind, value.unwrap_or_default()) {
         (None, _) | (Some("service"), "ldapService") => Ok(login("DataStore", Some("ldapService"))),
+        (Some("service"), "Agent") if am.config.dialect.trees() => {
+            Ok(login("Application", Some("Agent")))
+        }
         (Some("service"), _) => Err(nothing()),
+        (Some("module"), _) if !am.config.dialect.modules() => Err(nothing()),
         (Some("module"), "") => Err(Refused::new(
             401,
             "Cannot invoke \"String.equals(Object)\" because \"indexName\" is null",

@@ -1,10 +1,11 @@
-//! A strict simulator of AM, dialect A (OpenAM 16): what the real server refuses, it refuses with the same status and
+//! A strict simulator of AM, by default in dialect A (OpenAM 16): what the real server refuses, it refuses with the same status and
 //! words, as measured on OpenAM 16.0.5. What it does not simulate it answers with 501 and says so; it never pretends.
 //!
 //! Simulated: agent and user login, server information, agent profiles, REST and XML session services, policy
 //! evaluation, the OpenID Connect login of agents with a login page that works without scripts, logout, users' own
 //! entries, audit events, the WebSocket at `/notifications` with its subscriptions and pings, and the REST
-//! administration that seeds them. **Not simulated yet: what is published** on that WebSocket; a subscriber waits in
+//! administration that seeds them. With [`Dialect::ForgeRock`] and [`Dialect::PingAm`] agents log in by a tree, ask for
+//! others' sessions with `getSessionInfo` 4.0, and there are no XML services; everything else stays OpenAM's. **Not simulated yet: what is published** on that WebSocket; a subscriber waits in
 //! vain. Also
 //! not: `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`, client-side sessions,
 //! OAuth2 beyond `authorize`, scripted and other conditions than IPv4, AuthLevel, SimpleTime and their combinations.
@@ -56,7 +57,7 @@ mod xml;
 
 pub use calllog::Call;
 pub use faults::{Damage, Fault};
-pub use seed::Config;
+pub use seed::{Config, Dialect};
 pub use session::{Kind, Session};
 pub use state::{Am, AuditEvent, Refused};
 

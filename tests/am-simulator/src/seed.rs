@@ -10,6 +10,32 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
 
+/// What a simulated AM speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dialect {
+    /// OpenAM 16, as measured.
+    #[default]
+    OpenAm,
+    /// ForgeRock AM 7.2 to 7.5: agents log in by a tree or by the module. As documented by the vendor; so far the
+    /// agent's login, sessions and logout differ from OpenAM.
+    ForgeRock,
+    /// PingAM 8: the same without modules.
+    PingAm,
+}
+
+impl Dialect {
+    /// OpenAM has no trees.
+    pub(crate) fn trees(self) -> bool {
+        self != Dialect::OpenAm
+    }
+
+    /// PingAM 8 has no modules.
+    pub(crate) fn modules(self) -> bool {
+        self != Dialect::PingAm
+    }
+}
+
 /// What an AM is started with. Objects have the shape of the REST calls that make them, plus `realm` (default `/`).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -26,6 +52,8 @@ pub struct Config {
     pub cookie_name: String,
     /// Password of `amadmin`.
     pub admin_password: String,
+    /// What it speaks.
+    pub dialect: Dialect,
     /// `{"name":"shop","parentPath":"/","active":true,"aliases":[]}`
     pub realms: Vec<Value>,
     /// `{"username":"demo","userpassword":"changeit8","mail":"…"}`. All realms share one directory.
@@ -49,6 +77,7 @@ impl Default for Config {
             cookie_domain: "test.example.org".to_owned(),
             cookie_name: "iPlanetDirectoryPro".to_owned(),
             admin_password: "adminpassword".to_owned(),
+            dialect: Dialect::OpenAm,
             realms: Vec::new(),
             users: Vec::new(),
             agents: Vec::new(),

@@ -280,6 +280,10 @@ fn dispatch(am: &Am, req: &Req) -> Reply {
         Some(
             "sessionservice" | "policyservice" | "namingservice" | "authservice" | "loggingservice"
             | "profileservice",
+        ) if am.config.dialect.trees() => unavailable(),
+        Some(
+            "sessionservice" | "policyservice" | "namingservice" | "authservice" | "loggingservice"
+            | "profileservice",
         ) => pll::answer(am, req),
         Some("identity" | "cdcservlet") => {
             Reply::container_page(501, "this part of AM is not simulated")

@@ -4,7 +4,7 @@
 use crate::clock::iso;
 use crate::http::{Reply, json_body};
 use crate::rest::{Answer, Call, denied, note};
-use crate::session::Session;
+use crate::session::{Kind, Session};
 use serde_json::{Value, json};
 
 /// Actions for the owner of the session (or an administrator).
@@ -27,16 +27,23 @@ pub(crate) fn answer(call: &Call<'_>) -> Answer {
     if action != "validate" || call.req.method != "POST" {
         call.caller().map_err(|_| denied())?;
     }
-    let offered = [(1, 2), (2, 0)];
+    let offered: &[(u32, u32)] = match call.am.config.dialect.trees() {
+        true => &[(1, 2), (2, 0), (4, 0)],
+        false => &[(1, 2), (2, 0)],
+    };
     let unknown = || Reply::error(404, "Resource '' not found");
     if call.req.method == "GET" {
-        return Err(get(call, call.version.pick(&offered).ok_or_else(unknown)?));
+        return Err(get(call, call.version.pick(offered).ok_or_else(unknown)?));
     }
-    json_body(call.req)?;
+    let body = json_body(call.req)?;
+    let named = body["tokenId"].as_str();
+    if let (Some(token), Some((4, _))) = (named, call.version.pick(offered)) {
+        return about(call, action, token);
+    }
     let target = target(call);
     // Who may ask comes before the version.
     authorised(call, action, target.as_deref())?;
-    let served = call.version.pick(&offered).ok_or_else(unknown)?;
+    let served = call.version.pick(offered).ok_or_else(unknown)?;
     let Some(token) = target else {
         return Err(Reply::error(400, "iPlanetDirectoryCookie not set on request").version(served));
     };
@@ -63,6 +70,35 @@ pub(crate) fn answer(call: &Call<'_>) -> Answer {
         }
     };
     Ok(Reply::json(200, &body).version(served))
+}
+
+/// Dialect B: the body names the session, and an agent may ask about anybody's (the vendor's documentation; which
+/// privilege that takes is not documented). A dead one is told apart from a dead caller.
+fn about(call: &Call<'_>, action: &str, token: &str) -> Answer {
+    let caller = call.caller()?;
+    let session = call.am.session(token);
+    note(call.req, "tokenId", session.as_ref());
+    let owner = caller.token == token;
+    let body = match action {
+        "getSessionInfo" if owner || caller.is_admin() || caller.kind == Kind::Application => {
+            match session {
+                Some(s) => {
+                    let mut body = info(&s, call.am.now_ms());
+                    let properties = s.all_properties(&call.am.config.context).into_iter();
+                    body["properties"] = properties.map(|(n, v)| (n, Value::from(v))).collect();
+                    body
+                }
+                None => json!({"valid": false}),
+            }
+        }
+        "getSessionInfo" => return Err(Reply::error(403, "Forbidden")),
+        "logout" => logout(call, token),
+        other => {
+            let message = format!("Action {other} not implemented for this resource");
+            return Err(Reply::error(501, &message).version((4, 0)));
+        }
+    };
+    Ok(Reply::json(200, &body).version((4, 0)))
 }
 
 /// Nothing can be read by GET; administrators' queries are not simulated.

@@ -2,9 +2,11 @@
 //!
 //! Pure: nothing here opens a connection, repeats a call or remembers an answer. Each operation has
 //! an `encode` that makes an [`Exchange`] and a `parse` that turns a [`Reply`] into a value or an
-//! [`AmError`]. [`a`] speaks to OpenAM 14 to 16, where every answer was measured.
+//! [`AmError`]. [`a`] speaks to OpenAM 14 to 16, where every answer was measured; [`b`] has what other
+//! servers say otherwise.
 
 pub mod a;
+pub mod b;
 
 use alloc::{borrow::Cow, string::String, vec::Vec};
 

@@ -73,6 +73,28 @@ pub struct AttributeMap {
     pub map: Vec<(String, Vec<String>)>,
 }
 
+/// What AM speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAM 14 to 16.
+    #[default]
+    OpenAm,
+    /// ForgeRock AM 6.5 to 7 and PingAM.
+    PingAm,
+}
+
+/// How the agent logs in where AM has trees.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AgentAuth {
+    /// By the tree `Agent`, and by the module where AM has no such tree.
+    #[default]
+    TreeThenModule,
+    /// By the tree only.
+    Tree,
+    /// By the module `Application` only.
+    Module,
+}
+
 /// Where `REMOTE_USER` comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UserIdType {
@@ -138,6 +160,10 @@ pub struct Config {
     pub repository: Repository,
     /// `com.sun.identity.agents.config.connect.timeout`, seconds
     pub connect_timeout: u32,
+    /// `portcullis.am.dialect`
+    pub dialect: Dialect,
+    /// `com.forgerock.agents.config.agent.auth.mode`; counts in dialect B only
+    pub agent_auth: AgentAuth,
     /// `com.sun.identity.agents.config.receive.timeout`, seconds
     pub receive_timeout: u32,
     /// `com.sun.identity.agents.config.forward.proxy.host`
@@ -370,6 +396,8 @@ impl Default for Config {
             naming_url: vec![],
             repository: Repository::Centralized,
             connect_timeout: 4,
+            dialect: Dialect::OpenAm,
+            agent_auth: AgentAuth::TreeThenModule,
             receive_timeout: 4,
             forward_proxy_host: None,
             forward_proxy_port: 0,

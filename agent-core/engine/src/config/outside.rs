@@ -167,8 +167,8 @@ pub const OUTSIDE: &[Outside] = &[
         .sets("com.sun.identity.agents.config.forward.proxy.user").test("the_environment_fills_the_template"),
     row(Tool, "AM_PROXY_PASSWORD", "", "Password for the proxy.", NotYet)
         .sets("com.sun.identity.agents.config.forward.proxy.password"),
-    row(Tool, "AM_AGENT_AUTH_MODE", "0", "Whether the agent logs in by tree or by module.",
-        NoEffect("the way that AM offers is found once and kept")),
+    row(Tool, "AM_AGENT_AUTH_MODE", "0", "Whether the agent logs in by tree or by module.", Works)
+        .sets("com.forgerock.agents.config.agent.auth.mode").test("the_environment_fills_the_template"),
 
     row(Httpd, "AmAgent", "Off", "On or Off: whether the agent protects this server, directory or location.", Works)
         .test("where_the_agent_is_off_it_is_off"),

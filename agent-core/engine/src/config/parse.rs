@@ -14,7 +14,7 @@ use alloc::{
 use core::fmt;
 
 use super::{
-    AuditAccess, AuditTo, Config, FetchMode, FilterMode, Repository, by_path,
+    AuditAccess, AuditTo, Config, Dialect, FetchMode, FilterMode, Repository, by_path,
     raw::{Line, Properties, Source},
     rules,
     table::{From, Kind, PROPERTIES, Property, State},
@@ -440,6 +440,17 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             "org.forgerock.openam.agents.config.allow.custom.login",
             "does not go with com.forgerock.agents.accept.sso.token",
             "use 0 with either, 1 with 0, or 2 with 1",
+        );
+    }
+    if config.dialect == Dialect::PingAm
+        && config.allow_custom_login != 2
+        && config.rules_only.is_none()
+    {
+        add(
+            Severity::Error,
+            "portcullis.am.dialect",
+            "pingam goes with AM's own cookie only in this version",
+            "set org.forgerock.openam.agents.config.allow.custom.login = 2 and com.forgerock.agents.accept.sso.token = 1",
         );
     }
     if config.allow_custom_login == 1 {

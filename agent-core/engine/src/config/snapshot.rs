@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    Carried, Config, FilterMode, Paths, Repository, Rules, ScrubNames, Secrets,
+    Carried, Config, Dialect, FilterMode, Paths, Repository, Rules, ScrubNames, Secrets,
     parse::{Problem, Severity, agent_conf},
     raw::{Line, Properties, Source},
     table::PROPERTIES,
@@ -34,9 +34,6 @@ use crate::{
 const PRE_AUTHENTICATION: &[u8] = b"agent-authn-";
 /// The prefix that makes browsers refuse a cookie set from elsewhere.
 const HOST_PREFIX: &[u8] = b"__Host-";
-/// How this product speaks to AM; part of the identity so that answers of one dialect never serve
-/// another.
-const DIALECT: &[u8] = b"A";
 
 /// Keys that cookies are sealed with.
 pub struct Keys {
@@ -288,7 +285,10 @@ pub fn identity(config: &Config) -> [u8; 16] {
     urls.iter().for_each(|u| add(u.as_bytes()));
     add(config.organization_name.as_bytes());
     add(config.username.as_bytes());
-    add(DIALECT);
+    add(match config.dialect {
+        Dialect::OpenAm => b"A",
+        Dialect::PingAm => b"B",
+    });
     let mut first = [0; 16];
     first.copy_from_slice(&digest.finalize()[..16]);
     first

@@ -25,10 +25,18 @@ fn header_text(text: &[u8]) -> Secret {
 /// Logs `agent` in to the realm of its profile. The module `Application` is always there and checks
 /// agent profiles only. No earlier token is sent along: AM may answer such a login without a token.
 pub fn encode(realm: &str, agent: &str, password: &Secret) -> Exchange {
-    let path = realm_path(
-        realm,
-        "authenticate?authIndexType=module&authIndexValue=Application",
-    );
+    let index = "authIndexType=module&authIndexValue=Application";
+    encode_as(realm, agent, password, index)
+}
+
+/// [`encode`] by another way in.
+pub(in crate::am) fn encode_as(
+    realm: &str,
+    agent: &str,
+    password: &Secret,
+    index: &str,
+) -> Exchange {
+    let path = realm_path(realm, &["authenticate?", index].concat());
     let mut exchange = post(path, "resource=2.1, protocol=1.0", None, b"{}".to_vec());
     let secret = |text: &[u8]| Value::Secret(header_text(text));
     exchange.headers.extend([

@@ -33,7 +33,7 @@ use crate::{contract::Cause, token::Secret};
 /// client-side sessions measured 2 KiB and more.
 pub const MAX_TOKEN: usize = 12 * 1024;
 /// Cap of an answer that holds one small object, bytes.
-const SMALL: usize = 64 * 1024;
+pub(super) const SMALL: usize = 64 * 1024;
 /// Cap of an answer that lists properties or decisions, bytes.
 const LARGE: usize = 1024 * 1024;
 
@@ -46,7 +46,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 
 /// A token as AM takes it in a header: printable ASCII, not empty, not longer than [`MAX_TOKEN`].
 /// Anything else was never issued by AM, so the session behind it is *dead*, not *unavailable*.
-fn user_token(token: &Secret) -> Result<&str, AmError> {
+pub(super) fn user_token(token: &Secret) -> Result<&str, AmError> {
     let bytes = token.expose();
     let fits = !bytes.is_empty() && bytes.len() <= MAX_TOKEN;
     let printable = fits && bytes.iter().all(u8::is_ascii_graphic);
@@ -92,7 +92,7 @@ pub fn is_client_side(token: &[u8]) -> bool {
 }
 
 /// `json/realms/root/realms/a/realms/b/` for `/a/b`.
-fn realm_path(realm: &str, rest: &str) -> String {
+pub(super) fn realm_path(realm: &str, rest: &str) -> String {
     let mut path = String::from("json/realms/root/");
     for name in realm.split('/').filter(|s| !s.is_empty()) {
         path.push_str("realms/");
@@ -128,7 +128,7 @@ fn get(path: String, resource: &'static str, caller: Option<(&str, &Secret)>) ->
 }
 
 /// A `POST` of JSON.
-fn post(
+pub(super) fn post(
     path: String,
     resource: &'static str,
     caller: Option<(&str, &Secret)>,
@@ -151,7 +151,7 @@ fn token_header((name, token): (&str, &Secret)) -> (Cow<'static, str>, Value) {
 
 /// The object of a 200 answer. Unknown members are ignored, a member given twice is an error, and
 /// nesting is limited by the JSON reader.
-fn json<T: DeserializeOwned>(reply: &Reply<'_>, cap: usize) -> Result<T, AmError> {
+pub(super) fn json<T: DeserializeOwned>(reply: &Reply<'_>, cap: usize) -> Result<T, AmError> {
     if reply.body.len() > cap {
         return Err(AmError::PROTOCOL);
     }
@@ -173,13 +173,13 @@ fn complaint(reply: &Reply<'_>) -> String {
 }
 
 /// What a status means when nothing more is known about it.
-fn status(reply: &Reply<'_>) -> AmError {
+pub(super) fn status(reply: &Reply<'_>) -> AmError {
     AmError::Unavailable(Cause::Status(reply.status))
 }
 
 /// The members of a JSON object in their order; a name that occurs twice is refused, because which
 /// of the two counts would be a guess.
-struct Members<V>(Vec<(String, V)>);
+pub(super) struct Members<V>(pub(super) Vec<(String, V)>);
 
 impl<V> Default for Members<V> {
     fn default() -> Self {

@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 use super::{From, Kind::*, Property, idle, later, nothing, works};
-use crate::config::{Level, Repository, tls, web};
+use crate::config::{AgentAuth, Dialect, Level, Repository, tls, web};
 
 #[rustfmt::skip]
 pub(super) const PROFILE: &[Property] = &[
@@ -50,9 +50,14 @@ pub(super) const CONNECTION: &[Property] = &[
     idle("org.forgerock.agents.config.connection.pool.enable", Switch, "true", "5.8",
         "Keep connections to AM open between calls.",
         "connections are always reused, within a fixed number").boot(),
-    idle("com.forgerock.agents.config.agent.auth.mode", Number, "0", "2024.11",
-        "Whether the agent logs in by tree or by module.",
-        "the way that AM offers is found once and kept").boot(),
+    works("com.forgerock.agents.config.agent.auth.mode", Choice, "0", "2024.11",
+        "How the agent logs in to ForgeRock AM and PingAM: 0 by the tree Agent, else by the module; 1 by the tree; 2 by the module. OpenAM has the module only.",
+        |c, v| v.choice(&mut c.agent_auth, &[("0", AgentAuth::TreeThenModule), ("1", AgentAuth::Tree), ("2", AgentAuth::Module)]))
+        .boot().test("the_agent_logs_in_by_tree_or_by_module"),
+    works("portcullis.am.dialect", Choice, "openam", "own",
+        "What AM is: openam (14 to 16), or pingam (PingAM, and ForgeRock AM from 6.5), for which only AM's own cookie is taken yet: set allow.custom.login = 2 and accept.sso.token = 1.",
+        |c, v| v.choice(&mut c.dialect, &[("openam", Dialect::OpenAm), ("pingam", Dialect::PingAm)]))
+        .boot().test("a_user_of_pingam_is_let_in_by_ams_cookie"),
 ];
 
 #[rustfmt::skip]
