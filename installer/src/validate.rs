@@ -3,51 +3,74 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
-use portcullis_engine::{am::AmError, token::Secret};
+use portcullis_engine::{
+    am::AmError,
+    config::{AgentAuth, Dialect},
+    token::Secret,
+};
 use portcullis_runtime::{
     am::{Am, Site},
     client::{Call, Permit, Settings},
 };
 
-/// Logs the agent in, and out again.
+/// Logs the agent in, and out again: as OpenAM does it, or else by a tree.
 pub(crate) fn agent_login(am: &str, realm: &str, name: &str, password: &Secret) -> Result<()> {
     let seconds = seconds(std::env::var("AM_NET_TIMEOUT").ok().as_deref())?;
-    let site = Site {
-        urls: vec![am.to_owned()],
-        realm: realm.to_owned(),
-        agent: name.to_owned(),
-        cookie_name: "iPlanetDirectoryPro".into(),
-    };
-    let settings = Settings {
-        connect_timeout: Duration::from_secs(seconds),
-        calls_max: 1,
-        ..Settings::default()
-    };
-    let am = Am::new(&site, &settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
         .build()?;
-    runtime.block_on(async {
-        let call = || Call {
-            permit: Permit::KnownSession,
-            until: tokio::time::Instant::now() + Duration::from_secs(seconds),
+    let mut refused = None;
+    for dialect in [Dialect::OpenAm, Dialect::PingAm] {
+        let site = Site {
+            urls: vec![am.to_owned()],
+            realm: realm.to_owned(),
+            agent: name.to_owned(),
+            cookie_name: "iPlanetDirectoryPro".into(),
+            dialect,
+            agent_auth: AgentAuth::Tree,
         };
-        if let Err(error) = am.server_info(call()).await {
-            bail!("AM cannot be asked ({error}): check the URL, or install with --forceInstall");
-        }
-        match am.agent_login(password, call()).await {
-            Ok(token) => {
-                // The session would stay at AM for ever; that it ends is not worth an error.
-                let _ = am.logout(&token, call()).await;
-                Ok(())
+        let settings = Settings {
+            connect_timeout: Duration::from_secs(seconds),
+            calls_max: 1,
+            ..Settings::default()
+        };
+        let am = Am::new(&site, &settings)?;
+        match runtime.block_on(log_in_and_out(&am, password, seconds))? {
+            None if dialect == Dialect::PingAm => {
+                println!(
+                    "AM logs agents in by a tree only, as PingAM does: write portcullis.am.dialect = pingam into agent.conf."
+                );
+                return Ok(());
             }
-            Err(AmError::Refused { status }) => bail!(
-                "AM refused the agent (HTTP {status}): check profile name, password and realm, and that the profile is active"
-            ),
-            Err(error) => bail!("the agent's login failed: {error}"),
+            None => return Ok(()),
+            Some(status) => refused = refused.or(Some(status)),
         }
-    })
+    }
+    bail!(
+        "AM refused the agent (HTTP {}): check profile name, password and realm, and that the profile is active",
+        refused.unwrap_or_default()
+    )
+}
+
+/// The status with which AM refused the agent, if it did.
+async fn log_in_and_out(am: &Am, password: &Secret, seconds: u64) -> Result<Option<u16>> {
+    let call = || Call {
+        permit: Permit::KnownSession,
+        until: tokio::time::Instant::now() + Duration::from_secs(seconds),
+    };
+    if let Err(error) = am.server_info(call()).await {
+        bail!("AM cannot be asked ({error}): check the URL, or install with --forceInstall");
+    }
+    match am.agent_login(password, call()).await {
+        Ok(token) => {
+            // The session would stay at AM for ever; that it ends is not worth an error.
+            let _ = am.logout(&token, call()).await;
+            Ok(None)
+        }
+        Err(AmError::Refused { status }) => Ok(Some(status)),
+        Err(error) => bail!("the agent's login failed: {error}"),
+    }
 }
 
 /// What `AM_NET_TIMEOUT` says.

@@ -95,7 +95,7 @@ pub fn read(files: &Properties, profile: Option<&Properties>) -> (Config, Vec<Pr
     }
     unknown(files, profile, &mut problems);
     required(files, &config, &mut problems);
-    together(&config, &mut problems);
+    together(&config, local || profile.is_some(), &mut problems);
     rules::review(&config, &mut problems);
     by_path::review(&config, &mut problems);
     problems.sort_by_key(|p| (order(&p.source), p.line.unwrap_or(u32::MAX)));
@@ -390,8 +390,8 @@ fn required(files: &Properties, config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What only several properties together show.
-fn together(config: &Config, problems: &mut Vec<Problem>) {
+/// What only several properties together show. `complete`: nothing is left for AM to say.
+fn together(config: &Config, complete: bool, problems: &mut Vec<Problem>) {
     let source = match config.repository {
         Repository::Local => agent_conf(),
         Repository::Centralized => Source::Am,
@@ -442,7 +442,8 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             "use 0 with either, 1 with 0, or 2 with 1",
         );
     }
-    if config.dialect == Dialect::PingAm
+    if complete
+        && config.dialect == Dialect::PingAm
         && config.allow_custom_login != 2
         && config.rules_only.is_none()
     {
