@@ -340,6 +340,7 @@ mod tests {
                     "ALL",
                     "2",
                     "IMMEDIATE_403",
+                    "pingam",
                 ],
                 _ => &[
                     "other",
