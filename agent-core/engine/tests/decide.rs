@@ -516,6 +516,59 @@ fn a_denial_is_a_page_that_names_the_incident() {
 }
 
 #[test]
+fn a_method_that_is_named_needs_consent_too() {
+    let policy = NewPolicy {
+        ttl: u64::MAX,
+        actions: &[
+            ("GET", true),
+            ("POST", true),
+            ("PUT", true),
+            ("DELETE", false),
+        ],
+        attributes: &[],
+        advices: &[],
+    };
+    let memo = Memo {
+        session: Some(Ok(session_record())),
+        policy: Some(Ok(policy.encode().expect("record"))),
+        ..Memo::default()
+    };
+    let reason = |snap: &Snapshot, method, target: &str, name, value: &str| {
+        let mut sent = Sent::get(target)
+            .with("Cookie", cookie(snap))
+            .with(name, value);
+        sent.method = method;
+        done(&sent, snap, &memo, |d| d.reason)
+    };
+    let snap = snapshot("");
+    let (allowed, denied) = (Code::AllowedByPolicy, Code::DeniedByPolicy);
+    const NAME: &str = "X-HTTP-Method-Override";
+    for (method, target, name, value, code) in [
+        (&b"POST"[..], "/app", NAME, "PUT, ", allowed),
+        (b"POST", "/app", NAME, "post", allowed),
+        (b"POST", "/app", NAME, "DELETE", denied),
+        (b"POST", "/app", "x-http-method", " delete ", denied),
+        (b"POST", "/app", "X-METHOD-OVERRIDE", "PUT, DELETE", denied),
+        (b"POST", "/app", NAME, "BREW", denied),
+        (b"POST", "/app", NAME, "", allowed),
+        (b"POST", "/app", NAME, &"A".repeat(33), denied),
+        (b"POST", "/app?x=1&_method=delete", "X", "", denied),
+        (b"POST", "/app?%5fmethod=%44ELETE", "X", "", denied),
+        (b"POST", "/app?_method=put", "X", "", allowed),
+        (b"POST", "/app?no_method=delete", "X", "", allowed),
+        (b"GET", "/app?_method=delete", NAME, "DELETE", allowed),
+    ] {
+        assert_eq!(
+            reason(&snap, method, target, name, value),
+            code,
+            "{target} {name}: {value}"
+        );
+    }
+    let ignoring = snapshot("portcullis.method.override = ignore\n");
+    assert_eq!(reason(&ignoring, b"POST", "/app", NAME, "DELETE"), allowed);
+}
+
+#[test]
 fn only_what_policy_refuses_is_left_to_the_host() {
     let snap = snapshot("");
     let sent = |method| Sent {

@@ -180,6 +180,33 @@ fn methods_limit_a_rule() {
 }
 
 #[test]
+fn a_method_in_place_of_another_opens_only_what_both_open() {
+    table(
+        &format!(
+            "{URL}[POST,0] = /form/*\n{URL}[POST,PUT,1] = /api/*\n{URL}[2] = /open\n{DENY}[DELETE,0] = url=/api/x\n"
+        ),
+        &[
+            ("POST /form/a", "open [POST,0]"),
+            (
+                "POST /form/a 192.0.2.1 | X-HTTP-Method-Override: PUT",
+                "login",
+            ),
+            (
+                "POST /api/a 192.0.2.1 | X-HTTP-Method-Override: PUT",
+                "open [POST,PUT,1]",
+            ),
+            (
+                "POST /api/a 192.0.2.1 | X-HTTP-Method-Override: DELETE",
+                "login",
+            ),
+            ("POST /api/x", "open [POST,PUT,1]"),
+            ("POST /api/x?_method=delete", "closed [DELETE,0]"),
+            ("POST /open?_method=brew", "open [2]"),
+        ],
+    );
+}
+
+#[test]
 fn queries_count_where_path_info_does() {
     table(
         &format!("{URL}[0] = /a\n{URL}[1] = /b?c=*\n"),

@@ -53,6 +53,16 @@ impl Methods {
         self.0 & other.0 != 0
     }
 
+    /// Whether these hold for each of the others.
+    pub fn cover(self, others: Methods) -> bool {
+        self.0 & others.0 == others.0
+    }
+
+    /// Both.
+    pub fn and(self, other: Methods) -> Methods {
+        Methods(self.0 | other.0)
+    }
+
     /// Whether only some methods are meant.
     pub fn is_limited(self) -> bool {
         self != Methods::ALL

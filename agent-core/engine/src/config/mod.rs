@@ -218,6 +218,8 @@ pub struct Config {
     pub max_log_files: u32,
     /// `com.sun.identity.agents.config.local.log.size`, bytes; 0: never rotated
     pub audit_file_size: u32,
+    /// `portcullis.method.override`: whether methods that a request names beside its own count
+    pub method_override_checked: bool,
     /// `com.sun.identity.agents.config.audit.path.fullurl`
     pub audit_full_url: bool,
     /// `org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`
@@ -425,6 +427,7 @@ impl Default for Config {
             debug_file_rotate: true,
             max_log_files: 0,
             audit_file_size: 52_428_800,
+            method_override_checked: true,
             audit_full_url: false,
             multivalue_pre_authn: false,
             public_am_url: None,

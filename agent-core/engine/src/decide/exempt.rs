@@ -9,7 +9,7 @@ use core::{fmt::Write, net::IpAddr};
 
 use arrayvec::ArrayString;
 
-use super::{Cx, client_address, detail, pages, policy, refuse, session};
+use super::{Cx, client_address, detail, method, pages, policy, refuse, session};
 use crate::{
     config::{Addresses, Condition, FilterMode, IpList, List, Methods, Test},
     contract::{Decision, Edits, Identity, Known, RuleId, RuleList, Why},
@@ -73,7 +73,7 @@ fn known_user<'a>(cx: &Cx<'a, '_>) -> Option<Identity<'a>> {
         return None;
     }
     let policy = match cx.facts.policy(policy::key(cx, key, &session)) {
-        Known::Fresh(policy) if policy.allows(cx.req.method) => Some(policy),
+        Known::Fresh(policy) if policy::allows(cx, &policy) => Some(policy),
         _ => None,
     };
     let attributes = match cx.facts.attributes(key) {
@@ -98,7 +98,8 @@ pub(super) fn each(cx: &Cx<'_, '_>, lists: &[RuleList]) -> Vec<(RuleId, bool)> {
 /// What the rules are compared with.
 pub(super) struct Asked<'v, 'a> {
     pub(super) cx: &'v Cx<'a, 'v>,
-    method: Methods,
+    /// Its own, and those that an application may take in its place.
+    methods: Methods,
     forms: Forms<'v>,
 }
 
@@ -107,7 +108,7 @@ impl<'v, 'a> Asked<'v, 'a> {
         let ignore_path_info = cx.snap.config.notenforced_ignore_path_info;
         Asked {
             cx,
-            method: Methods::of_request(cx.req.method),
+            methods: method::all(cx),
             forms: Forms::of(cx.url, ignore_path_info, room),
         }
     }
@@ -176,7 +177,7 @@ impl<'v, 'a> Asked<'v, 'a> {
 
     fn fits_method(&self, list: &IpList, at: u32) -> bool {
         let methods = list.methods.get(at as usize);
-        methods.is_some_and(|methods| methods.meet(self.method))
+        methods.is_some_and(|methods| methods.cover(self.methods))
     }
 
     /// An inverted list opens what none of its entries is about. An empty one opens nothing.
@@ -234,7 +235,11 @@ impl<'v, 'a> Asked<'v, 'a> {
     fn fits(&self, list: &List, at: u32, protects: bool) -> bool {
         list.entries.get(at as usize).is_some_and(|entry| {
             let mut conditions = entry.conditions.iter();
-            entry.methods.meet(self.method) && conditions.all(|c| self.holds(c, protects))
+            let methods = match protects {
+                true => entry.methods.meet(self.methods),
+                false => entry.methods.cover(self.methods),
+            };
+            methods && conditions.all(|c| self.holds(c, protects))
         })
     }
 

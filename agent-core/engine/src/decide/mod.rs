@@ -10,6 +10,7 @@ mod fail_closed;
 mod finish;
 mod host;
 mod logout;
+mod method;
 mod outage;
 mod pages;
 mod plan;

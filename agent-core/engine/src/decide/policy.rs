@@ -12,7 +12,7 @@ use super::{
     Cx, Stage, ask,
     client::{MAX_NAME, client_address, client_host_name},
     fail_closed::{Fact, refuse_for},
-    refuse,
+    method, refuse,
     session::User,
 };
 use crate::{
@@ -64,7 +64,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
             }));
         }
     };
-    if answer.allows(cx.req.method) {
+    if allows(cx, &answer) {
         return Ok(Outcome::Allowed(Some(answer)));
     }
     if cx.req.local.authorizes {
@@ -74,7 +74,10 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         true => Code::DeniedWithAdvices,
         false => Code::DeniedByPolicy,
     };
-    let names = advice_names(&answer);
+    let names = match answer.allows(cx.req.method) {
+        true => String::from("by the method that the request names in place of its own"),
+        false => advice_names(&answer),
+    };
     Ok(Outcome::Decided(refuse(
         cx.facts,
         code,
@@ -82,6 +85,11 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         Some(user.session),
         names.into(),
     )))
+}
+
+/// Whether AM allows the request's method, and each that an application may take in its place.
+pub(super) fn allows(cx: &Cx<'_, '_>, answer: &Policy<'_>) -> bool {
+    answer.allows(cx.req.method) && method::others(cx).all(|other| answer.allows(&other))
 }
 
 /// Where AM's decision about this request is kept.

@@ -341,6 +341,7 @@ mod tests {
                     "2",
                     "IMMEDIATE_403",
                     "pingam",
+                    "ignore",
                 ],
                 _ => &[
                     "other",

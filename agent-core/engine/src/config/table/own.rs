@@ -55,6 +55,10 @@ pub(super) const OWN: &[Property] = &[
         |c, v| v.switch(&mut c.policy_user_realm))
         .alias(&["org.forgerock.agents.user.realm.overrides.policy.evaluation.realm.enabled"])
         .from(From::FileFirst).test("everybody_meets_the_policies_of_their_own_realm"),
+    works("portcullis.method.override", Choice, "check", "own",
+        "What a POST that names another method in X-HTTP-Method-Override, X-HTTP-Method, X-Method-Override or the parameter _method needs: consent to both (check), or to POST only (ignore), where no application behind takes the other for its method.",
+        |c, v| v.choice(&mut c.method_override_checked, &[("check", true), ("ignore", false)]))
+        .from(From::FileFirst).test("a_method_in_place_of_another_needs_consent_too"),
     works("portcullis.cookies.forward", Switch, "false", "own",
         "Let the application see the agent's own cookies.",
         |c, v| v.switch(&mut c.cookies_forward)).from(From::FileFirst).test("the_agents_cookies_go_on_only_where_it_is_told_to"),
