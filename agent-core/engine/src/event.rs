@@ -133,6 +133,11 @@ codes! {
         "The table of used states is full or damaged." "Look at the number of logins; restart the host if it stays.";
     LoginCookieTooLarge 232 Error "login refused: the session cookie would be larger than a browser takes"
         "Client-side sessions with many properties." "Use server-side sessions, or fewer properties.";
+    ReportMode 240 Warning "nothing is refused: decisions are only reported"
+        "`portcullis.mode` is report, everywhere or for the paths that the line names, until the time that it names."
+        "Look through the lines with PCL0420, mend what they show, then take `portcullis.mode` out.";
+    ReportEnded 241 Warning "reporting has ended: decisions are carried out"
+        "`portcullis.mode` is report, and the time of `portcullis.mode.until` has come." "Take both out, or set a later time.";
     DeniedByPolicy 300 Info "denied by policy"
         "AM's policy does not allow this method on this URL." "Ask AM's administrator, with the URL exactly as logged.";
     DeniedWithAdvices 301 Info "denied: AM asks for more than this session has"
@@ -171,6 +176,15 @@ codes! {
         "The URL is a logout URL." "Nothing.";
     DeniedByRule 410 Info "denied by a rule"
         "A rule of `portcullis.deny.rule` matches, named in the detail." "Change the rule if it should not.";
+    Reported 420 Info "let through, because decisions are only reported"
+        "`portcullis.mode` is report. `would` names the code and the status that the request would have met."
+        "See that code.";
+    ShadowDiffers 430 Info "the second policy set says otherwise"
+        "`portcullis.mode` is shadow. The request met the first decision; the line names both." "Compare the policies.";
+    ShadowFailed 431 Warning "the second policy set could not be asked"
+        "AM is away, or has no such policy set in that realm." "Check `portcullis.shadow.policy.set` and `.realm`.";
+    ShadowDropped 432 Warning "comparisons with the second policy set were left out"
+        "More were open than there is room for; the line says how many. No request waited." "Compare fewer paths, or at another time.";
     UnavailableTransport 500 Error "AM cannot be reached"
         "No connection to AM, or it broke." "Check AM, name resolution, routes and firewalls.";
     UnavailableTimeout 501 Error "AM did not answer in time"

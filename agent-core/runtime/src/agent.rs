@@ -26,7 +26,8 @@ use zeroize::Zeroizing;
 use crate::{
     client::{ClientIdentity, IdentityError},
     leader,
-    logs::{HostLog, Logs},
+    logs::{HostLog, Logs, wall_ms},
+    mode,
     worker::{StartError, Worker, WorkerOptions},
 };
 
@@ -174,6 +175,9 @@ impl Agent {
                         .line(&self.log, None, Code::ConfigProblem, &text, true);
                     continue;
                 }
+            }
+            if let Some((code, text)) = mode::at_start(&start.config, wall_ms()) {
+                instance.logs.line(&self.log, None, code, &text, true);
             }
             instance.fallback = fallback_config(start)
                 .and_then(|c| Snapshot::build(c, start.secrets.clone(), hash_key).ok())

@@ -4,11 +4,12 @@
 
 use portcullis_engine::{
     config::{AuditAccess, AuditTo},
-    contract::{Decision, Outcome, RequestView, Why},
+    contract::{Decision, Opinion, Outcome, RequestView, Why},
     decide::{ClientAddress, client_address},
+    event::Code,
     page::incident_text,
 };
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{agent::Instance, lines::Line, logs::timestamp, worker::Worker};
 
@@ -23,16 +24,20 @@ pub(crate) fn record(
     decision: &Decision<'_>,
     age: u64,
 ) {
-    // What the host's own rules make of a refusal by policy is not known here.
-    let allowed = matches!(&decision.outcome, Outcome::Allow(g) if g.why() != Why::LeftToHost);
-    if audited(instance, allowed) {
-        let full_url = instance.snapshot().is_some_and(|s| s.config.audit_full_url);
-        let address = if full_url { url(req) } else { path(req) };
-        let event = event(&client(instance, req), &address, req, decision, allowed);
-        worker.write(instance.index(), Line::Audit(event));
+    let allowed = is_allowed(decision);
+    // What is only reported counts as both.
+    if audited(instance, |access| match access {
+        AuditAccess::Allow => allowed,
+        AuditAccess::Deny => !allowed || decision.would.is_some(),
+        AuditAccess::None | AuditAccess::Both => true,
+    }) {
+        let event = event_about(instance, req, decision);
+        worker.write(instance.index(), Line::Audit(event.to_string()));
     }
-    // Whoever was shown an incident's number must find it, whatever the level.
-    let shown = matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
+    // Whoever was shown an incident's number must find it, whatever the level; and what is only
+    // reported is there to be read.
+    let shown = decision.would.is_some()
+        || matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
     let severity = decision.reason.row().severity;
     if shown || instance.logs().wants(severity) {
         let text = text(&client(instance, req), req, decision, age);
@@ -45,17 +50,68 @@ pub(crate) fn record(
     }
 }
 
-fn audited(instance: &Instance, allowed: bool) -> bool {
+/// What the host's own rules make of a refusal by policy is not known here.
+fn is_allowed(decision: &Decision<'_>) -> bool {
+    matches!(&decision.outcome, Outcome::Allow(grant) if grant.why() != Why::LeftToHost)
+}
+
+fn audited(instance: &Instance, counts: impl Fn(AuditAccess) -> bool) -> bool {
     let Some(snap) = instance.snapshot() else {
         return false;
     };
     let here = matches!(snap.config.audit_to, AuditTo::Local | AuditTo::All);
-    here && match snap.config.audit_access {
-        AuditAccess::None => false,
-        AuditAccess::Allow => allowed,
-        AuditAccess::Deny => !allowed,
-        AuditAccess::Both => true,
+    let access = snap.config.audit_access;
+    here && access != AuditAccess::None && counts(access)
+}
+
+/// What is kept of a request for a line that is written later.
+pub(crate) struct Noted {
+    text: String,
+    event: Option<Value>,
+}
+
+impl Noted {
+    pub(crate) fn of(instance: &Instance, req: &RequestView<'_>, decision: &Decision<'_>) -> Noted {
+        Noted {
+            text: text(&client(instance, req), req, decision, 0),
+            event: audited(instance, |_| true).then(|| event_about(instance, req, decision)),
+        }
     }
+
+    /// Writes down that a second policy set says otherwise.
+    pub(crate) fn differs(
+        self,
+        worker: &Worker,
+        index: usize,
+        enforced: Opinion,
+        other: Opinion,
+        place: &str,
+    ) {
+        let (enforced, other) = (enforced.text(), other.text());
+        if let Some(mut event) = self.event {
+            event["eventName"] = json!("AM-ACCESS-SHADOW");
+            event["response"]["detail"] = json!({
+                "reason": format!("PCL{:04}", Code::ShadowDiffers.number()),
+                "enforced": enforced, "second": other, "place": place,
+            });
+            worker.write(index, Line::Audit(event.to_string()));
+        }
+        let line = Line::Log {
+            code: Code::ShadowDiffers,
+            text: format!(
+                "{} enforced=\"{enforced}\" second=\"{other}\" {place}",
+                self.text
+            ),
+            always: true,
+        };
+        worker.write(index, line);
+    }
+}
+
+fn event_about(instance: &Instance, req: &RequestView<'_>, decision: &Decision<'_>) -> Value {
+    let full_url = instance.snapshot().is_some_and(|s| s.config.audit_full_url);
+    let address = if full_url { url(req) } else { path(req) };
+    event(&client(instance, req), &address, req, decision)
 }
 
 /// The address that decisions are about. Where it is unknown, that of the caller helps to find out
@@ -73,21 +129,18 @@ fn client(instance: &Instance, req: &RequestView<'_>) -> String {
 }
 
 /// The event in the shape of AM's audit log (behaviour of the Web Agent 2024.3).
-fn event(
-    client: &str,
-    address: &str,
-    req: &RequestView<'_>,
-    decision: &Decision<'_>,
-    allowed: bool,
-) -> String {
+fn event(client: &str, address: &str, req: &RequestView<'_>, decision: &Decision<'_>) -> Value {
     let subject = decision.subject.as_ref();
     let tracking: Vec<&str> = subject
         .and_then(|s| s.properties.first("AMCtxId"))
         .into_iter()
         .collect();
-    let status = if allowed { "SUCCESSFUL" } else { "DENIED" };
+    let status = match is_allowed(decision) {
+        true => "SUCCESSFUL",
+        false => "DENIED",
+    };
     let incident = incident(decision);
-    json!({
+    let mut event = json!({
         "timestamp": timestamp(),
         "eventName": "AM-ACCESS-OUTCOME",
         "transactionId": incident,
@@ -104,8 +157,12 @@ fn event(
             "path": address,
         } },
         "response": { "status": status, "detail": { "reason": format!("PCL{:04}", decision.reason.number()) } },
-    })
-    .to_string()
+    });
+    if let Some(would) = &decision.would {
+        let reason = format!("PCL{:04}", would.code.number());
+        event["response"]["detail"]["would"] = json!({ "reason": reason, "status": would.status });
+    }
+    event
 }
 
 /// The line: who, what, why; the host's own log adds when.
@@ -117,6 +174,11 @@ fn text(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, age: u64) 
             " user=\"{}\"",
             shown(subject.universal_id.as_bytes())
         ));
+    }
+    if let Some(would) = &decision.would {
+        let row = would.code.row();
+        let (number, status) = (row.number, would.status);
+        line.push_str(&format!(" would=\"PCL{number:04} {status}: {}\"", row.text));
     }
     if !decision.detail.is_empty() {
         line.push_str(&format!(

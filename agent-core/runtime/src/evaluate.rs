@@ -15,7 +15,7 @@ use portcullis_engine::{
         Act, Cause, Decision, FactError, MonoMillis, Need, Now, Outcome, Receipt, RequestView,
         Sink, Step, UnixMillis, Why,
     },
-    decide, decide_without_configuration,
+    decide, decide_unanswered, decide_without_configuration,
     event::Code,
 };
 use portcullis_shm::{Ended, Key, Spent, clock};
@@ -25,7 +25,7 @@ use crate::{
     audit, fetch,
     logs::wall_ms,
     memo::{Memo, View},
-    opened,
+    opened, second,
     ticket::{Mailbox, Ticket, Wants},
     worker::{Job, Worker},
 };
@@ -175,11 +175,18 @@ impl<'w> Run<'w> {
                 let view = self.view(&memo);
                 match decide(req, snap, &view, self.now) {
                     Step::Done(decision) => {
-                        let decision = self.still_true(decision, &view);
+                        let decision = self.still_true(req, snap, decision, &view);
                         if let Some((cookie, opened)) = decision.basis.opened {
                             opened::put(cookie, opened);
                         }
                         let verdict = self.apply(req, &decision, &view, host);
+                        second::after(
+                            self.instance,
+                            self.worker,
+                            req,
+                            &decision,
+                            !call.stored_only,
+                        );
                         drop(decision);
                         return Ok((verdict, memo));
                     }
@@ -199,7 +206,12 @@ impl<'w> Run<'w> {
                 continue;
             }
             if call.stored_only {
-                return Ok((self.give_up(req, &memo, host, Code::NotStored), memo));
+                let verdict = {
+                    let view = self.view(&memo);
+                    let decision = decide_unanswered(req, snap, &view, self.now, Code::NotStored);
+                    self.apply(req, &decision, &view, host)
+                };
+                return Ok((verdict, memo));
             }
             return Err(self.suspend(need, call, memo, Some(snap.clone())));
         }
@@ -217,7 +229,13 @@ impl<'w> Run<'w> {
 
     /// Rules S1 and S2: a session that ended while this request waited is not let in on what was
     /// learnt before.
-    fn still_true<'d>(&self, decision: Decision<'d>, view: &'d View<'_>) -> Decision<'d> {
+    fn still_true<'d>(
+        &self,
+        req: &'d RequestView<'d>,
+        snap: &'d Snapshot,
+        decision: Decision<'d>,
+        view: &'d View<'_>,
+    ) -> Decision<'d> {
         let ended = self.resumed.is_some()
             && matches!(decision.outcome, Outcome::Allow(_))
             && decision.basis.session.is_some_and(|key| {
@@ -225,7 +243,7 @@ impl<'w> Run<'w> {
                 ended == Ended::Yes
             });
         match ended {
-            true => decide_without_configuration(view, Code::SessionEndedMeanwhile),
+            true => decide_unanswered(req, snap, view, self.now, Code::SessionEndedMeanwhile),
             false => decision,
         }
     }

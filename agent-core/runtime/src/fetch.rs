@@ -4,7 +4,7 @@
 //! second; it is stored under the counters read before the call (rule S2).
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     collections::HashMap,
     path::PathBuf,
     rc::Rc,
@@ -167,6 +167,8 @@ pub(crate) struct Fetcher {
     pub(crate) am: Am,
     /// Wakes whoever looks after the instance in this worker.
     pub(crate) kick: Notify,
+    /// How the last question to a second policy set failed, if it did.
+    pub(crate) second_failed: Cell<Option<FactError>>,
     flights: RefCell<Flights>,
 }
 
@@ -194,6 +196,7 @@ impl Fetcher {
             index,
             am,
             kick: Notify::new(),
+            second_failed: Cell::default(),
             flights: RefCell::default(),
         })
     }
@@ -269,36 +272,9 @@ impl Fetcher {
         }
         match ask {
             Ask::Session { key, token } => self.session(*key, token, deadline).await,
-            Ask::Policy {
-                key,
-                session,
-                token,
-                resource,
-                realm,
-                application,
-                environment,
-            } => {
-                let before = self.counters();
+            Ask::Policy { session, .. } => {
                 let permit = self.permit(*session);
-                let question = Question {
-                    token,
-                    resources: std::slice::from_ref(resource),
-                    application,
-                    realm,
-                    environment,
-                };
-                let call = call(permit, deadline);
-                let record = self
-                    .with_agent(deadline, async |agent| {
-                        self.am.evaluate(&agent, &question, call).await
-                    })
-                    .await?
-                    .into_iter()
-                    .find(|(answered, _)| answered == resource)
-                    .map(|(_, record)| record)
-                    .ok_or(FactError::Unavailable(Cause::Protocol))?;
-                self.store_policy(key.0, &record, before);
-                Ok(record)
+                self.policy(ask, call(permit, deadline), deadline).await
             }
             Ask::Attributes { key, token, names } => {
                 let before = self.counters();
@@ -309,6 +285,56 @@ impl Fetcher {
             }
             Ask::Form { .. } => Err(FactError::Unavailable(Cause::Protocol)),
         }
+    }
+
+    /// What a second policy set says. Nobody waits for it, so half of the calls have to do, and its
+    /// failures say nothing of AM to others.
+    pub(crate) async fn second_opinion(
+        &self,
+        ask: &Ask,
+        deadline: Instant,
+    ) -> Result<Vec<u8>, FactError> {
+        self.refuse_while_open()?;
+        self.policy(ask, call(Permit::Other, deadline), deadline)
+            .await
+    }
+
+    async fn policy(&self, ask: &Ask, call: Call, deadline: Instant) -> Result<Vec<u8>, FactError> {
+        let Ask::Policy {
+            key,
+            token,
+            resource,
+            realm,
+            application,
+            environment,
+            ..
+        } = ask
+        else {
+            return Err(FactError::Unavailable(Cause::Protocol));
+        };
+        // Rule S5, as in `answer`.
+        if token.expose().is_empty() {
+            return Err(FactError::Unavailable(Cause::Protocol));
+        }
+        let before = self.counters();
+        let question = Question {
+            token,
+            resources: std::slice::from_ref(resource),
+            application,
+            realm,
+            environment,
+        };
+        let record = self
+            .with_agent(deadline, async |agent| {
+                self.am.evaluate(&agent, &question, call).await
+            })
+            .await?
+            .into_iter()
+            .find(|(answered, _)| answered == resource)
+            .map(|(_, record)| record)
+            .ok_or(FactError::Unavailable(Cause::Protocol))?;
+        self.store_policy(key.0, &record, before);
+        Ok(record)
     }
 
     async fn attributes(

@@ -14,7 +14,9 @@ mod lines;
 mod logfile;
 mod logs;
 mod memo;
+mod mode;
 mod opened;
+mod second;
 mod ticket;
 mod worker;
 

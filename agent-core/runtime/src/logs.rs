@@ -147,7 +147,7 @@ pub(crate) fn timestamp() -> String {
     format_timestamp(wall_ms())
 }
 
-fn format_timestamp(ms: u64) -> String {
+pub(crate) fn format_timestamp(ms: u64) -> String {
     let (days, rest) = (ms / 86_400_000, ms % 86_400_000);
     let (h, m, s, milli) = (
         rest / 3_600_000,

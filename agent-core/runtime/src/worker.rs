@@ -27,6 +27,7 @@ use crate::{
     fetch::Fetcher,
     leader,
     lines::{Line, Lines},
+    mode, second,
     ticket::{Completions, Mailbox, Waits},
 };
 
@@ -50,6 +51,8 @@ enum Message {
         mailbox: Arc<Mailbox>,
         deadline: Instant,
     },
+    /// A second opinion, after the response.
+    Second(usize, second::Question),
     Stop,
 }
 
@@ -62,6 +65,8 @@ pub struct Worker {
     completions: Arc<Completions>,
     waits: Arc<Waits>,
     draining: AtomicBool,
+    /// Room for questions to which nobody waits for the answer.
+    pub(crate) second: second::Room,
     /// The terms this worker holds, by instance: given back at once when it stops.
     pub(crate) terms: Mutex<Vec<(usize, Term)>>,
 }
@@ -111,6 +116,7 @@ impl Worker {
             completions: Arc::new(Completions::new(options.wake)),
             waits: Arc::new(Waits::new(options.threads)),
             draining: AtomicBool::new(false),
+            second: second::Room::default(),
             terms: Mutex::new(Vec::new()),
         });
         let (agent, of_thread) = (agent.clone(), worker.clone());
@@ -193,6 +199,18 @@ impl Worker {
         let _ = self.jobs.send(Message::Job(job));
     }
 
+    pub(crate) fn submit_second(&self, instance: usize, question: second::Question) {
+        let _ = self.jobs.send(Message::Second(instance, question));
+    }
+
+    /// Whether this worker leads an instance.
+    pub(crate) fn leads(&self, instance: usize) -> bool {
+        self.terms
+            .lock()
+            .iter()
+            .any(|(index, _)| *index == instance)
+    }
+
     pub(crate) fn await_configuration(
         &self,
         instance: usize,
@@ -245,6 +263,9 @@ async fn serve(
     let fetchers: Vec<Option<Rc<Fetcher>>> = (0..agent.len())
         .map(|index| Fetcher::new(agent.clone(), worker.clone(), index).map(Rc::new))
         .collect();
+    for index in 0..agent.len() {
+        tokio::task::spawn_local(mode::end_of_reporting(agent.clone(), worker.clone(), index));
+    }
     for fetcher in fetchers.iter().flatten() {
         tokio::task::spawn_local(leader::follow(fetcher.clone()));
     }
@@ -269,6 +290,13 @@ async fn serve(
                     deadline,
                 ));
             }
+            Message::Second(index, question) => match fetchers.get(index) {
+                Some(Some(fetcher)) => {
+                    let fetcher = fetcher.clone();
+                    tokio::task::spawn_local(async move { second::ask(&fetcher, question).await });
+                }
+                _ => drop(worker.second.leave()),
+            },
             Message::Stop => return,
         }
     }

@@ -5,8 +5,8 @@
 use std::fmt::Write;
 
 use portcullis_engine::{
-    config::{Config, Snapshot},
-    contract::{Decision, Outcome, RequestView, RuleId, RuleList, Sink, Why},
+    config::{Config, Enforcement, Snapshot},
+    contract::{Decision, Outcome, RequestView, RuleId, RuleList, Second, Sink, Why},
     decide::{Phase, Trace},
     event::Code,
     token::cookie,
@@ -212,6 +212,11 @@ fn entries(
     config: &Config,
 ) -> Vec<Entry> {
     let mut all = vec![];
+    all.extend(mode(decision, trace).map(|result| Entry {
+        phase: "mode",
+        rule: None,
+        result,
+    }));
     for phase in Phase::ALL {
         let reached = trace.last.is_some_and(|last| phase <= last);
         let decided =
@@ -252,6 +257,25 @@ fn entries(
         });
     }
     all
+}
+
+/// Whether what is decided is carried out, where that is a question.
+fn mode(decision: &Decision<'_>, trace: &Trace) -> Option<String> {
+    let mode = trace.mode.filter(|mode| *mode != Enforcement::Enforce)?;
+    let mut text = mode.word().to_owned();
+    if let Some(would) = &decision.would {
+        let row = would.code.row();
+        let (number, status) = (row.number, would.status);
+        let _ = write!(text, ": would be PCL{number:04} {status}: {}", row.text);
+    }
+    if let Some(shadow) = &decision.shadow {
+        let second = match &shadow.second {
+            Second::Known(opinion) => opinion.text(),
+            Second::Ask(_) => "asked after the response",
+        };
+        let _ = write!(text, ": {}: {second}", shadow.place);
+    }
+    Some(text)
 }
 
 /// The logout patterns, each with what became of it.

@@ -364,3 +364,48 @@ fn mistakes_of_the_file_stop_it() {
             .any(|p| p.to_string().contains("naming.url"))
     );
 }
+
+#[test]
+fn a_mode_that_only_reports_is_named_with_what_would_have_happened() {
+    let report = decider("portcullis.mode = report\nportcullis.mode.until = 2026-06-01\n");
+    let answer = ask_with(&report, &get("/x"));
+    is(&answer, "allow", 0, "PCL0420");
+    assert_eq!(answer["trace"][0]["phase"], "mode");
+    let result = answer["trace"][0]["result"].as_str().unwrap();
+    assert!(
+        result.starts_with("report: would be PCL0200 302"),
+        "{result}"
+    );
+    let over = decider("portcullis.mode = report\nportcullis.mode.until = 2025-06-01\n");
+    is(&ask_with(&over, &get("/x")), "login", 302, "PCL0200");
+    let shadow = decider("portcullis.mode = shadow\nportcullis.shadow.policy.set = next\n");
+    let facts = json!({"facts": [
+        {"session": {"fresh": {"user": "demo", "realm": "/"}}},
+        {"policy": {"fresh": {"actions": {"GET": true}}}},
+        {"policy": {"fresh": {"actions": {"GET": false}}}},
+        {"attributes": {"fresh": {}}},
+    ]});
+    let answer = ask_with(&shadow, &with(get("/x"), facts));
+    is(&answer, "allow", 0, "PCL0100");
+    let result = answer["trace"][0]["result"].as_str().unwrap();
+    assert_eq!(result, "shadow: realm /, policy set next: denied");
+}
+
+#[test]
+fn the_policies_that_count_for_a_path_are_named() {
+    let by_path = decider(
+        "portcullis.filter.mode[/home] = SSO_ONLY\n\
+         org.forgerock.agents.policy.set.map[/shop] = orders\n",
+    );
+    let answer = ask_with(&by_path, &with(get("/home"), json!({"session": demo()})));
+    is(&answer, "allow", 0, "PCL0102");
+    assert_eq!(answer["matched"], "portcullis.filter.mode[/home]=SSO_ONLY");
+    let answer = ask_with(&by_path, &with(get("/shop"), json!({"session": demo()})));
+    is(&answer, "deny", 403, "PCL0300");
+    let all = answer["trace"].as_array().unwrap();
+    assert!(
+        all.iter()
+            .any(|e| e["rule"] == "realm /, policy set orders"),
+        "{all:?}"
+    );
+}

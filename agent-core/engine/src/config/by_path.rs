@@ -11,7 +11,7 @@ use alloc::{
 };
 
 use super::{
-    Config, RuleLine,
+    Config, Enforcement, RuleLine,
     parse::{Problem, Severity},
     raw::Line,
     rules::MODE,
@@ -183,6 +183,8 @@ impl<T: Clone> ByPath<T> {
 pub(crate) struct Paths {
     /// `portcullis.filter.mode`
     pub(crate) modes: ByPath<FilterMode>,
+    /// `portcullis.mode`
+    pub(crate) enforcement: ByPath<Enforcement>,
     /// `policy.evaluation.realm`
     pub(crate) realms: ByPath<String>,
     /// `policy.evaluation.application`
@@ -195,9 +197,11 @@ impl Paths {
         let fold = config.case_ignore;
         let by_path = !config.filter_modes.is_empty()
             || !config.policy_realms.is_empty()
-            || !config.policy_sets.is_empty();
+            || !config.policy_sets.is_empty()
+            || !config.modes.is_empty();
         by_path.then(|| Paths {
             modes: ByPath::compile(&config.filter_modes, fold),
+            enforcement: ByPath::compile(&config.modes, fold),
             realms: ByPath::compile(&config.policy_realms, fold),
             sets: ByPath::compile(&config.policy_sets, fold),
         })
@@ -223,7 +227,7 @@ pub(super) fn review(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-fn twice<T: PartialEq>(property: &str, all: &[AtPath<T>], problems: &mut Vec<Problem>) {
+pub(super) fn twice<T: PartialEq>(property: &str, all: &[AtPath<T>], problems: &mut Vec<Problem>) {
     for (at, entry) in all.iter().enumerate() {
         let earlier = all.iter().take(at).find(|e| e.area == entry.area);
         if earlier.is_some_and(|earlier| earlier.value != entry.value) {

@@ -7,6 +7,7 @@
 mod by_path;
 mod carry;
 mod methods;
+mod mode;
 mod outage;
 mod outside;
 mod parse;
@@ -30,6 +31,7 @@ pub(crate) use by_path::Paths;
 pub use by_path::{Area, AtPath, FilterMode};
 pub use carry::{Attribute, Carried, Target};
 pub use methods::Methods;
+pub use mode::Enforcement;
 pub use outage::{RulesOnly, Strategy};
 pub use outside::{OUTSIDE, Outside, Place, cache_bytes, environment};
 pub use parse::{Problem, Severity, read};
@@ -371,6 +373,17 @@ pub struct Config {
     pub audit_access: AuditAccess,
     /// `com.sun.identity.agents.config.log.disposition`
     pub audit_to: AuditTo,
+    // --- whether decisions are carried out
+    /// `portcullis.mode` for all paths that it does not name
+    pub mode: Enforcement,
+    /// The same by path
+    pub modes: Vec<AtPath<Enforcement>>,
+    /// `portcullis.mode.until`: when reporting ends, milliseconds since 1970
+    pub mode_until: Option<u64>,
+    /// `portcullis.shadow.policy.set`
+    pub shadow_set: Option<String>,
+    /// `portcullis.shadow.policy.realm`
+    pub shadow_realm: Option<String>,
     // --- limits of our own
     /// `portcullis.am.deadline`: what one request may spend waiting for AM, milliseconds
     pub am_deadline: u32,
@@ -499,6 +512,11 @@ impl Default for Config {
             logout_session_invalidate: true,
             audit_access: AuditAccess::None,
             audit_to: AuditTo::Remote,
+            mode: Enforcement::Enforce,
+            modes: vec![],
+            mode_until: None,
+            shadow_set: None,
+            shadow_realm: None,
             am_deadline: 4000,
             am_calls_max: 32,
         }

@@ -14,7 +14,7 @@ use alloc::{
 use core::fmt;
 
 use super::{
-    AuditAccess, AuditTo, Config, Dialect, FetchMode, FilterMode, Repository, by_path,
+    AuditAccess, AuditTo, Config, Dialect, FetchMode, FilterMode, Repository, by_path, mode,
     raw::{Line, Properties, Source},
     rules,
     table::{From, Kind, PROPERTIES, Property, State},
@@ -98,6 +98,7 @@ pub fn read(files: &Properties, profile: Option<&Properties>) -> (Config, Vec<Pr
     together(&config, local || profile.is_some(), &mut problems);
     rules::review(&config, &mut problems);
     by_path::review(&config, &mut problems);
+    mode::review(&config, &mut problems);
     problems.sort_by_key(|p| (order(&p.source), p.line.unwrap_or(u32::MAX)));
     (config, problems)
 }

@@ -267,6 +267,19 @@ impl<'v> Values<'v> {
         }
     }
 
+    /// A date or a time.
+    pub(super) fn moment(&mut self, to: &mut Option<u64>) {
+        let Some(line) = self.last() else { return };
+        match super::mode::moment(&line.value) {
+            Some(moment) => *to = Some(moment),
+            None => self.wrong(
+                line,
+                "is no date of RFC 3339",
+                "write it as in 2027-01-31 or 2027-01-31T08:00:00+01:00",
+            ),
+        }
+    }
+
     /// A list of realms.
     pub(super) fn realms(&mut self, to: &mut Vec<String>) {
         to.clear();

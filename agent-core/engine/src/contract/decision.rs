@@ -1,10 +1,10 @@
 //! What was decided, and what the host has to do about it.
 
-use alloc::{borrow::Cow, vec::Vec};
+use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 
 use super::{
     facts::Opened,
-    need::{CookieKey, SessionKey},
+    need::{Ask, CookieKey, SessionKey},
 };
 use crate::{
     config::Snapshot,
@@ -69,6 +69,70 @@ pub enum Why {
     LeftToHost,
     /// A logout URL: the session was ended and the application's page follows.
     LogoutPage,
+    /// It would have been refused; that is only reported ([`Decision::would`]).
+    Reported,
+}
+
+/// What would have happened, where that is only reported (rule O5). Rule, detail and subject are the
+/// decision's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Would {
+    /// Why, as a stable code.
+    pub code: Code,
+    /// HTTP status of the answer.
+    pub status: u16,
+}
+
+/// What a policy set says of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opinion {
+    /// It is allowed.
+    Allowed,
+    /// It is not.
+    Denied,
+    /// It is not, and AM says what would help.
+    DeniedWithAdvices,
+}
+
+impl Opinion {
+    /// What an answer of AM says of a request with these methods.
+    pub fn of(answer: &Policy<'_>, methods: &[Vec<u8>]) -> Opinion {
+        let allowed = !methods.is_empty() && methods.iter().all(|method| answer.allows(method));
+        match (allowed, answer.has_advices()) {
+            (true, _) => Opinion::Allowed,
+            (false, false) => Opinion::Denied,
+            (false, true) => Opinion::DeniedWithAdvices,
+        }
+    }
+
+    /// In an operator's words.
+    pub const fn text(self) -> &'static str {
+        match self {
+            Opinion::Allowed => "allowed",
+            Opinion::Denied => "denied",
+            Opinion::DeniedWithAdvices => "denied with advices",
+        }
+    }
+}
+
+/// A second opinion: of a policy set that decides nothing (`portcullis.mode` = shadow).
+pub struct Shadow {
+    /// What was decided.
+    pub enforced: Opinion,
+    /// The request's method, and those that an application may take in its place.
+    pub methods: Vec<Vec<u8>>,
+    /// What the second one says.
+    pub second: Second,
+    /// Realm and policy set of the second one.
+    pub place: String,
+}
+
+/// What is known of a second opinion. The most it can do is ask.
+pub enum Second {
+    /// It differs.
+    Known(Opinion),
+    /// AM has to be asked, after the response.
+    Ask(Ask),
 }
 
 /// Proof that the engine allowed a request: nothing else can make one.
@@ -167,6 +231,10 @@ pub struct Decision<'a> {
     pub rule: Option<RuleId>,
     /// An allow that follows from method and URL alone: the host may keep the page for others.
     pub for_everybody: bool,
+    /// What would have happened, where that is only reported.
+    pub would: Option<Would>,
+    /// A second opinion to be looked at after the response.
+    pub shadow: Option<Box<Shadow>>,
     /// More for the log line: names and numbers, never a secret.
     pub detail: Cow<'static, str>,
 }

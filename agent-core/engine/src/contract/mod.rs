@@ -7,7 +7,8 @@ mod need;
 mod request;
 
 pub use decision::{
-    Basis, Decision, Edits, Grant, Identity, Outcome, Response, RuleId, RuleList, Sink, Why,
+    Basis, Decision, Edits, Grant, Identity, Opinion, Outcome, Response, RuleId, RuleList, Second,
+    Shadow, Sink, Why, Would,
 };
 pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, Opened, UnixMillis};
 pub use need::{Act, Ask, CookieKey, Environment, Need, PolicyKey, Receipt, SessionKey, Step};

@@ -17,8 +17,13 @@ pub(super) fn connection_header<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
 
 /// AM's answer to a login comes here: an exact path, whatever the query.
 pub(super) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
-    if cx.asked.path() != cx.snap.config.cdsso_redirect_uri {
-        return Ok(None);
+    match is_callback(cx) {
+        true => login::callback(cx).map(Some),
+        false => Ok(None),
     }
-    login::callback(cx).map(Some)
+}
+
+/// Whether AM's answers to logins come here.
+pub(super) fn is_callback(cx: &Cx<'_, '_>) -> bool {
+    cx.asked.path() == cx.snap.config.cdsso_redirect_uri
 }

@@ -5,11 +5,11 @@ use alloc::{string::String, vec::Vec};
 use super::{
     Cx, Stage, allow, ask,
     fail_closed::{Fact, refuse_for},
-    session::User,
+    session::{Token, User},
 };
 use crate::{
     config::{Attribute, FetchMode, UserIdType},
-    contract::{Ask, Basis, Decision, Edits, Identity, Known, RequestView, Sink, Why},
+    contract::{Ask, Basis, Decision, Edits, FactError, Identity, Known, RequestView, Sink, Why},
     event::Code,
     login,
     record::{Attributes, Pairs, Policy, Values},
@@ -23,24 +23,12 @@ pub(super) fn finish<'a>(
     policy: Option<Policy<'a>>,
     (why, code): (Why, Code),
 ) -> Stage<'a, Decision<'a>> {
-    let attributes = if wants_profile(cx) {
-        match cx.facts.attributes(user.token.key) {
-            Known::Fresh(attributes) => Some(attributes),
-            Known::Failed(error, _) => {
-                let refused = refuse_for(cx, Fact::Attributes, error);
-                return Ok(refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead)));
-            }
-            Known::Stale(..) | Known::Missing => {
-                let token = user.token.secret(cx);
-                return Err(ask(Ask::Attributes {
-                    key: user.token.key,
-                    token,
-                    names: names(cx),
-                }));
-            }
+    let attributes = match attributes(cx, &user.token)? {
+        Ok(attributes) => attributes,
+        Err(error) => {
+            let refused = refuse_for(cx, Fact::Attributes, error);
+            return Ok(refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead)));
         }
-    } else {
-        None
     };
     let identity = Identity {
         session: user.session,
@@ -63,6 +51,25 @@ pub(super) fn finish<'a>(
         opened: user.token.opened,
     };
     Ok(decision)
+}
+
+/// The user's profile attributes where they are wanted, or why they could not be had.
+pub(super) fn attributes<'a>(
+    cx: &Cx<'a, '_>,
+    token: &Token<'_>,
+) -> Stage<'a, Result<Option<Attributes<'a>>, FactError>> {
+    if !wants_profile(cx) {
+        return Ok(Ok(None));
+    }
+    match cx.facts.attributes(token.key) {
+        Known::Fresh(attributes) => Ok(Ok(Some(attributes))),
+        Known::Failed(error, _) => Ok(Err(error)),
+        Known::Stale(..) | Known::Missing => Err(ask(Ask::Attributes {
+            key: token.key,
+            token: token.secret(cx),
+            names: names(cx),
+        })),
+    }
 }
 
 fn wants_profile(cx: &Cx<'_, '_>) -> bool {

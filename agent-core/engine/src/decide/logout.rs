@@ -14,7 +14,7 @@ use crate::{
 
 /// The stage: decided when the URL is a logout URL.
 pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
-    if cx.snap.logout.find(&Parts::of(cx.url), |_| true).is_none() {
+    if !is_logout(cx) {
         return Ok(None);
     }
     if cross_site_fetch(cx) {
@@ -73,6 +73,12 @@ pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
         None,
         "".into(),
     )))
+}
+
+/// Whether the URL ends sessions.
+pub(super) fn is_logout(cx: &Cx<'_, '_>) -> bool {
+    let rules = &cx.snap.logout;
+    rules.find(&Parts::of(cx.url), |_| true).is_some()
 }
 
 /// Rule S8: a request that another site makes and that is not a navigation ends nothing.

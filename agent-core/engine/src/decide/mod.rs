@@ -15,7 +15,9 @@ mod outage;
 mod pages;
 mod plan;
 mod policy;
+mod report;
 mod session;
+mod shadow;
 mod watch;
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
@@ -30,7 +32,7 @@ use watch::Watch;
 pub use watch::{Phase, Trace};
 
 use crate::{
-    config::{Paths, Snapshot},
+    config::{Enforcement, Paths, Snapshot},
     contract::{
         Ask, Basis, Decision, Edits, Facts, Grant, Need, Now, Outcome, RequestView, Response, Step,
         Why,
@@ -114,7 +116,7 @@ fn watched<'a, W: Watch>(
         now,
         url: &url,
         asked: &url,
-        plan: Plan::everywhere(snap),
+        plan: Plan::everywhere(snap, now),
     };
     let stages = match snap.outside.is_none() && snap.view.is_none() {
         true => stages_and_page(&cx, watch),
@@ -129,10 +131,22 @@ fn watched<'a, W: Watch>(
 /// The stages, and the page that a refused browser is sent to.
 fn stages_and_page<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
     let mut decision = match &cx.snap.paths {
-        None => stages(cx, watch)?,
+        None => stages_in_mode(cx, watch)?,
         Some(paths) => stages_by_path(cx, paths, watch)?,
     };
     pages::instead(cx, &mut decision);
+    Ok(decision)
+}
+
+/// The stages, and whether what they decide is carried out.
+fn stages_in_mode<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
+    if cx.plan.enforcement == Enforcement::Report {
+        return report::stages(cx, watch);
+    }
+    let mut decision = stages(cx, watch)?;
+    if cx.plan.enforcement == Enforcement::Shadow {
+        decision.shadow = shadow::beside(cx, &decision);
+    }
     Ok(decision)
 }
 
@@ -145,7 +159,7 @@ fn stages_by_path<'a>(
     watch: &mut impl Watch,
 ) -> Stage<'a, Decision<'a>> {
     match Plan::of(cx, paths) {
-        Some(plan) => stages(&Cx { plan, ..*cx }, watch),
+        Some(plan) => stages_in_mode(&Cx { plan, ..*cx }, watch),
         None => Ok(bad_request(
             cx.facts,
             Code::AmbiguousUrl,
@@ -194,6 +208,47 @@ pub fn decide_without_configuration<'a>(facts: &dyn Facts, code: Code) -> Decisi
         503
     };
     refuse(facts, code, status, None, "".into())
+}
+
+/// The answer where this request, which has a configuration, can't be decided: as
+/// [`decide_without_configuration`], unless decisions are only reported.
+pub fn decide_unanswered<'a>(
+    req: &'a RequestView<'a>,
+    snap: &'a Snapshot,
+    facts: &'a dyn Facts,
+    now: Now,
+    code: Code,
+) -> Decision<'a> {
+    let refusal = decide_without_configuration(facts, code);
+    let Outcome::Respond(page) = &refusal.outcome else {
+        return refusal;
+    };
+    let (mut url, mut room) = (Canonical::new(), [Canonical::new(), Canonical::new()]);
+    if url.set(req).is_err() {
+        return refusal;
+    }
+    let cx = Cx {
+        req,
+        snap,
+        facts,
+        now,
+        url: &url,
+        asked: &url,
+        plan: Plan::everywhere(snap, now),
+    };
+    let Ok(mut cx) = elsewhere(&cx, &mut room) else {
+        return refusal;
+    };
+    if let Some(paths) = &snap.paths {
+        match Plan::of(&cx, paths) {
+            Some(plan) => cx.plan = plan,
+            None => return refusal,
+        }
+    }
+    match cx.plan.enforcement {
+        Enforcement::Report => report::undecided(&cx, code, page.status).unwrap_or(refusal),
+        Enforcement::Shadow | Enforcement::Enforce => refusal,
+    }
 }
 
 /// A stage's result: decided or not here (`Ok`), or something is missing (`Err`).
@@ -284,6 +339,8 @@ pub(crate) fn allow<'a>(cx: &Cx<'a, '_>, why: Why, code: Code, edits: Edits<'a>)
         age: 0,
         rule: None,
         for_everybody: false,
+        would: None,
+        shadow: None,
         detail: Cow::Borrowed(""),
     }
 }
@@ -306,6 +363,8 @@ pub(crate) fn respond<'a>(
         age: 0,
         rule: None,
         for_everybody: false,
+        would: None,
+        shadow: None,
         detail,
     }
 }

@@ -1,12 +1,13 @@
-//! What is asked about this URL: nothing, a session, or AM, and in which realm and policy set?
+//! What is asked about this URL: nothing, a session, or AM, and in which realm and policy set; and is
+//! what is decided carried out?
 //!
 //! What an application server may read in another way than the agent is looked up in every way: the
 //! strictest reading counts (rule U1). It never asks for anything.
 
 use super::Cx;
 use crate::{
-    config::{FilterMode, Paths, Snapshot},
-    contract::{RuleId, RuleList},
+    config::{Enforcement, FilterMode, Paths, RulesOnly, Snapshot},
+    contract::{Now, RuleId, RuleList},
     url::{Forms, Room},
 };
 
@@ -21,16 +22,19 @@ pub(crate) struct Plan<'a> {
     pub(crate) realm: Option<&'a str>,
     /// Policy set; `None`: the configured one.
     pub(crate) set: Option<&'a str>,
+    /// Whether what is decided is carried out.
+    pub(crate) enforcement: Enforcement,
 }
 
 impl<'a> Plan<'a> {
     /// Where no path says otherwise.
-    pub(super) fn everywhere(snap: &'a Snapshot) -> Plan<'a> {
+    pub(super) fn everywhere(snap: &'a Snapshot, now: Now) -> Plan<'a> {
         Plan {
             mode: snap.filter_mode,
             rule: None,
             realm: None,
             set: None,
+            enforcement: in_force(snap, snap.config.mode, now),
         }
     }
 
@@ -49,6 +53,11 @@ impl<'a> Plan<'a> {
             let set = paths.sets.find(&url).map(|found| found.1.as_str());
             (realm, set)
         };
+        let enforcement = |url| {
+            let found = paths.enforcement.find(&url);
+            found.map_or(cx.snap.config.mode, |found| found.1)
+        };
+        let enforcement = forms.protected().map(enforcement).max()?;
         let mut readings = forms.read_by_applications().map(policies);
         let (realm, set) = readings.next()?;
         readings.all(|other| other == (realm, set)).then_some(Plan {
@@ -59,6 +68,18 @@ impl<'a> Plan<'a> {
             }),
             realm: realm.filter(|_| !cx.snap.config.policy_user_realm),
             set,
+            enforcement: in_force(cx.snap, enforcement, cx.now),
         })
+    }
+}
+
+/// Rule O5: reporting has an end, and needs a whole configuration.
+fn in_force(snap: &Snapshot, mode: Enforcement, now: Now) -> Enforcement {
+    let config = &snap.config;
+    let reports = config.mode_until.is_some_and(|until| now.wall.0 < until)
+        && config.rules_only != Some(RulesOnly::Fallback);
+    match mode {
+        Enforcement::Report if !reports => Enforcement::Enforce,
+        mode => mode,
     }
 }

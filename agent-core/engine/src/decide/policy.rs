@@ -16,11 +16,12 @@ use super::{
     session::User,
 };
 use crate::{
-    config::FilterMode,
+    config::{Enforcement, FilterMode},
     contract::{Ask, Decision, Environment, Known, PolicyKey, SessionKey},
     event::Code,
     login,
     record::{Policy, Session},
+    token::Secret,
 };
 
 /// How the stage ends.
@@ -35,15 +36,12 @@ pub(super) enum Outcome<'a> {
 
 /// The stage.
 pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<'a>> {
-    let config = &cx.snap.config;
     if cx.plan.mode == FilterMode::SsoOnly {
         return Ok(Outcome::Allowed(None));
     }
     let session = user.token.key;
-    let client = Client::of(cx);
-    let (realm, set) = place(cx, &user.session);
-    let key = client.key(cx, session, (realm, set));
-    let answer = match cx.facts.policy(key) {
+    let question = Question::of(cx, session, place(cx, &user.session));
+    let answer = match cx.facts.policy(question.key) {
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
         // if the clocks differ.
         Known::Fresh(answer) => answer,
@@ -53,21 +51,14 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
             return Ok(Outcome::Decided(decision));
         }
         Known::Stale(..) | Known::Missing => {
-            return Err(ask(Ask::Policy {
-                key,
-                session: user.token.key,
-                token: user.token.secret(cx),
-                resource: cx.url.url().to_string(),
-                realm: realm.unwrap_or(&config.policy_realm).to_string(),
-                application: set.unwrap_or(&config.policy_set).to_string(),
-                environment: client.environment(),
-            }));
+            return Err(ask(question.ask(cx, user.token.secret(cx))));
         }
     };
     if allows(cx, &answer) {
         return Ok(Outcome::Allowed(Some(answer)));
     }
-    if cx.req.local.authorizes {
+    // What is only reported nobody refuses, the host's rules neither.
+    if cx.req.local.authorizes && cx.plan.enforcement != Enforcement::Report {
         return Ok(Outcome::LeftToHost);
     }
     let code = match answer.has_advices() {
@@ -92,16 +83,49 @@ pub(super) fn allows(cx: &Cx<'_, '_>, answer: &Policy<'_>) -> bool {
     answer.allows(cx.req.method) && method::others(cx).all(|other| answer.allows(&other))
 }
 
+/// What AM is asked, and where its answer is kept.
+pub(super) struct Question<'q> {
+    pub(super) key: PolicyKey,
+    session: SessionKey,
+    client: Client<'q>,
+    place: Place<'q>,
+}
+
+impl<'q> Question<'q> {
+    pub(super) fn of(cx: &Cx<'q, '_>, session: SessionKey, place: Place<'q>) -> Question<'q> {
+        let client = Client::of(cx);
+        Question {
+            key: client.key(cx, session, place),
+            session,
+            client,
+            place,
+        }
+    }
+
+    pub(super) fn ask(&self, cx: &Cx<'_, '_>, token: Secret) -> Ask {
+        let (config, (realm, set)) = (&cx.snap.config, self.place);
+        Ask::Policy {
+            key: self.key,
+            session: self.session,
+            token,
+            resource: cx.url.url().to_string(),
+            realm: realm.unwrap_or(&config.policy_realm).to_string(),
+            application: set.unwrap_or(&config.policy_set).to_string(),
+            environment: self.client.environment(),
+        }
+    }
+}
+
 /// Where AM's decision about this request is kept.
 pub(super) fn key(cx: &Cx<'_, '_>, session: SessionKey, of: &Session<'_>) -> PolicyKey {
     Client::of(cx).key(cx, session, place(cx, of))
 }
 
 /// A realm and a policy set; `None` is the configured one.
-type Place<'a> = (Option<&'a str>, Option<&'a str>);
+pub(super) type Place<'a> = (Option<&'a str>, Option<&'a str>);
 
 /// Whose policies count (`policy.evaluation.realm` and `.application`, or the user's own realm).
-fn place<'a>(cx: &Cx<'a, '_>, user: &Session<'a>) -> Place<'a> {
+pub(super) fn place<'a>(cx: &Cx<'a, '_>, user: &Session<'a>) -> Place<'a> {
     let realm = match cx.snap.config.policy_user_realm {
         true => Some(user.realm),
         false => cx.plan.realm,

@@ -201,7 +201,7 @@ pub fn cookie_of(
         now,
         url: &url,
         asked: &url,
-        plan: super::Plan::everywhere(snap),
+        plan: super::Plan::everywhere(snap, now),
     };
     let mut room = [Canonical::new(), Canonical::new()];
     let cx = super::elsewhere(&cx, &mut room).ok()?;

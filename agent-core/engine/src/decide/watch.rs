@@ -10,7 +10,7 @@ use alloc::{
 
 use super::{Cx, exempt};
 use crate::{
-    config::FilterMode,
+    config::{Enforcement, FilterMode},
     contract::{RuleId, RuleList},
     url::Parts,
 };
@@ -78,6 +78,8 @@ pub struct Trace {
     /// Of each not-enforced rule, whether it matches, and of an inverted list at its end whether it
     /// exempts; empty when nobody asked.
     pub not_enforced: Vec<(RuleId, bool)>,
+    /// Whether what is decided is carried out; `None` when not even the URL could be read.
+    pub mode: Option<Enforcement>,
     /// Whose policies are asked for, in an operator's words; empty when nobody asked.
     pub policies: String,
 }
@@ -86,6 +88,30 @@ pub struct Trace {
 pub(super) trait Watch {
     /// A phase begins.
     fn enters(&mut self, phase: Phase, cx: &Cx<'_, '_>);
+}
+
+/// Hands everything on, and remembers which phase was the last.
+pub(super) struct Last<'w, W> {
+    inner: &'w mut W,
+    phase: Phase,
+}
+
+impl<'w, W: Watch> Last<'w, W> {
+    pub(super) fn new(inner: &'w mut W) -> Last<'w, W> {
+        let phase = Phase::Headers;
+        Last { inner, phase }
+    }
+
+    pub(super) fn phase(&self) -> Phase {
+        self.phase
+    }
+}
+
+impl<W: Watch> Watch for Last<'_, W> {
+    fn enters(&mut self, phase: Phase, cx: &Cx<'_, '_>) {
+        self.phase = phase;
+        self.inner.enters(phase, cx);
+    }
 }
 
 impl Watch for () {
@@ -97,6 +123,7 @@ impl Watch for Trace {
     fn enters(&mut self, phase: Phase, cx: &Cx<'_, '_>) {
         self.url = cx.url.url().to_string();
         self.last = Some(phase);
+        self.mode = Some(cx.plan.enforcement);
         match phase {
             Phase::Logout => {
                 let rules = &cx.snap.logout;

@@ -354,6 +354,8 @@ mod tests {
                     "Lax",
                     "-TLSv1.2",
                     "SSO_ONLY",
+                    "report",
+                    "2027-01-31",
                 ],
             };
             let changed = values.iter().any(|value| {

@@ -4,7 +4,7 @@
 use alloc::string::ToString;
 
 use super::{From, Kind::*, Property, works};
-use crate::config::{FilterMode, RulesOnly, Strategy, web};
+use crate::config::{Enforcement, FilterMode, RulesOnly, Strategy, web};
 
 #[rustfmt::skip]
 pub(super) const OWN: &[Property] = &[
@@ -45,6 +45,23 @@ pub(super) const OWN: &[Property] = &[
         |c, v| v.map(&mut c.authn_fail_remap, |key| (!key.is_empty()).then(|| key.to_string()), "write [BAD_AUDIENCE]=3"))
         .alias(&["org.forgerock.agents.authn.fail.reason.remapper"]).from(From::FileFirst)
         .test("a_failed_login_is_sent_to_its_page_with_its_reason"),
+    works("portcullis.mode", Map, "enforce", "own",
+        "enforce; report: everything is decided and written down, and nothing is refused but what is ambiguous; shadow: decisions of a second policy set are compared, after the response. With [/app] for that path and everything below. docs/report-mode.md.",
+        |c, v| v.by_path(&mut c.mode, &mut c.modes, Enforcement::read))
+        .boot().test("nothing_is_refused_where_it_is_only_reported"),
+    works("portcullis.mode.until", Text, "", "own",
+        "When portcullis.mode = report ends and enforcing begins: a day, as in 2027-01-31, at its beginning in UTC, or a time, as in 2027-01-31T08:00:00+01:00. Reporting needs it.",
+        |c, v| v.moment(&mut c.mode_until)).boot().test("reporting_ends_on_its_day"),
+    works("portcullis.shadow.policy.set", Text, "", "own",
+        "The second policy set of portcullis.mode = shadow.",
+        |c, v| v.optional(&mut c.shadow_set)).boot().test("a_second_policy_set_is_compared_and_changes_nothing"),
+    works("portcullis.shadow.policy.realm", Text, "", "own",
+        "Its realm; without it, that of the first one.",
+        |c, v| {
+            if let Some(line) = v.last() {
+                c.shadow_realm = v.one_realm(line).or(c.shadow_realm.take());
+            }
+        }).boot().test("a_second_policy_set_is_compared_and_changes_nothing"),
     works("portcullis.filter.mode", Map, "", "own",
         "What everybody has to bring: a session and AM's consent (URL_POLICY), a session (SSO_ONLY) or nothing (NONE). With [/app] for that path and everything below, with [http://host:port/app] on one host only; the deepest path counts. NONE needs a path. Without brackets for all the rest, before sso.only.",
         |c, v| v.by_path(&mut c.filter_mode, &mut c.filter_modes, FilterMode::read))
