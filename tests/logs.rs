@@ -8,9 +8,10 @@ use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use portcullis_tests::{
     both_servers,
+    client::Request,
     outage::evaluations,
     server::Kind,
-    site::{Builder, Site, site},
+    site::{Builder, Site, USER, site},
     wait_until,
 };
 use serde_json::{Value, json};
@@ -131,6 +132,46 @@ both_servers! {
                 assert_eq!(visitor.get("/app/timed/page").status, 200);
             }
             assert_eq!(evaluations(am), asked, "with {skew}");
+            site.stop();
+        }
+    }
+
+    fn one_id_joins_our_lines_with_ams(kind: Kind) {
+        let id = "0f3c9d1e-7a52-4b18-9c63-5d2e8f4a1b70/3";
+        for trusted in [true, false] {
+            let mut builder = audited(kind);
+            if trusted {
+                builder = builder.property("portcullis.trusted.proxies[0]", "127.0.0.1");
+            }
+            let site = builder.start();
+            let mut visitor = site.visitor();
+            assert_eq!(visitor.log_in("/app/page").status, 200);
+            let asked = Request::get("/app/asked").header("X-ForgeRock-TransactionId", id);
+            assert_eq!(visitor.send(asked).status, 200);
+            let calls = site.am.simulator().calls();
+            let evaluated = calls
+                .iter()
+                .rev()
+                .find(|c| c.action.as_deref() == Some("evaluate"));
+            let sent = evaluated
+                .and_then(|c| c.transaction.clone())
+                .expect("an id");
+            let (sent, call) = sent.rsplit_once('/').expect("a number");
+            assert_eq!((call, sent == id), ("0", trusted), "{sent}");
+            let find = || {
+                audit_events(&site)
+                    .into_iter()
+                    .find(|e| e["http"]["request"]["path"] == "/app/asked")
+            };
+            wait_until("the event", || find().is_some());
+            assert_eq!(find().expect("event")["transactionId"], sent);
+            site.wait_for_line(&format!("/app/asked client=127.0.0.1 user=\"id={USER}"));
+            site.wait_for_line(&format!("transaction={sent}"));
+            // What the agent asks for itself has ids too.
+            let login = |c: &am_simulator::Call| {
+                c.path.ends_with("/authenticate") && c.transaction.is_some()
+            };
+            assert!(calls.iter().any(login), "{calls:#?}");
             site.stop();
         }
     }

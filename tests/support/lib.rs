@@ -19,6 +19,7 @@ pub mod outcome;
 pub mod policies;
 pub mod processes;
 pub mod real;
+pub mod recording;
 pub mod second;
 pub mod server;
 pub mod site;

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::processes;
+use crate::{processes, recording};
 
 /// Longest start or stop.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -61,6 +61,8 @@ pub struct Server {
     port: u16,
     child: Option<Child>,
     expected: Vec<String>,
+    /// Where its agents are installed.
+    agents: Option<PathBuf>,
 }
 
 /// A port that nobody listens on now.
@@ -90,6 +92,7 @@ impl Server {
             port,
             child: None,
             expected: Vec::new(),
+            agents: None,
         };
         fs::write(server.conf(), text).expect("configuration");
         for folder in ["logs", "run", "tmp", "cache"] {
@@ -159,6 +162,7 @@ impl Server {
     /// # Panics
     /// With the error log when it does not.
     pub fn start(&mut self) {
+        self.keep();
         let mut command = self.command();
         match self.kind {
             Kind::Httpd => command.arg("-DFOREGROUND"),
@@ -187,6 +191,7 @@ impl Server {
 
     /// Sends the parent a signal by its name.
     pub fn signal(&self, name: &str) {
+        self.keep();
         processes::signal(self.pid(), name);
     }
 
@@ -196,6 +201,17 @@ impl Server {
             Kind::Httpd => "USR1",
             Kind::Nginx => "HUP",
         });
+    }
+
+    /// Says where its agents are installed, and keeps what they are configured with from now on.
+    pub(crate) fn has_agents(&mut self, agents: &Path) {
+        self.agents = Some(agents.into());
+    }
+
+    fn keep(&self) {
+        if let Some(agents) = &self.agents {
+            recording::keep(agents);
+        }
     }
 
     /// Process ids of the workers now.
@@ -226,6 +242,10 @@ impl Server {
             "{:?}: unexpected lines:\n{unexpected}",
             self.kind
         );
+        if let Some(agents) = &self.agents {
+            let found = recording::replay(agents);
+            eprintln!("{:?}: decided again: {found:?}", self.kind);
+        }
     }
 
     fn end(&mut self) {

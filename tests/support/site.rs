@@ -18,6 +18,7 @@ use crate::{
     client::{Request, Response},
     modules,
     real::Leavings,
+    recording,
     server::{Kind, Layout, Server},
     visitor::Visitor,
 };
@@ -203,7 +204,7 @@ impl Builder {
             .expect("folder");
         open_to_workers(home.path());
         let backend = Backend::start();
-        let server = Server::prepare(
+        let mut server = Server::prepare(
             self.kind,
             &home.path().join("server"),
             backend.address(),
@@ -233,7 +234,10 @@ impl Builder {
             .append(true)
             .open(&conf)
             .expect("agent.conf");
+        server.has_agents(&home.path().join("agents"));
         let mut lines = self.properties;
+        let requests = recording::file(&instance);
+        lines.push(format!("portcullis.record.file = {}", requests.display()));
         if self.local {
             lines.push("com.sun.identity.agents.config.repository.location = local".into());
         }

@@ -251,6 +251,12 @@ codes! {
         "Directory or owner is wrong." "Check the owner and mode of the instance's `logs`.";
     LinesLost 620 Warning "log lines were lost"
         "They came faster than they could be written." "Lower the level or the audit, or move `logs` to a faster disk.";
+    Recording 621 Warning "every request is written down"
+        "`portcullis.record.file` names a file. It holds who asks for what, without tokens."
+        "Take the property out once the requests to be explained are in the file.";
+    LinesLeftOut 622 Warning "lines of this code were left out of the web server's log"
+        "More than 50 in a minute by one worker. The debug log has them, as far as its level says."
+        "Look at the code that is named; the number behind it is that of the lines.";
 }
 
 impl Code {

@@ -312,6 +312,12 @@ impl<'a> Policy<'a> {
             .any(|(name, values)| name == action && values.bytes().next() == Some(b"1"))
     }
 
+    /// Every action that AM mentions, with whether it is allowed.
+    pub fn actions(&self) -> impl Iterator<Item = (&'a str, bool)> + use<'a> {
+        let allowed = |mut values: Values<'_>| values.next() == Some("1");
+        self.actions.iter().map(move |(name, v)| (name, allowed(v)))
+    }
+
     /// Whether AM attached advices.
     pub fn has_advices(&self) -> bool {
         !self.advices.is_empty()

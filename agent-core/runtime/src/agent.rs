@@ -28,6 +28,7 @@ use crate::{
     leader,
     logs::{HostLog, Logs, wall_ms},
     mode,
+    recording::Elsewhere,
     worker::{StartError, Worker, WorkerOptions},
 };
 
@@ -57,6 +58,8 @@ pub struct Start {
     pub secrets: Secrets,
     /// The certificate that the agent shows to AM.
     pub identity: Option<ClientIdentity>,
+    /// Tells this text of `agent.conf` from others.
+    pub fingerprint: String,
 }
 
 /// One `agent.conf`.
@@ -70,6 +73,8 @@ pub struct Instance {
     /// Published version that [`Agent::catch_up`] has looked at; 0: none.
     looked_at: AtomicU64,
     logs: Logs,
+    /// What of its configurations is not in `agent.conf`, for those who read recorded requests.
+    elsewhere: Elsewhere,
     id: OnceLock<InstanceId>,
 }
 
@@ -131,6 +136,7 @@ impl Agent {
             fallback: None,
             looked_at: AtomicU64::new(0),
             logs: Logs::default(),
+            elsewhere: Elsewhere::default(),
             id: OnceLock::new(),
         });
         Ok(index)
@@ -164,6 +170,12 @@ impl Agent {
                     .logs
                     .line(&self.log, None, Code::LogFile, &problem, true);
             }
+            if instance.logs.records() {
+                let text = "see docs/explain.md";
+                instance
+                    .logs
+                    .line(&self.log, None, Code::Recording, text, true);
+            }
             match mapping.instance(config::identity(&start.config)) {
                 Ok(state) => {
                     let _ = instance.id.set(state.id());
@@ -181,12 +193,16 @@ impl Agent {
             }
             instance.fallback = fallback_config(start)
                 .and_then(|c| Snapshot::build(c, start.secrets.clone(), hash_key).ok())
-                .map(Arc::new);
+                .map(|mut snapshot| {
+                    snapshot.elsewhere = instance.elsewhere.of_fallback(start);
+                    Arc::new(snapshot)
+                });
             if start.config.repository == Repository::Local
                 && (!start.config.cookie_name.is_empty() || start.config.rules_only.is_some())
-                && let Ok(snapshot) =
+                && let Ok(mut snapshot) =
                     Snapshot::build(start.config.clone(), start.secrets.clone(), hash_key)
             {
+                snapshot.elsewhere = instance.elsewhere.of(start, None, None);
                 instance.snapshot.store(Some(Arc::new(snapshot)));
             }
         }
@@ -342,6 +358,10 @@ impl Instance {
         &self.logs
     }
 
+    pub(crate) fn elsewhere(&self) -> &Elsewhere {
+        &self.elsewhere
+    }
+
     /// The instance's state in the mapping. An instance without a place looks at the first one; it
     /// never has a snapshot, so nothing is decided with it.
     pub(crate) fn state<'m>(&self, mapping: &'m Mapping) -> InstanceState<'m> {
@@ -380,6 +400,7 @@ fn environment() -> (Properties, Vec<Problem>) {
 fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
     let mut files = Properties::default();
     let mut problems = Vec::new();
+    let mut fingerprint = String::new();
     let beside = |name: &str| path.with_file_name(name);
     let all = [
         (path.to_path_buf(), false),
@@ -388,7 +409,12 @@ fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
     ];
     for (file, secret) in all {
         match text(&file, secret) {
-            Ok(text) => files.append(Properties::parse(&text, source(&file))),
+            Ok(text) => {
+                if !secret {
+                    fingerprint = config::fingerprint(text.as_bytes());
+                }
+                files.append(Properties::parse(&text, source(&file)));
+            }
             Err(what) => problems.push(Problem {
                 severity: Grade::Error,
                 line: None,
@@ -428,6 +454,7 @@ fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
                 config,
                 secrets,
                 identity,
+                fingerprint,
             };
             (Some(start), problems)
         }

@@ -11,7 +11,9 @@ use portcullis_engine::{
 };
 use serde_json::{Value, json};
 
-use crate::{agent::Instance, lines::Line, logs::timestamp, worker::Worker};
+use crate::{
+    agent::Instance, lines::Line, logs::timestamp, memo::View, transaction, worker::Worker,
+};
 
 /// Longest target that is shown.
 const MAX_SHOWN: usize = 512;
@@ -22,7 +24,7 @@ pub(crate) fn record(
     worker: &Worker,
     req: &RequestView<'_>,
     decision: &Decision<'_>,
-    age: u64,
+    view: &View<'_>,
 ) {
     let allowed = is_allowed(decision);
     // What is only reported counts as both.
@@ -31,7 +33,7 @@ pub(crate) fn record(
         AuditAccess::Deny => !allowed || decision.would.is_some(),
         AuditAccess::None | AuditAccess::Both => true,
     }) {
-        let event = event_about(instance, req, decision);
+        let event = event_about(instance, req, decision, view);
         worker.write(instance.index(), Line::Audit(event.to_string()));
     }
     // Whoever was shown an incident's number must find it, whatever the level; and what is only
@@ -40,7 +42,8 @@ pub(crate) fn record(
         || matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
     let severity = decision.reason.row().severity;
     if shown || instance.logs().wants(severity) {
-        let text = text(&client(instance, req), req, decision, age);
+        let text = text(&client(instance, req), req, decision, view.memo.oldest());
+        let text = text + " transaction=" + &transaction_of(instance, req, view);
         let line = Line::Log {
             code: decision.reason,
             text,
@@ -71,10 +74,17 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
-    pub(crate) fn of(instance: &Instance, req: &RequestView<'_>, decision: &Decision<'_>) -> Noted {
+    pub(crate) fn of(
+        instance: &Instance,
+        req: &RequestView<'_>,
+        decision: &Decision<'_>,
+        view: &View<'_>,
+    ) -> Noted {
+        let transaction = transaction_of(instance, req, view);
+        let text = text(&client(instance, req), req, decision, 0);
         Noted {
-            text: text(&client(instance, req), req, decision, 0),
-            event: audited(instance, |_| true).then(|| event_about(instance, req, decision)),
+            text: text + " transaction=" + &transaction,
+            event: audited(instance, |_| true).then(|| event_about(instance, req, decision, view)),
         }
     }
 
@@ -108,10 +118,22 @@ impl Noted {
     }
 }
 
-fn event_about(instance: &Instance, req: &RequestView<'_>, decision: &Decision<'_>) -> Value {
+fn event_about(
+    instance: &Instance,
+    req: &RequestView<'_>,
+    decision: &Decision<'_>,
+    view: &View<'_>,
+) -> Value {
     let full_url = instance.snapshot().is_some_and(|s| s.config.audit_full_url);
     let address = if full_url { url(req) } else { path(req) };
-    event(&client(instance, req), &address, req, decision)
+    let mut event = event(&client(instance, req), &address, req, decision);
+    event["transactionId"] = json!(transaction_of(instance, req, view));
+    event
+}
+
+/// The id that AM is sent with every call for this request.
+fn transaction_of(instance: &Instance, req: &RequestView<'_>, view: &View<'_>) -> String {
+    transaction::of(req, instance.snapshot().as_deref(), view)
 }
 
 /// The address that decisions are about. Where it is unknown, that of the caller helps to find out
@@ -139,11 +161,9 @@ fn event(client: &str, address: &str, req: &RequestView<'_>, decision: &Decision
         true => "SUCCESSFUL",
         false => "DENIED",
     };
-    let incident = incident(decision);
     let mut event = json!({
         "timestamp": timestamp(),
         "eventName": "AM-ACCESS-OUTCOME",
-        "transactionId": incident,
         "userId": subject.map_or("", |s| s.universal_id),
         "trackingIds": tracking,
         "component": "Web Policy Agent",
@@ -156,7 +176,10 @@ fn event(client: &str, address: &str, req: &RequestView<'_>, decision: &Decision
             "method": shown(req.method),
             "path": address,
         } },
-        "response": { "status": status, "detail": { "reason": format!("PCL{:04}", decision.reason.number()) } },
+        "response": { "status": status, "detail": {
+            "reason": format!("PCL{:04}", decision.reason.number()),
+            "incident": incident(decision),
+        } },
     });
     if let Some(would) = &decision.would {
         let reason = format!("PCL{:04}", would.code.number());

@@ -19,6 +19,8 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
+use crate::transaction;
+
 mod identity;
 mod tls;
 
@@ -314,7 +316,11 @@ impl Client {
                 value.map_err(|_| broken("a header value is invalid"))?,
             );
         }
-        request.build().map_err(failure)
+        let id = transaction::next();
+        request
+            .header(transaction::HEADER, id)
+            .build()
+            .map_err(failure)
     }
 
     async fn perform(&self, request: reqwest::Request, cap: usize) -> Result<Answer, Failure> {

@@ -204,6 +204,38 @@ async fn failures_name_no_url_and_no_token() {
     }
 }
 
+/// A port where nobody takes connections any more: its queue is full, and the kernel answers nothing.
+fn full() -> (Vec<std::net::TcpStream>, std::net::TcpListener, SocketAddr) {
+    let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    rustix::net::listen(&listener, 0).unwrap(); // a shorter queue than it was bound with
+    let address = listener.local_addr().unwrap();
+    let mut waiting = Vec::new();
+    let patience = Duration::from_millis(300);
+    while let Ok(stream) = std::net::TcpStream::connect_timeout(&address, patience) {
+        waiting.push(stream);
+        assert!(waiting.len() < 100, "the queue never fills");
+    }
+    (waiting, listener, address)
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_come_is_given_up_before_the_deadline() {
+    let (_waiting, _listener, address) = full();
+    let settings = Settings {
+        connect_timeout: Duration::from_secs(1),
+        ..settings()
+    };
+    let base = url(&format!("http://{address}/openam/"));
+    let client = Client::new(&settings, std::slice::from_ref(&base)).unwrap();
+    let failure = client
+        .send(&base, &exchange(), within(GENEROUS))
+        .await
+        .err()
+        .unwrap();
+    assert_eq!(failure.cause, Cause::Timeout);
+    assert_ne!(failure.why, "the deadline passed");
+}
+
 #[tokio::test]
 async fn an_endless_body_stops_at_the_cap() {
     let (listener, address) = listen().await;

@@ -12,8 +12,8 @@ use std::{
 use portcullis_engine::{
     config::Snapshot,
     contract::{
-        Act, Cause, Decision, FactError, MonoMillis, Need, Now, Outcome, Receipt, RequestView,
-        Sink, Step, UnixMillis, Why,
+        Act, Cause, Decision, FactError, Facts, MonoMillis, Need, Now, Outcome, Receipt,
+        RequestView, Sink, Step, UnixMillis, Why,
     },
     decide, decide_unanswered, decide_without_configuration,
     event::Code,
@@ -25,8 +25,11 @@ use crate::{
     audit, fetch,
     logs::wall_ms,
     memo::{Memo, View},
-    opened, second,
+    opened,
+    recording::{self, Asked, How, Notes, Overheard},
+    second,
     ticket::{Mailbox, Ticket, Wants},
+    transaction,
     worker::{Job, Worker},
 };
 
@@ -147,7 +150,7 @@ impl<'w> Run<'w> {
             return self.without_configuration(req, call, host, memo);
         };
         if held.is_none() && self.resumed.is_some() && forges(req, snap) {
-            let verdict = self.give_up(req, &memo, host, Code::NoConfiguration);
+            let verdict = self.give_up(req, &memo, host, Code::NoConfiguration, self.nothing());
             self.recycle(memo);
             return Progress::Decided(verdict);
         }
@@ -171,26 +174,33 @@ impl<'w> Run<'w> {
         memo: Box<Memo>,
     ) -> Result<(Verdict, Box<Memo>), Box<Ticket>> {
         loop {
-            let need = {
+            let (need, how) = {
                 let view = self.view(&memo);
-                match decide(req, snap, &view, self.now) {
+                let notes = self.records().then(|| Notes::new(&view, snap));
+                let facts: &dyn Facts = match &notes {
+                    Some(notes) => notes,
+                    None => &view,
+                };
+                let how = |stored_only| {
+                    notes.as_ref().map(|notes| How {
+                        snap: Some(&**snap),
+                        facts: notes.all(),
+                        stored_only,
+                    })
+                };
+                match decide(req, snap, facts, self.now) {
                     Step::Done(decision) => {
                         let decision = self.still_true(req, snap, decision, &view);
                         if let Some((cookie, opened)) = decision.basis.opened {
                             opened::put(cookie, opened);
                         }
-                        let verdict = self.apply(req, &decision, &view, host);
-                        second::after(
-                            self.instance,
-                            self.worker,
-                            req,
-                            &decision,
-                            !call.stored_only,
-                        );
+                        let verdict = self.apply(req, &decision, &view, host, how(false));
+                        let (instance, worker) = (self.instance, self.worker);
+                        second::after(instance, worker, req, &decision, &view, !call.stored_only);
                         drop(decision);
                         return Ok((verdict, memo));
                     }
-                    Step::Need(need) => need,
+                    Step::Need(need) => (need, how(true)),
                 }
             };
             self.rounds += 1;
@@ -199,7 +209,7 @@ impl<'w> Run<'w> {
                 .as_ref()
                 .is_some_and(|t| t.last.as_ref() == Some(&need));
             if self.rounds > MAX_ROUNDS || repeated {
-                return Ok((self.give_up(req, &memo, host, Code::Internal), memo));
+                return Ok((self.give_up(req, &memo, host, Code::Internal, how), memo));
             }
             if let Need::Do(act @ Act::SpendState { key, expires }) = &need {
                 memo.give_receipt(act.clone(), self.spend(*key, *expires));
@@ -209,11 +219,12 @@ impl<'w> Run<'w> {
                 let verdict = {
                     let view = self.view(&memo);
                     let decision = decide_unanswered(req, snap, &view, self.now, Code::NotStored);
-                    self.apply(req, &decision, &view, host)
+                    self.apply(req, &decision, &view, host, how)
                 };
                 return Ok((verdict, memo));
             }
-            return Err(self.suspend(need, call, memo, Some(snap.clone())));
+            let id = transaction::of(req, Some(snap), &self.view(&memo)).into();
+            return Err(self.suspend(need, call, memo, snap, id));
         }
     }
 
@@ -269,10 +280,11 @@ impl<'w> Run<'w> {
         need: Need,
         call: Call,
         memo: Box<Memo>,
-        snapshot: Option<Arc<Snapshot>>,
+        snapshot: &Arc<Snapshot>,
+        transaction: Arc<str>,
     ) -> Box<Ticket> {
         let mut ticket = self.resumed.take().unwrap_or_else(|| {
-            let budget = snapshot.as_ref().map_or(4000, |s| s.config.am_deadline);
+            let budget = snapshot.config.am_deadline;
             let budget = if self.worker.draining() {
                 budget.min(1000)
             } else {
@@ -290,7 +302,7 @@ impl<'w> Run<'w> {
                 waits: self.worker.waits(),
             })
         });
-        ticket.snapshot = snapshot;
+        ticket.snapshot = Some(snapshot.clone());
         ticket.memo = memo;
         ticket.rounds = self.rounds;
         ticket.last = Some(need.clone());
@@ -310,6 +322,7 @@ impl<'w> Run<'w> {
                 need,
                 mailbox,
                 deadline: ticket.deadline,
+                transaction,
             };
             self.worker.submit(job);
         }
@@ -335,7 +348,7 @@ impl<'w> Run<'w> {
                 };
             }
             let code = self.instance.trouble(self.worker.mapping());
-            let verdict = self.give_up(req, &memo, host, code);
+            let verdict = self.give_up(req, &memo, host, code, self.nothing());
             self.recycle(memo);
             return Progress::Decided(verdict);
         }
@@ -363,10 +376,25 @@ impl<'w> Run<'w> {
         memo: &Memo,
         host: &mut dyn Host,
         code: Code,
+        how: Option<How<'_>>,
     ) -> Verdict {
         let view = self.view(memo);
         let decision = decide_without_configuration(&view, code);
-        self.apply(req, &decision, &view, host)
+        self.apply(req, &decision, &view, host, how)
+    }
+
+    /// Whether requests are written down.
+    fn records(&self) -> bool {
+        self.instance.logs().records()
+    }
+
+    /// What is written down of a decision that nothing was known for.
+    fn nothing<'s>(&self) -> Option<How<'s>> {
+        self.records().then(|| How {
+            snap: None,
+            facts: Vec::new(),
+            stored_only: false,
+        })
     }
 
     /// Hands the decision to the host, then the line and the audit event to whoever reads them.
@@ -376,31 +404,26 @@ impl<'w> Run<'w> {
         decision: &Decision<'_>,
         view: &View<'_>,
         host: &mut dyn Host,
+        how: Option<How<'_>>,
     ) -> Verdict {
-        let mut exempt = false;
-        let status = match &decision.outcome {
-            Outcome::Allow(grant) => {
-                exempt = matches!(grant.why(), Why::NotEnforced(_));
-                let mut scratch = SCRATCH.take();
-                decision.edits.walk(req, &mut scratch, host);
-                SCRATCH.set(scratch);
-                None
-            }
-            Outcome::Respond(response) => {
-                for (name, value) in &response.headers {
-                    host.response_header(name.as_bytes(), value);
-                }
-                host.body(&response.body);
-                Some(response.status)
+        let exempt = match &decision.outcome {
+            Outcome::Allow(grant) => matches!(grant.why(), Why::NotEnforced(_)),
+            Outcome::Respond(_) => false,
+        };
+        let (instance, worker) = (self.instance, self.worker);
+        let status = match how {
+            None => hand_over(req, decision, host),
+            Some(how) => {
+                let mut host = Overheard::new(host);
+                let status = hand_over(req, decision, &mut host);
+                let answer = (status, how);
+                let (facts, now) = (view, self.now);
+                let asked = Asked { req, facts, now };
+                recording::write(instance, worker, &asked, decision, answer, host);
+                status
             }
         };
-        audit::record(
-            self.instance,
-            self.worker,
-            req,
-            decision,
-            view.memo.oldest(),
-        );
+        audit::record(instance, worker, req, decision, view);
         Verdict {
             status,
             exempt,
@@ -412,6 +435,25 @@ impl<'w> Run<'w> {
     fn recycle(&mut self, mut memo: Box<Memo>) {
         memo.clear();
         SPARE.set(Some(memo));
+    }
+}
+
+/// Tells the host what was decided; the status of an answer of our own.
+fn hand_over(req: &RequestView<'_>, decision: &Decision<'_>, host: &mut dyn Host) -> Option<u16> {
+    match &decision.outcome {
+        Outcome::Allow(_) => {
+            let mut scratch = SCRATCH.take();
+            decision.edits.walk(req, &mut scratch, host);
+            SCRATCH.set(scratch);
+            None
+        }
+        Outcome::Respond(response) => {
+            for (name, value) in &response.headers {
+                host.response_header(name.as_bytes(), value);
+            }
+            host.body(&response.body);
+            Some(response.status)
+        }
     }
 }
 

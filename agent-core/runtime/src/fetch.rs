@@ -31,6 +31,7 @@ use crate::{
     logs::wall_ms,
     memo::{Kind, table_key},
     ticket::{Answer, Completions, Mailbox},
+    transaction,
     worker::{Job, Worker},
 };
 
@@ -218,6 +219,7 @@ impl Fetcher {
 
     /// Takes a job: each question flies once, however many wait for it.
     pub(crate) fn take(self: Rc<Self>, job: Job) {
+        let id = job.transaction;
         match job.need {
             Need::Ask(asks) => {
                 for ask in asks {
@@ -226,22 +228,22 @@ impl Fetcher {
                     let waiting = flights.entry(name).or_default();
                     waiting.push(job.mailbox.clone());
                     if waiting.len() == 1 {
-                        let fetcher = self.clone();
-                        tokio::task::spawn_local(async move {
+                        let (fetcher, id) = (self.clone(), id.clone());
+                        tokio::task::spawn_local(transaction::under(id, async move {
                             fetcher.fly(name, ask, job.deadline).await;
-                        });
+                        }));
                     }
                 }
             }
             Need::Do(act) => {
-                tokio::task::spawn_local(async move {
+                tokio::task::spawn_local(transaction::under(id, async move {
                     let receipt = self.act(&act, job.deadline).await;
                     deliver(
                         &job.mailbox,
                         self.worker.completions(),
                         Answer::Receipt(act, receipt),
                     );
-                });
+                }));
             }
         }
     }

@@ -243,7 +243,12 @@ fn profile_due(fetcher: &Fetcher, state: &InstanceState<'_>) -> bool {
         .snapshot()
         .map_or(1, |s| s.config.polling_interval.max(1));
     let age = clock::boottime_ms().saturating_sub(state.status(StatusWord::ProfileReadAt));
-    state.profile_version() == 0 || age >= u64::from(minutes) * 60_000
+    state.profile_version() == 0 || interval_passed(minutes, age)
+}
+
+/// Whether a profile of this age, in milliseconds, has to be read again.
+fn interval_passed(minutes: u32, age: u64) -> bool {
+    age >= u64::from(minutes) * 60_000
 }
 
 /// Whether anything of the configuration has to come from AM.
@@ -320,14 +325,23 @@ fn compile(instance: &Instance, mapping: &Mapping, bytes: &[u8]) -> Option<Compi
     let published = serde_json::from_slice::<Published>(bytes).ok()?;
     let profile = published.profile.as_deref().map(Properties::from_profile);
     let (mut typed, problems) = config::read(&start.files, profile.as_ref());
-    if let Some(name) = published.cookie_name {
-        typed.cookie_name = name;
+    let Published {
+        cookie_name,
+        profile,
+    } = published;
+    if let Some(name) = &cookie_name {
+        typed.cookie_name.clone_from(name);
     }
     let usable = problems.iter().all(|p| p.severity < Grade::Error);
-    let built = match usable {
+    let mut built = match usable {
         true => Snapshot::build(typed, start.secrets.clone(), mapping.boot_key()),
         false => Err(Vec::new()),
     };
+    if instance.logs().records()
+        && let Ok(snapshot) = &mut built
+    {
+        snapshot.elsewhere = instance.elsewhere().of(start, profile, cookie_name);
+    }
     Some((built, problems))
 }
 
@@ -421,4 +435,22 @@ pub(crate) async fn await_configuration(
         tokio::time::sleep(LOOK).await;
     }
     configuration_arrived(mailbox, fetcher.worker.completions());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_profile_is_read_again_when_its_interval_has_passed() {
+        for (minutes, age, again) in [
+            (1, 59_999, false),
+            (1, 60_000, true),
+            (60, 3_599_999, false),
+            (60, 3_600_000, true),
+            (u32::MAX, u64::from(u32::MAX), false),
+        ] {
+            assert_eq!(interval_passed(minutes, age), again, "{minutes} {age}");
+        }
+    }
 }

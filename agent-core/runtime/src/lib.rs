@@ -16,8 +16,10 @@ mod logs;
 mod memo;
 mod mode;
 mod opened;
+mod recording;
 mod second;
 mod ticket;
+mod transaction;
 mod worker;
 
 pub use agent::{AddError, Agent, Instance, MAX_INSTANCES, Start, built_in_scrubs};

@@ -21,6 +21,7 @@ pub(crate) struct Logs {
     level: Level,
     debug: Option<LogFile>,
     audit: Option<LogFile>,
+    record: Option<LogFile>,
     rotation: Rotations,
 }
 
@@ -63,11 +64,13 @@ impl Logs {
         };
         let debug = open(&config.local_logfile);
         let audit = open(&config.local_audit_logfile);
+        let record = open(&config.record_file);
         (
             Logs {
                 level: config.debug_level,
                 debug,
                 audit,
+                record,
                 rotation: Rotations::of(config),
             },
             problems,
@@ -77,6 +80,18 @@ impl Logs {
     /// Whether anybody reads lines of this severity.
     pub(crate) fn wants(&self, severity: Severity) -> bool {
         severity <= Severity::Info || (self.debug.is_some() && severity <= severity_of(self.level))
+    }
+
+    /// Whether requests are written down.
+    pub(crate) fn records(&self) -> bool {
+        self.record.is_some()
+    }
+
+    /// Appends one request, or what belongs to several.
+    pub(crate) fn record(&self, host: &HostLog, line: &str) {
+        if let Some(file) = &self.record {
+            report(host, file.line(line, Rotation::default()));
+        }
     }
 
     /// Writes a line with its code to the debug log, and to the host's log when it matters there.
@@ -90,15 +105,28 @@ impl Logs {
         always: bool,
     ) {
         let row = code.row();
-        let line = format!("PCL{:04} {}: {text}", row.number, row.text);
         if row.severity <= Severity::Info {
-            host(row.severity, &line);
+            host(row.severity, &with_code(code, text));
         }
+        self.debug_line(host, current, code, text, always);
+    }
+
+    /// Writes a line with its code to the debug log alone.
+    pub(crate) fn debug_line(
+        &self,
+        host: &HostLog,
+        current: Option<Rotations>,
+        code: Code,
+        text: &str,
+        always: bool,
+    ) {
+        let severity = code.row().severity;
         if let Some(file) = &self.debug
-            && (always || row.severity <= severity_of(self.level))
+            && (always || severity <= severity_of(self.level))
         {
             let rotation = current.unwrap_or(self.rotation).debug;
-            let text = format!("{} {:?} {line}", timestamp(), row.severity);
+            let line = with_code(code, text);
+            let text = format!("{} {severity:?} {line}", timestamp());
             report(host, file.line(&text, rotation));
         }
     }
@@ -112,6 +140,11 @@ impl Logs {
             );
         }
     }
+}
+
+fn with_code(code: Code, text: &str) -> String {
+    let row = code.row();
+    format!("PCL{:04} {}: {text}", row.number, row.text)
 }
 
 /// The host hears of a log that can't be rotated: it would grow until the disk is full.

@@ -16,7 +16,7 @@ use portcullis_engine::{
     record::Policy,
 };
 
-use crate::{agent::Instance, audit, fetch::Fetcher, lines::Line, worker::Worker};
+use crate::{agent::Instance, audit, fetch::Fetcher, lines::Line, memo::View, worker::Worker};
 
 /// Questions of one worker that may be under way or waiting.
 const ROOM: u32 = 64;
@@ -69,6 +69,7 @@ pub(crate) fn after(
     worker: &Worker,
     req: &RequestView<'_>,
     decision: &Decision<'_>,
+    view: &View<'_>,
     may_ask: bool,
 ) {
     let Some(shadow) = &decision.shadow else {
@@ -82,7 +83,7 @@ pub(crate) fn after(
     } = &**shadow;
     match second {
         Second::Known(other) => {
-            let noted = audit::Noted::of(instance, req, decision);
+            let noted = audit::Noted::of(instance, req, decision, view);
             noted.differs(worker, instance.index(), *enforced, *other, place);
         }
         Second::Ask(ask) => {
@@ -92,7 +93,7 @@ pub(crate) fn after(
                     methods: methods.clone(),
                     enforced: *enforced,
                     place: place.clone(),
-                    noted: audit::Noted::of(instance, req, decision),
+                    noted: audit::Noted::of(instance, req, decision, view),
                 };
                 worker.submit_second(instance.index(), question);
             }

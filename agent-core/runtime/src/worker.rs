@@ -42,6 +42,8 @@ pub(crate) struct Job {
     pub(crate) need: Need,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) deadline: Instant,
+    /// The id under which AM is asked.
+    pub(crate) transaction: Arc<str>,
 }
 
 enum Message {
@@ -159,7 +161,7 @@ impl Worker {
         self.mapping.workers().unregister(self.id);
         let _ = self.jobs.send(Message::Stop);
         // The process may be gone before the thread gets to them.
-        self.lines.flush(agent);
+        self.lines.flush_last(agent);
     }
 
     /// The tag of the next suspended request that can go on.

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use portcullis_engine::{
     config::{Config, Enforcement, Snapshot},
     contract::{Decision, Outcome, RequestView, RuleId, RuleList, Second, Sink, Why},
-    decide::{Phase, Trace},
+    decide::{Phase, Trace, outcome_word},
     event::Code,
     token::cookie,
 };
@@ -43,6 +43,13 @@ struct Entry {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<String>,
     result: String,
+}
+
+/// A recorded request that cannot be decided again.
+#[derive(Serialize)]
+pub(super) struct Skipped<'s> {
+    pub(super) id: Value,
+    pub(super) not_replayable: &'s str,
 }
 
 /// A line that could not be answered.
@@ -116,7 +123,7 @@ impl Answer {
         }
         Answer {
             id,
-            outcome: outcome(status, decision.reason),
+            outcome: outcome_word(status, decision.reason),
             status,
             reason: format!("PCL{:04}", decision.reason.number()),
             matched: matched(decision, trace, rules, &snap.config),
@@ -169,19 +176,6 @@ impl Answer {
             };
         }
         out
-    }
-}
-
-/// What kind of answer it is.
-fn outcome(status: Option<u16>, reason: Code) -> &'static str {
-    match (status, reason) {
-        (None, _) => "allow",
-        (Some(400), _) => "bad_request",
-        (Some(502..=504), _) => "unavailable",
-        (Some(_), Code::LoginDone | Code::LoginOtherHost) => "respond",
-        (Some(_), code) if (200..210).contains(&code.number()) => "login",
-        (Some(401 | 403), _) => "deny",
-        (Some(_), _) => "respond",
     }
 }
 

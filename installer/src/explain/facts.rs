@@ -23,8 +23,8 @@ pub(super) const NOW: Now = Now {
     wall: UnixMillis(1_767_225_600_000),
     mono: MonoMillis(86_400_000),
 };
-/// How long a given session still lasts, milliseconds.
-const LIFE: u64 = 3_600_000;
+/// When a given session ends that does not say so: after all that anybody asks about.
+const LATER: u64 = u64::MAX / 2;
 /// State, nonce and incident id derive from it. Nothing that is sealed here opens anywhere else.
 const SEED: [u8; 32] = *b"portcullis explain: no secret...";
 
@@ -33,7 +33,8 @@ type Held = std::result::Result<Vec<u8>, FactError>;
 
 /// Answers of one kind, in the order in which the engine asks; each key keeps the one it got.
 struct Queue {
-    answers: Vec<Held>,
+    /// `None`: it is not known.
+    answers: Vec<Option<Held>>,
     keys: RefCell<Vec<u128>>,
     /// A failure has this to fall back on, of this age.
     known: Option<(Vec<u8>, Age)>,
@@ -42,7 +43,7 @@ struct Queue {
 }
 
 impl Queue {
-    fn of(answers: Vec<Held>) -> Queue {
+    fn of(answers: Vec<Option<Held>>) -> Queue {
         Queue {
             answers,
             keys: RefCell::default(),
@@ -54,7 +55,7 @@ impl Queue {
     fn always(answer: Held) -> Queue {
         Queue {
             repeats: true,
-            ..Queue::of(vec![answer])
+            ..Queue::of(vec![Some(answer)])
         }
     }
 
@@ -66,7 +67,8 @@ impl Queue {
         });
         let last = self.answers.len().checked_sub(1)?;
         self.answers
-            .get(if self.repeats { at.min(last) } else { at })
+            .get(if self.repeats { at.min(last) } else { at })?
+            .as_ref()
     }
 
     fn known<'q, T>(&'q self, key: u128, decode: fn(&'q [u8]) -> Option<T>) -> Known<T> {
@@ -91,7 +93,10 @@ pub(super) struct Told {
     policy: Queue,
     attributes: Queue,
     form: Option<Held>,
-    receipts: Vec<std::result::Result<Receipt, FactError>>,
+    /// `None`: it was not carried out.
+    receipts: Vec<Option<std::result::Result<Receipt, FactError>>>,
+    /// AM is known to be away.
+    away: bool,
     acts: RefCell<Vec<Act>>,
     asked: RefCell<Vec<&'static str>>,
     /// A session token is sent with the request.
@@ -143,13 +148,14 @@ impl Told {
             },
         };
         // A state is spent here; a session is ended here and at AM.
-        let receipt = Ok(Receipt::Done);
+        let receipt = Some(Ok(Receipt::Done));
         Ok(Told {
             session: queue(sessions, config.sso_cache_interval),
             policy: queue(policies, config.policy_cache_interval),
             attributes: queue(attributes, config.sso_cache_interval),
             form: Some(Ok(body)),
             receipts: vec![receipt; 2],
+            away: false,
             acts: RefCell::default(),
             asked: RefCell::default(),
             token_sent: Cell::new(session.is_some()),
@@ -159,24 +165,22 @@ impl Told {
     /// The facts of a memo and no others.
     fn memo(facts: &[Fact], body: Vec<u8>) -> Result<Told> {
         let (mut sessions, mut policies, mut attributes) = (vec![], vec![], vec![]);
-        let (mut form, mut receipts) = (None, vec![]);
+        let (mut form, mut receipts, mut away) = (None, vec![], false);
         for fact in facts {
             match fact {
                 Fact::Session(known) => sessions.push(held(known, session_record)?),
                 Fact::Policy(known) => policies.push(held(known, policy_record)?),
                 Fact::Attributes(known) => attributes.push(held(known, attributes_record)?),
-                Fact::Form(known) => {
-                    form = Some(held(known, |text| Ok(text.clone().into_bytes()))?);
-                }
-                Fact::Receipt(question::Known::Fresh(receipt)) => {
-                    receipts.push(Ok(match receipt {
-                        question::Receipt::Done => Receipt::Done,
-                        question::Receipt::Replayed => Receipt::Replayed,
-                    }))
-                }
-                Fact::Receipt(question::Known::Failed(failure)) => {
-                    receipts.push(Err(failure.error()));
-                }
+                Fact::Form(known) => form = held(known, |text| Ok(text.clone().into_bytes()))?,
+                Fact::Receipt(known) => receipts.push(match known {
+                    question::Known::Fresh(question::Receipt::Done) => Some(Ok(Receipt::Done)),
+                    question::Known::Fresh(question::Receipt::Replayed) => {
+                        Some(Ok(Receipt::Replayed))
+                    }
+                    question::Known::Failed(failure) => Some(Err(failure.error())),
+                    question::Known::Unknown => None,
+                }),
+                Fact::Am(am) => away = *am == Am::Down,
             }
         }
         if form.is_none() && !body.is_empty() {
@@ -189,6 +193,7 @@ impl Told {
             attributes: Queue::of(attributes),
             form,
             receipts,
+            away,
             acts: RefCell::default(),
             asked: RefCell::default(),
         })
@@ -240,15 +245,19 @@ impl Facts for Told {
             acts.len() - 1
         });
         let known = match self.receipts.get(at) {
-            None => Known::Missing,
-            Some(Ok(receipt)) => Known::Fresh(*receipt),
-            Some(Err(error)) => Known::Failed(*error, None),
+            None | Some(None) => Known::Missing,
+            Some(Some(Ok(receipt))) => Known::Fresh(*receipt),
+            Some(Some(Err(error))) => Known::Failed(*error, None),
         };
         let what = match of {
             Act::SpendState { .. } => "state spent",
             Act::EndSession { .. } => "session ended",
         };
         self.looked_up(what, known)
+    }
+
+    fn am_is_away(&self) -> bool {
+        self.away
     }
 
     fn seed(&self) -> &[u8; 32] {
@@ -286,10 +295,11 @@ impl Failure {
     }
 }
 
-fn held<T>(known: &question::Known<T>, record: fn(&T) -> Result<Vec<u8>>) -> Result<Held> {
+fn held<T>(known: &question::Known<T>, record: fn(&T) -> Result<Vec<u8>>) -> Result<Option<Held>> {
     Ok(match known {
-        question::Known::Fresh(value) => Ok(record(value)?),
-        question::Known::Failed(failure) => Err(failure.error()),
+        question::Known::Fresh(value) => Some(Ok(record(value)?)),
+        question::Known::Failed(failure) => Some(Err(failure.error())),
+        question::Known::Unknown => None,
     })
 }
 
@@ -299,11 +309,14 @@ fn too_long(what: &str) -> anyhow::Error {
 
 /// The session as AM would show it: `UserToken` and the universal id beside what is given.
 fn session_record(given: &SessionGiven) -> Result<Vec<u8>> {
-    let universal_id = format!("id={},ou=user", given.user);
-    let mut properties = vec![
-        ("UserToken", given.user.as_str()),
-        ("sun.am.UniversalIdentifier", universal_id.as_str()),
-    ];
+    let made_up = format!("id={},ou=user", given.user);
+    let universal_id = given.universal_id.as_deref().unwrap_or(&made_up);
+    let mut properties = Vec::new();
+    // A recorded session has all of its own.
+    if given.universal_id.is_none() {
+        properties.push(("UserToken", given.user.as_str()));
+        properties.push(("sun.am.UniversalIdentifier", universal_id));
+    }
     // A property of a session has one value; AM joins several with a bar.
     let joined: Vec<(&str, String)> = given
         .attributes
@@ -312,13 +325,17 @@ fn session_record(given: &SessionGiven) -> Result<Vec<u8>> {
         .collect();
     properties.retain(|(name, _)| !given.attributes.contains_key(*name));
     properties.extend(joined.iter().map(|(name, value)| (*name, value.as_str())));
+    let ends = given.ends.unwrap_or(LATER);
     NewSession {
-        kind: SessionKind::User,
-        client_side: false,
-        max_end: NOW.wall.0 + LIFE,
-        idle_end: NOW.wall.0 + LIFE,
+        kind: match given.application {
+            true => SessionKind::Application,
+            false => SessionKind::User,
+        },
+        client_side: given.client_side,
+        max_end: ends,
+        idle_end: ends,
         realm: &given.realm,
-        universal_id: &universal_id,
+        universal_id,
         properties: &properties,
     }
     .encode()

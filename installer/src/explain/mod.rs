@@ -7,9 +7,12 @@
 mod answer;
 mod facts;
 mod question;
+mod recorded;
 mod rules;
 
 use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
     fs::{self, File},
     io::{self, BufRead, BufReader, Read, Write},
     path::{Path, PathBuf},
@@ -21,13 +24,16 @@ use clap::Args;
 use portcullis_engine::{
     config::{self, Problem, Properties, Repository, Secrets, Severity, Snapshot, Source},
     contract::{Ask, Header, Local, Need, RequestView, Step},
-    decide::{cookie_of, explain},
+    decide::{TOKEN as TOKEN_PSEUDONYM, cookie_of, explain},
+    decide_unanswered,
+    event::Code,
     token::{Secret, cookie},
 };
 
-use answer::{Answer, Failed};
-use facts::{NOW, Told};
+use answer::{Answer, Failed, Skipped};
+use facts::Told;
 use question::{Question, Unreadable};
+use recorded::{Elsewhere, Head};
 use rules::Rules;
 
 /// Longest line of input, bytes.
@@ -47,7 +53,7 @@ const EXAMPLES: &str = r#"Input, one JSON object a line; only method and url are
 A session that is given counts as live and as sent with the request. Without policy, AM has none about
 the URL. With "am":"down" nothing can be asked. "facts" states in place of these three what the agent
 knew, in the order in which it asks: {"session":{"fresh":{…}}}, {"policy":{"failed":"timeout"}}, and so
-on; docs/explain.md has all of them.
+on; docs/explain.md has all of them. What portcullis.record.file holds is read as it is.
 
 Examples:
   echo '{"method":"GET","url":"https://www.example.com/docs/"}' |
@@ -80,9 +86,21 @@ struct Decider {
     rules: Rules,
 }
 
+/// What requests are decided with: a file, and what recorded requests were decided with besides.
+struct Deciders {
+    text: String,
+    /// `None` where the file needs the profile in AM.
+    plain: Option<Decider>,
+    elsewhere: RefCell<HashMap<String, Decider>>,
+    /// Recorded requests that cannot be decided again.
+    skipped: Cell<u64>,
+    /// Requests that were recorded under another text of the file.
+    other_text: Cell<u64>,
+}
+
 /// Answers every line of the input.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let decider = Decider::read(&options.conf)?;
+    let decider = Deciders::read(&options.conf)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let all = match &options.input {
         Some(path) => {
@@ -92,15 +110,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         None => decider.answer_all(io::stdin().lock(), options.human, &mut out)?,
     };
     out.flush()?;
+    decider.notes();
     Ok(match all {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(UNANSWERED),
     })
 }
 
-impl Decider {
+impl Deciders {
     /// Reads and compiles `agent.conf` as the agent does; mistakes go to standard error.
-    fn read(path: &Path) -> Result<Decider> {
+    fn read(path: &Path) -> Result<Deciders> {
         let size = fs::metadata(path)
             .with_context(|| format!("{}", path.display()))?
             .len();
@@ -108,43 +127,45 @@ impl Decider {
             bail!("{} is larger than {MAX_FILE} bytes", path.display());
         }
         let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
-        let (decider, problems) = Decider::of(&text);
+        let (decider, problems) = Decider::of(&text, None);
         for problem in &problems {
             eprintln!("{problem}");
         }
-        let decider = decider.ok_or_else(|| anyhow!("{} cannot be used", path.display()))?;
-        if decider.snap.config.repository == Repository::Centralized {
+        let files = Properties::parse(&text, Source::File("agent.conf".to_owned()));
+        let (config, wrong) = config::read(&files, None);
+        let central = config.repository == Repository::Centralized;
+        // What is missing may stand in the profile; what is wrong stays wrong.
+        let needs_profile = central && wrong.iter().all(|p| p.severity < Severity::Error);
+        if decider.is_none() && !needs_profile {
+            bail!("{} cannot be used", path.display());
+        }
+        if central {
             eprintln!(
                 "note: with repository.location = centralized the profile in AM adds to this file; \
-                 explain knows the file only"
+                 explain knows it only of recorded requests"
             );
         }
-        Ok(decider)
+        Ok(Deciders::new(text, decider))
     }
 
-    /// The text of `agent.conf`, compiled; and every mistake in it.
-    fn of(text: &str) -> (Option<Decider>, Vec<Problem>) {
-        let files = Properties::parse(text, Source::File("agent.conf".to_owned()));
-        let (config, mut problems) = config::read(&files, None);
-        problems.extend(config::mistakes(&config, &files, &problems));
-        let secrets = Secrets {
-            password: Secret::new(b"made up: explain reads no password".to_vec()),
-            agent_key: Secret::new(vec![0x5a; 32]),
-            cert_key_password: None,
-            proxy_password: None,
-        };
-        if problems.iter().any(|p| p.severity == Severity::Error) {
-            return (None, problems);
+    fn new(text: String, plain: Option<Decider>) -> Deciders {
+        Deciders {
+            text,
+            plain,
+            elsewhere: RefCell::default(),
+            skipped: Cell::new(0),
+            other_text: Cell::new(0),
         }
-        match Snapshot::build(config, secrets, [0; 16]) {
-            Ok(snap) => {
-                let rules = Rules::of(&files);
-                (Some(Decider { snap, rules }), problems)
-            }
-            Err(more) => {
-                problems.extend(more);
-                (None, problems)
-            }
+    }
+
+    /// What whoever reads the answers should know of them as a whole.
+    fn notes(&self) {
+        let (skipped, other) = (self.skipped.get(), self.other_text.get());
+        if skipped > 0 {
+            eprintln!("note: {skipped} recorded requests cannot be decided again; they say why");
+        }
+        if other > 0 {
+            eprintln!("note: {other} requests were recorded under another text of agent.conf");
         }
     }
 
@@ -175,7 +196,8 @@ impl Decider {
                 }),
             };
             match answer {
-                Ok(text) => writeln!(out, "{text}")?,
+                Ok(None) => {}
+                Ok(Some(text)) => writeln!(out, "{text}")?,
                 Err(Unreadable { id, what }) => {
                     all = false;
                     let failed = Failed {
@@ -192,17 +214,36 @@ impl Decider {
         }
     }
 
-    /// The answer to one line.
-    fn answer(&self, line: &[u8], human: bool) -> Result<String, Unreadable> {
+    /// The answer to one line; none to one that only belongs to others.
+    fn answer(&self, line: &[u8], human: bool) -> Result<Option<String>, Unreadable> {
         let line = std::str::from_utf8(line).map_err(|error| Unreadable {
             id: serde_json::Value::Null,
             what: error.to_string(),
         })?;
+        let head = Head::read(line);
+        let wrong = |what: String| Unreadable {
+            id: head.id.clone(),
+            what,
+        };
+        if let Some(elsewhere) = head.elsewhere(line) {
+            let added = elsewhere.and_then(|e| self.add(e));
+            return added.map(|()| None).map_err(|e| wrong(e.to_string()));
+        }
+        if let Some(why) = head.not_replayable() {
+            self.skipped.set(self.skipped.get() + 1);
+            let skipped = Skipped {
+                id: head.id.clone(),
+                not_replayable: why,
+            };
+            return match human {
+                true => Ok(Some(format!("recorded, not to be decided again: {why}\n"))),
+                false => serde_json::to_string(&skipped)
+                    .map(Some)
+                    .map_err(|e| wrong(e.to_string())),
+            };
+        }
         let question = Question::read(line)?;
-        let answer = self.decide(&question).map_err(|error| Unreadable {
-            id: question.id.clone(),
-            what: error.to_string(),
-        })?;
+        let answer = self.decide(&question).map_err(|e| wrong(e.to_string()))?;
         let text = match human {
             true => {
                 let port_and_host = &question.authority;
@@ -212,32 +253,135 @@ impl Decider {
             }
             false => serde_json::to_string(&answer),
         };
-        text.map_err(|error| Unreadable {
-            id: question.id,
-            what: error.to_string(),
-        })
+        text.map(Some).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// Takes what a recording says beside `agent.conf`.
+    fn add(&self, elsewhere: Elsewhere) -> Result<()> {
+        if self.elsewhere.borrow().contains_key(&elsewhere.elsewhere) {
+            return Ok(());
+        }
+        let (decider, problems) = Decider::of(&self.text, Some(&elsewhere));
+        let wrong = problems.iter().find(|p| p.severity == Severity::Error);
+        match (decider, wrong) {
+            (Some(decider), _) => {
+                let mut known = self.elsewhere.borrow_mut();
+                known.insert(elsewhere.elsewhere, decider);
+                Ok(())
+            }
+            (None, Some(problem)) => bail!("{problem}"),
+            (None, None) => bail!("the configuration cannot be used"),
+        }
+    }
+
+    fn decide(&self, question: &Question) -> Result<Answer> {
+        let plain = || {
+            let plain = self.plain.as_ref();
+            plain.ok_or_else(|| anyhow!("agent.conf cannot be used without the profile in AM"))
+        };
+        let Some(recorded) = &question.recorded else {
+            return plain()?.decide(question);
+        };
+        if recorded.agent_conf != config::fingerprint(self.text.as_bytes()) {
+            self.other_text.set(self.other_text.get() + 1);
+        }
+        match &recorded.elsewhere {
+            None => plain()?.decide(question),
+            Some(name) => match self.elsewhere.borrow().get(name) {
+                Some(decider) => decider.decide(question),
+                None => bail!("the line of the recording with \"elsewhere\":\"{name}\" is missing"),
+            },
+        }
+    }
+}
+
+impl Decider {
+    /// The text of `agent.conf`, compiled with what a recording says besides; and every mistake.
+    fn of(text: &str, elsewhere: Option<&Elsewhere>) -> (Option<Decider>, Vec<Problem>) {
+        let mut files = Properties::parse(text, Source::File("agent.conf".to_owned()));
+        if let Some(elsewhere) = elsewhere {
+            files.append(elsewhere.environment());
+        }
+        let profile = elsewhere.and_then(Elsewhere::profile);
+        let (mut config, mut problems) = config::read(&files, profile.as_ref());
+        if let Some(elsewhere) = elsewhere {
+            elsewhere.complete(&mut config);
+        }
+        // As the agent: with a profile, hosts and patterns come with it.
+        if profile.is_none() {
+            problems.extend(config::mistakes(&config, &files, &problems));
+        }
+        let secrets = Secrets {
+            password: Secret::new(b"made up: explain reads no password".to_vec()),
+            agent_key: Secret::new(vec![0x5a; 32]),
+            cert_key_password: None,
+            proxy_password: None,
+        };
+        if problems.iter().any(|p| p.severity == Severity::Error) {
+            return (None, problems);
+        }
+        match Snapshot::build(config, secrets, [0; 16]) {
+            Ok(snap) => {
+                if let Some(profile) = profile {
+                    files.append(profile);
+                }
+                let rules = Rules::of(&files);
+                (Some(Decider { snap, rules }), problems)
+            }
+            Err(more) => {
+                problems.extend(more);
+                (None, problems)
+            }
+        }
     }
 
     fn decide(&self, question: &Question) -> Result<Answer> {
         let told = Told::of(question, &self.snap)?;
         let mut fields = question.headers.clone();
-        if told.token_sent.get() {
+        if question.recorded.is_some() {
+            self.seal_tokens(question, &told, &mut fields);
+        } else if told.token_sent.get() {
             self.send_token(question, &told, &mut fields);
         }
         let headers = headers(&fields);
         let req = view(question, &headers);
-        let (step, trace) = explain(&req, &self.snap, &told, NOW);
-        match step {
-            Step::Done(decision) => Ok(Answer::of(
-                question.id.clone(),
-                &decision,
-                &trace,
-                &told.asked(),
-                &req,
-                &self.snap,
-                &self.rules,
-            )),
+        let (step, trace) = explain(&req, &self.snap, &told, question.now);
+        let decision = match step {
+            Step::Done(decision) => decision,
+            Step::Need(_) if question.stored_only => {
+                decide_unanswered(&req, &self.snap, &told, question.now, Code::NotStored)
+            }
             Step::Need(need) => bail!("the facts lack what the agent asks for: {}", needed(&need)),
+        };
+        Ok(Answer::of(
+            question.id.clone(),
+            &decision,
+            &trace,
+            &told.asked(),
+            &req,
+            &self.snap,
+            &self.rules,
+        ))
+    }
+
+    /// Seals the pseudonyms of tokens that stand for cookies which opened.
+    fn seal_tokens(&self, question: &Question, told: &Told, fields: &mut [(String, String)]) {
+        let name = self.snap.config.jwt_name.as_bytes();
+        let seal = |value: &[u8]| {
+            let sealed = cookie_of(&view(question, &[]), &self.snap, told, question.now, value);
+            sealed.unwrap_or_default().into_bytes()
+        };
+        for (_, value) in fields
+            .iter_mut()
+            .filter(|f| f.0.eq_ignore_ascii_case("cookie"))
+        {
+            let sealed = cookie::rewritten(value.as_bytes(), |n, v| {
+                match n == name && v.starts_with(TOKEN_PSEUDONYM.as_bytes()) {
+                    true => seal(v),
+                    false => v.to_vec(),
+                }
+            });
+            *value = String::from_utf8_lossy(&sealed).into_owned();
         }
     }
 
@@ -246,7 +390,13 @@ impl Decider {
     fn send_token(&self, question: &Question, told: &Told, fields: &mut Vec<(String, String)>) {
         let value = {
             let headers = headers(fields);
-            cookie_of(&view(question, &headers), &self.snap, told, NOW, TOKEN)
+            cookie_of(
+                &view(question, &headers),
+                &self.snap,
+                told,
+                question.now,
+                TOKEN,
+            )
         };
         let Some(value) = value else { return };
         let name = self.snap.config.jwt_name.as_str();
@@ -284,14 +434,14 @@ fn view<'q>(question: &'q Question, headers: &'q [Header<'q>]) -> RequestView<'q
         target: question.target.as_bytes(),
         host: question.authority.as_bytes(),
         headers,
-        merged: false,
-        peer: question.client,
+        merged: question.merged,
+        peer: question.peer,
         client: question.client,
         local: Local {
             tls: question.tls,
             port: question.port,
-            path: b"",
-            path_info: b"",
+            path: question.path.as_bytes(),
+            path_info: question.path_info.as_bytes(),
             authorizes: question.host_authorizes,
         },
     }

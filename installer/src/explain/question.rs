@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, net::IpAddr};
 
+use portcullis_engine::contract::{Now, UnixMillis};
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::{facts::NOW, recorded::Recorded};
 
 /// An address of the block that is kept for examples (RFC 5737): no rule in use names it.
 const NOBODY: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
@@ -29,6 +32,28 @@ struct Line {
     policy: Option<PolicyGiven>,
     am: Option<Am>,
     facts: Option<Vec<Fact>>,
+    /// What only a web server knows of a request; a recording has it.
+    server: Option<Server>,
+    /// Only what was known already could be used, as for a sub-request.
+    #[serde(default)]
+    stored_only: bool,
+    recorded: Option<Recorded>,
+    /// When it came: milliseconds since 1970.
+    now: Option<u64>,
+}
+
+/// A request as the web server has it. Replaces what follows from the URL.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Server {
+    pub(super) tls: bool,
+    pub(super) host: String,
+    pub(super) target: String,
+    pub(super) port: u16,
+    pub(super) peer: IpAddr,
+    pub(super) merged: bool,
+    pub(super) path: String,
+    pub(super) path_info: String,
 }
 
 /// Whether AM answers.
@@ -50,6 +75,14 @@ pub(super) struct SessionGiven {
     /// What AM says of the user: attributes of the profile, and properties of the session too.
     #[serde(default)]
     pub(super) attributes: Values,
+    pub(super) universal_id: Option<String>,
+    /// The session is an application's or an agent's.
+    #[serde(default)]
+    pub(super) application: bool,
+    #[serde(default)]
+    pub(super) client_side: bool,
+    /// When it ends, milliseconds since 1970.
+    pub(super) ends: Option<u64>,
 }
 
 fn root() -> String {
@@ -77,6 +110,8 @@ pub(super) enum Fact {
     Attributes(Known<Values>),
     Form(Known<String>),
     Receipt(Known<Receipt>),
+    /// Whether AM was known to be away.
+    Am(Am),
 }
 
 /// What became of something that happens once.
@@ -93,6 +128,8 @@ pub(super) enum Receipt {
 pub(super) enum Known<T> {
     Fresh(T),
     Failed(Failure),
+    /// Looked up and not known; the agent went on without it.
+    Unknown,
 }
 
 /// Why there was no answer: the engine's own kinds.
@@ -141,6 +178,13 @@ pub(super) struct Question {
     /// httpd's `AmAuthProvider`.
     pub(super) host_authorizes: bool,
     pub(super) given: Given,
+    pub(super) peer: IpAddr,
+    pub(super) merged: bool,
+    pub(super) path: String,
+    pub(super) path_info: String,
+    pub(super) stored_only: bool,
+    pub(super) recorded: Option<Recorded>,
+    pub(super) now: Now,
 }
 
 /// What is wrong with a line, and its id as far as it has one.
@@ -181,24 +225,52 @@ impl Question {
                 am: line.am.unwrap_or_default(),
             },
         };
-        let (tls, authority, target) = split(&line.url)?;
+        let server = match line.server {
+            Some(server) => server,
+            None => server(&line.url, client)?,
+        };
         Ok(Question {
             id: line.id,
             method: line.method,
-            tls,
-            port: port(authority).unwrap_or(if tls { 443 } else { 80 }),
-            authority: authority.to_owned(),
-            target: match target.starts_with('/') {
-                true => target.to_owned(),
-                false => format!("/{target}"),
-            },
+            tls: server.tls,
+            port: server.port,
+            authority: server.host,
+            target: server.target,
             client,
             headers: line.headers,
             body: line.body.unwrap_or_default(),
             host_authorizes: line.host_authorizes,
             given,
+            peer: server.peer,
+            merged: server.merged,
+            path: server.path,
+            path_info: server.path_info,
+            stored_only: line.stored_only,
+            recorded: line.recorded,
+            now: line.now.map_or(NOW, |wall| Now {
+                wall: UnixMillis(wall),
+                ..NOW
+            }),
         })
     }
+}
+
+/// A web server that is asked for a URL by the client itself.
+fn server(url: &str, client: IpAddr) -> Result<Server, String> {
+    let (tls, authority, target) = split(url)?;
+    Ok(Server {
+        tls,
+        port: port(authority).unwrap_or(if tls { 443 } else { 80 }),
+        host: authority.to_owned(),
+        target: match target.starts_with('/') {
+            true => target.to_owned(),
+            false => format!("/{target}"),
+        },
+        peer: client,
+        merged: false,
+        path: String::new(),
+        path_info: String::new(),
+    })
 }
 
 /// The id of a line that is JSON and yet no question, so that the answer can be told apart.

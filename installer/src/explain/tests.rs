@@ -19,14 +19,16 @@ com.sun.identity.agents.config.profile.attribute.fetch.mode = HTTP_HEADER
 com.sun.identity.agents.config.profile.attribute.mapping[mail] = X-Mail
 ";
 
-pub(super) fn decider(more: &str) -> Decider {
-    let (decider, problems) = Decider::of(&format!("{CONF}{more}"));
+pub(super) fn decider(more: &str) -> Deciders {
+    let text = format!("{CONF}{more}");
+    let (decider, problems) = Decider::of(&text, None);
     let texts: Vec<String> = problems.iter().map(ToString::to_string).collect();
-    decider.unwrap_or_else(|| panic!("{texts:#?}"))
+    let plain = decider.unwrap_or_else(|| panic!("{texts:#?}"));
+    Deciders::new(text, Some(plain))
 }
 
 /// What is printed for an input, line by line, and whether all of it was answered.
-fn printed(decider: &Decider, input: &str, human: bool) -> (String, bool) {
+fn printed(decider: &Deciders, input: &str, human: bool) -> (String, bool) {
     let mut out = Vec::new();
     let all = decider
         .answer_all(input.as_bytes(), human, &mut out)
@@ -34,7 +36,7 @@ fn printed(decider: &Decider, input: &str, human: bool) -> (String, bool) {
     (String::from_utf8(out).unwrap(), all)
 }
 
-pub(super) fn ask_with(decider: &Decider, question: &Value) -> Value {
+pub(super) fn ask_with(decider: &Deciders, question: &Value) -> Value {
     let (text, _) = printed(decider, &question.to_string(), false);
     serde_json::from_str(&text).unwrap()
 }
@@ -356,7 +358,7 @@ fn people_get_every_rule_in_order() {
 
 #[test]
 fn mistakes_of_the_file_stop_it() {
-    let (decider, problems) = Decider::of("com.sun.identity.agents.config.username = wa1\n");
+    let (decider, problems) = Decider::of("com.sun.identity.agents.config.username = wa1\n", None);
     assert!(decider.is_none());
     assert!(
         problems
@@ -408,4 +410,118 @@ fn the_policies_that_count_for_a_path_are_named() {
             .any(|e| e["rule"] == "realm /, policy set orders"),
         "{all:?}"
     );
+}
+
+/// A line of a recording, with these facts and this text besides.
+fn recorded(path: &str, facts: Value, elsewhere: Option<&str>) -> Value {
+    let cookie = "a=RecordedValue1; am-auth-jwt=RecordedToken0123";
+    with(
+        get(path),
+        json!({
+            "headers": [["Cookie", cookie]],
+            "facts": facts,
+            "server": {
+                "tls": false, "host": "www.example.com", "target": path, "port": 80,
+                "peer": "192.0.2.9", "merged": true, "path": "", "path_info": "",
+            },
+            "recorded": { "agent_conf": "00", "elsewhere": elsewhere, "outcome": "allow" },
+        }),
+    )
+}
+
+fn live() -> Value {
+    json!({"session": {"fresh": {
+        "user": "demo", "realm": "/", "universal_id": "id=demo,ou=user", "ends": 1_767_225_601_000_u64,
+        "attributes": {"UserToken": ["demo"]},
+    }}})
+}
+
+#[test]
+fn a_recorded_request_is_decided_again() {
+    let decider = decider("");
+    let policy = json!({"policy": {"fresh": {"actions": {"GET": true}}}});
+    let attributes = json!({"attributes": {"fresh": {"mail": ["demo@example.com"]}}});
+    let facts = json!([live(), policy, attributes]);
+    let answer = ask_with(&decider, &recorded("/x", facts, None));
+    is(&answer, "allow", 0, "PCL0100");
+    assert_eq!(answer["user"], "demo");
+    assert_eq!(decider.other_text.get(), 1);
+    // What is over, is over; what could not be asked stays so.
+    let mut over = live();
+    over["session"]["fresh"]["ends"] = json!(1000);
+    let answer = ask_with(&decider, &recorded("/x", json!([over]), None));
+    is(&answer, "login", 302, "PCL0201");
+    let unknown = json!([live(), {"policy": "unknown"}]);
+    let mut line = recorded("/x", unknown, None);
+    assert!(
+        ask_with(&decider, &line)["error"]
+            .as_str()
+            .unwrap()
+            .contains("a policy")
+    );
+    line["stored_only"] = json!(true);
+    is(&ask_with(&decider, &line), "deny", 403, "PCL0513");
+}
+
+#[test]
+fn a_recording_brings_the_profile() {
+    let text = CONF.replace("location = local", "location = centralized");
+    let (plain, _) = Decider::of(&text, None);
+    let decider = Deciders::new(text, plain);
+    let name = "com.sun.identity.agents.config.notenforced.url";
+    let profile = json!({
+        "elsewhere": "e1", "environment": [], "cookie_name": null, "fallback": false,
+        "profile": [[name, ["[0]=http://www.example.com:80/free/*"]],
+            ["sunIdentityServerDeviceKeyValue", ["agentRootURL=http://www.example.com:80/"]]],
+    });
+    let line = recorded("/free/a", json!([]), Some("e1"));
+    let missing = ask_with(&decider, &line);
+    assert!(
+        missing["error"].as_str().unwrap().contains("is missing"),
+        "{missing}"
+    );
+    let (said, all) = printed(&decider, &format!("{profile}\n{line}\n"), false);
+    let answer: Value = serde_json::from_str(&said).unwrap();
+    assert!(all);
+    is(&answer, "allow", 0, "PCL0101");
+    assert_eq!(
+        answer["matched"],
+        format!("{name}[0]=http://www.example.com:80/free/*")
+    );
+}
+
+#[test]
+fn what_cannot_be_decided_again_says_why() {
+    let decider = decider("");
+    let line = json!({"id": "1-7", "recorded": {"not_replayable": "because"}});
+    let (said, all) = printed(&decider, &line.to_string(), false);
+    assert!(all);
+    assert_eq!(said.trim(), r#"{"id":"1-7","not_replayable":"because"}"#);
+    assert_eq!(decider.skipped.get(), 1);
+    let (said, _) = printed(&decider, &line.to_string(), true);
+    assert!(said.contains("because"), "{said}");
+}
+
+#[test]
+fn a_page_that_everybody_may_see_is_named_by_its_own_line() {
+    let decider = decider(
+        "com.sun.identity.agents.config.access.denied.url = /no.html\n\
+         portcullis.access.denied.url[/app] = /app/no.html\n\
+         portcullis.authn.fail.url = /failed.html\n",
+    );
+    for (path, line) in [
+        (
+            "/no.html",
+            "com.sun.identity.agents.config.access.denied.url=/no.html",
+        ),
+        (
+            "/app/no.html",
+            "portcullis.access.denied.url[/app]=/app/no.html",
+        ),
+        ("/failed.html", "portcullis.authn.fail.url=/failed.html"),
+    ] {
+        let answer = ask_with(&decider, &get(path));
+        is(&answer, "allow", 0, "PCL0101");
+        assert_eq!(answer["matched"], line);
+    }
 }

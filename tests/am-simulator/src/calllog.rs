@@ -17,6 +17,8 @@ pub struct Call {
     /// Which tokens were presented and how, never their values: `header:agent:wa1`, `cookie:user:demo`,
     /// `subject:user:demo`, `requester:unknown`. A token is `unknown` when it is not a live session.
     pub tokens: Vec<String>,
+    /// What `X-ForgeRock-TransactionId` says.
+    pub transaction: Option<String>,
     /// Status of the answer; 0 while it has not been given, and for calls that a fault left without one.
     pub status: u16,
 }

@@ -236,6 +236,7 @@ fn entry(req: &Req) -> Call {
         path,
         action: req.param("_action").map(str::to_owned),
         resource,
+        transaction: req.header("x-forgerock-transactionid").map(str::to_owned),
         tokens: Vec::new(),
         status: 0,
     }

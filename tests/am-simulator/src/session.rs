@@ -146,7 +146,10 @@ impl Session {
         put("sun.am.UniversalIdentifier", &id);
         put("Principal", &id);
         for (name, value) in &self.properties {
-            put(name, value);
+            match out.iter_mut().find(|(known, _)| known == name) {
+                Some((_, old)) => old.clone_from(value),
+                None => out.push((name.clone(), value.clone())),
+            }
         }
         out
     }

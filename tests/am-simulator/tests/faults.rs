@@ -209,6 +209,7 @@ fn the_log_names_who_and_never_how() {
             "header:agent:wa1".to_owned(),
             "subject:user:demo".to_owned(),
         ],
+        transaction: None,
         status: 200,
     };
     assert_eq!(calls[0], expected);

@@ -40,7 +40,7 @@ pub use rules::RuleLine;
 pub(crate) use rules::{Addresses, Condition, IpList, List, Rules, Test};
 pub use scrub::ScrubNames;
 pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
-pub use snapshot::{Keys, Snapshot, identity, mistakes};
+pub use snapshot::{Keys, Snapshot, fingerprint, identity, mistakes};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use tls::{CIPHERS, TlsVersions};
 pub use values::Values;
@@ -224,6 +224,8 @@ pub struct Config {
     pub method_override_checked: bool,
     /// `com.sun.identity.agents.config.audit.path.fullurl`
     pub audit_full_url: bool,
+    /// `portcullis.record.file`: where requests are written down to be decided again
+    pub record_file: Option<String>,
     /// `org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`
     pub multivalue_pre_authn: bool,
     // --- login
@@ -442,6 +444,7 @@ impl Default for Config {
             audit_file_size: 52_428_800,
             method_override_checked: true,
             audit_full_url: false,
+            record_file: None,
             multivalue_pre_authn: false,
             public_am_url: None,
             allow_custom_login: 0,

@@ -30,6 +30,8 @@ const IP_URL: &str = "org.forgerock.agents.config.notenforced.ipurl";
 const OWN: &str = "portcullis.notenforced.rule";
 const PAGE: &str = "com.sun.identity.agents.config.access.denied.url";
 pub(super) const MODE: &str = "portcullis.filter.mode";
+const PAGE_BY_PATH: &str = "portcullis.access.denied.url";
+const LOGIN_FAILED: &str = "portcullis.authn.fail.url";
 const DENY: &str = "portcullis.deny.rule";
 
 /// Bytes that all regular expressions of a configuration may have together.
@@ -102,6 +104,9 @@ impl Config {
 
     /// A rule by its name without its value, which may be a secret: `property[index]`.
     pub fn rule_name(&self, rule: RuleId) -> String {
+        if rule.list == RuleList::Page {
+            return self.page(rule.at).0;
+        }
         let line = self.line(rule);
         match line.and_then(|line| line.index.as_ref()) {
             Some(index) => format!("{}[{index}]", rule.list.property()),
@@ -111,14 +116,25 @@ impl Config {
 
     /// A rule as it was written: `property[index]=value`.
     pub fn rule(&self, rule: RuleId) -> String {
-        let line = self.line(rule);
-        let page = self.access_denied_url.as_deref().unwrap_or("");
-        let value = match (line, rule.list) {
-            (Some(line), _) => &line.value,
-            (None, RuleList::Page) => page,
-            (None, _) => "true",
-        };
+        if rule.list == RuleList::Page {
+            let (name, value) = self.page(rule.at);
+            return format!("{name}={value}");
+        }
+        let value = self.line(rule).map_or("true", |line| &line.value);
         format!("{}={value}", self.rule_name(rule))
+    }
+
+    /// Name and value of a page that refused browsers are sent to, counted as the snapshot holds them.
+    fn page(&self, at: u32) -> (String, &str) {
+        let everywhere = self.access_denied_url.iter();
+        let everywhere = everywhere.map(|page| (PAGE.to_owned(), page));
+        let by_path = self.access_denied_urls.iter();
+        let by_path = by_path.map(|(path, page)| (format!("{PAGE_BY_PATH}[{path}]"), page));
+        let failed = self.authn_fail_url.iter();
+        let failed = failed.map(|page| (LOGIN_FAILED.to_owned(), page));
+        let mut all = everywhere.chain(by_path).chain(failed);
+        let found = all.nth(at as usize);
+        found.map_or((PAGE.to_owned(), ""), |(name, page)| (name, page.as_str()))
     }
 }
 
@@ -208,6 +224,29 @@ impl List {
 }
 
 impl Rules {
+    /// Whether a rule names this cookie and its condition meets this value.
+    pub(crate) fn wants_cookie(&self, name: &[u8], value: &[u8]) -> bool {
+        self.tests().any(|test| match test {
+            Test::Cookie(n, glob) => n.as_bytes() == name && glob.matches(value, false),
+            _ => false,
+        })
+    }
+
+    /// Whether a rule names this header and its condition meets this value.
+    pub(crate) fn wants_header(&self, name: &[u8], value: &[u8]) -> bool {
+        self.tests().any(|test| match test {
+            Test::Header(n, glob) => {
+                n.as_bytes().eq_ignore_ascii_case(name) && glob.matches(value, false)
+            }
+            _ => false,
+        })
+    }
+
+    fn tests(&self) -> impl Iterator<Item = &Test> {
+        let entries = self.deny.entries.iter().chain(&self.own.entries);
+        entries.flat_map(|entry| entry.conditions.iter().map(|c| &c.test))
+    }
+
     /// Compiles the lists of a configuration. What cannot be compiled is reported and left out: the
     /// result must not be used then.
     pub(super) fn compile(config: &Config, problems: &mut Vec<Problem>) -> Rules {

@@ -104,6 +104,9 @@ pub struct Snapshot {
     pub scrub: ScrubNames,
     /// Attributes that the application is told.
     pub carried: Carried,
+    /// What the driver calls the part of the configuration that is not in `agent.conf`, for those who
+    /// write requests down; empty where there is none.
+    pub elsewhere: String,
 }
 
 impl Snapshot {
@@ -149,6 +152,7 @@ impl Snapshot {
             login_realms: login_realms(&config),
             scrub: ScrubNames::of_config(&config),
             carried: Carried::of_config(&config),
+            elsewhere: String::new(),
             config,
         })
     }
@@ -292,6 +296,12 @@ pub fn identity(config: &Config) -> [u8; 16] {
     let mut first = [0; 16];
     first.copy_from_slice(&digest.finalize()[..16]);
     first
+}
+
+/// Tells one text of a configuration from another: 16 hexadecimal digits.
+pub fn fingerprint(text: &[u8]) -> String {
+    let digest = Sha256::digest(text);
+    digest[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn source(config: &Config) -> Source {

@@ -19,6 +19,7 @@ mod report;
 mod session;
 mod shadow;
 mod watch;
+mod written;
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
@@ -30,6 +31,10 @@ pub use session::cookie_of;
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
 use watch::Watch;
 pub use watch::{Phase, Trace};
+pub use written::{
+    TOKEN, VALUE, WrittenHeader, outcome_word, pseudonym, why_not_again, written_form,
+    written_headers, written_target,
+};
 
 use crate::{
     config::{Enforcement, Paths, Snapshot},
@@ -412,6 +417,11 @@ fn incident(facts: &dyn Facts) -> [u8; 10] {
     let mut id = [0; 10];
     id.copy_from_slice(&seed[22..32]);
     id
+}
+
+/// 16 bytes that stand for the request in logs here and at AM. They say nothing of state or nonce.
+pub fn transaction_id(facts: &dyn Facts) -> [u8; 16] {
+    crate::login::derive(facts, b"transaction")
 }
 
 /// The need for one answer.

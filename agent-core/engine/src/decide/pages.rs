@@ -17,17 +17,19 @@ use crate::{
 /// Whether the request asks for one of the pages itself, which everybody may see: otherwise whoever is
 /// sent there would be sent there again.
 pub(super) fn shown_to_all(cx: &Cx<'_, '_>) -> Option<RuleId> {
+    if !matches!(cx.req.method, b"GET" | b"HEAD") {
+        return None;
+    }
     let pages = &cx.snap.pages;
-    let shown = matches!(cx.req.method, b"GET" | b"HEAD")
-        && pages
-            .denied
-            .iter()
-            .map(|(_, page)| page)
-            .chain(&pages.login_failed)
-            .any(|page| page.is_at(cx.asked));
-    shown.then_some(RuleId {
+    let mut all = pages
+        .denied
+        .iter()
+        .map(|(_, page)| page)
+        .chain(&pages.login_failed);
+    let at = all.position(|page| page.is_at(cx.asked))?;
+    Some(RuleId {
         list: RuleList::Page,
-        at: 0,
+        at: at as u32, // as many as lines of a configuration
     })
 }
 

@@ -26,7 +26,7 @@ use crate::{
 /// Longest token read from a cookie.
 pub(crate) const MAX_TOKEN: usize = 4096;
 
-type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
+pub(super) type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
 
 /// The session token of a request. In the clear only when it has to be sent to AM: what an earlier
 /// request found in the cookie is mostly enough.
@@ -135,7 +135,7 @@ fn am_cookie<'a>(cx: &Cx<'a, '_>, without: Code) -> Presented<'a> {
 }
 
 /// Opens our own cookie; the token goes into the caller's buffer.
-fn open(cx: &Cx<'_, '_>, value: &[u8], token: &mut TokenBuffer) -> Option<Opened> {
+pub(super) fn open(cx: &Cx<'_, '_>, value: &[u8], token: &mut TokenBuffer) -> Option<Opened> {
     let keys = &cx.snap.keys.session_cookie;
     let scope = cookie_scope(cx);
     let opened = keys.open(&cx.snap.identity, scope, cx.now.wall, value, token);
@@ -146,7 +146,7 @@ fn open(cx: &Cx<'_, '_>, value: &[u8], token: &mut TokenBuffer) -> Option<Opened
 }
 
 /// AM's own cookie value, percent-decoded once; `false` when it is empty or too long.
-fn sso_token(value: &[u8], token: &mut TokenBuffer) -> bool {
+pub(super) fn sso_token(value: &[u8], token: &mut TokenBuffer) -> bool {
     token.clear();
     let fits = percent_encoding::percent_decode(value).all(|byte| token.try_push(byte).is_ok());
     fits && !token.is_empty()

@@ -60,7 +60,7 @@ fn redirect_uri(cx: &Cx<'_, '_>) -> String {
 }
 
 /// Independent 16 bytes for each purpose out of the request's one seed.
-fn derive(facts: &dyn Facts, purpose: &[u8]) -> [u8; 16] {
+pub(crate) fn derive(facts: &dyn Facts, purpose: &[u8]) -> [u8; 16] {
     let mut bytes = [0; 16];
     let digest = Sha256::new()
         .chain_update(purpose)

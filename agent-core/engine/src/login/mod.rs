@@ -11,6 +11,7 @@ use alloc::{
     string::{String, ToString},
 };
 
+pub(crate) use authorize::derive;
 pub(crate) use callback::callback;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 

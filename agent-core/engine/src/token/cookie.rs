@@ -156,6 +156,32 @@ pub fn without<'a>(
     removed
 }
 
+/// One `Cookie` field with other values, which `value` gives for the name and the value of each cookie;
+/// a value without a name has an empty one. Names, separators and the attributes of RFC 2965 stay.
+pub fn rewritten(field: &[u8], mut value: impl FnMut(&[u8], &[u8]) -> Vec<u8>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (at, segment) in segments(field) {
+        if at > 0 {
+            out.push(field[at - 1]);
+        }
+        let (name, old) = pair(segment);
+        let blank = segment.len() - segment.trim_ascii_start().len();
+        out.extend_from_slice(&segment[..blank]);
+        if name.first() == Some(&b'$') {
+            out.extend_from_slice(&segment[blank..]);
+            continue;
+        }
+        if segment.contains(&b'=') {
+            out.extend_from_slice(name);
+            out.push(b'=');
+        }
+        if !old.is_empty() {
+            out.extend_from_slice(&value(name, old));
+        }
+    }
+    out
+}
+
 /// Builds a `Set-Cookie` value. Anything that could end the value early makes it unusable as a whole.
 #[derive(Clone, Copy)]
 pub struct SetCookie<'s> {
@@ -452,6 +478,23 @@ mod tests {
         assert!(ok(SetCookie::new("__Secure-n", "v")
             .secure(true)
             .domain(Some("h"))));
+    }
+
+    proptest! {
+        #[test]
+        fn rewritten_with_its_own_values_a_field_says_the_same(field in "[ ab$=;,x]{0,40}") {
+            let field = field.as_bytes();
+            let same = rewritten(field, |_, value| value.to_vec());
+            let all = |field| pairs([field]).map(|(n, v)| (n.to_vec(), v.to_vec())).collect::<Vec<_>>();
+            prop_assert_eq!(all(field), all(&same[..]));
+        }
+    }
+
+    #[test]
+    fn quotes_and_nameless_values_are_rewritten_too() {
+        let field = b"$Version=1; a=\"b\"; $Path=/;c , d=";
+        let rewritten = rewritten(field, |name, _| [name, b"!"].concat());
+        assert_eq!(rewritten, b"$Version=1; a=a!; $Path=/;!, d=");
     }
 
     proptest! {

@@ -40,7 +40,8 @@ pub(super) const CONNECTION: &[Property] = &[
         .test("fifteen_mistakes_are_named_at_once"),
     works("com.sun.identity.agents.config.connect.timeout", Number, "4", "4.x",
         "Seconds that connecting to AM may take.",
-        |c, v| v.number(&mut c.connect_timeout, 1, 3600, "seconds")).boot(),
+        |c, v| v.number(&mut c.connect_timeout, 1, 3600, "seconds")).boot()
+        .test("a_connection_that_does_not_come_is_given_up_before_the_deadline"),
     works("com.sun.identity.agents.config.receive.timeout", Number, "4", "5.5",
         "Seconds that an answer of AM may take.",
         |c, v| v.number(&mut c.receive_timeout, 1, 3600, "seconds")).boot().test("a_server_that_starts_while_am_hangs_works_once_am_answers"),
@@ -140,7 +141,8 @@ pub(super) const CONFIGURATION: &[Property] = &[
         .boot().template("centralized").test("local_mode_does_not_listen_to_am"),
     works("com.sun.identity.agents.config.polling.interval", Number, "60", "4.x",
         "Minutes after which the profile is read from AM again.",
-        |c, v| v.number(&mut c.polling_interval, 1, 525_600, "minutes")),
+        |c, v| v.number(&mut c.polling_interval, 1, 525_600, "minutes"))
+        .test("the_profile_is_read_again_when_its_interval_has_passed"),
     idle("com.sun.identity.agents.config.notification.enable", Switch, "true", "4.x",
         "Hear from AM at once about ended sessions and changed policies and profiles.",
         "this version asks AM at the polling intervals instead").boot().from(From::FileFirst),

@@ -76,6 +76,9 @@ pub(super) const OWN: &[Property] = &[
         "What a POST that names another method in X-HTTP-Method-Override, X-HTTP-Method, X-Method-Override or the parameter _method needs: consent to both (check), or to POST only (ignore), where no application behind takes the other for its method.",
         |c, v| v.choice(&mut c.method_override_checked, &[("check", true), ("ignore", false)]))
         .from(From::FileFirst).test("a_method_in_place_of_another_needs_consent_too"),
+    works("portcullis.record.file", Text, "", "own",
+        "File to write every request and its decision to, for `agentadmin explain`: to find out afterwards why. Holds addresses of clients, users with their attributes, and URLs with their queries; no token, password or key. Only while it is needed.",
+        |c, v| v.optional(&mut c.record_file)).boot().test("what_is_recorded_is_explained"),
     works("portcullis.cookies.forward", Switch, "false", "own",
         "Let the application see the agent's own cookies.",
         |c, v| v.switch(&mut c.cookies_forward)).from(From::FileFirst).test("the_agents_cookies_go_on_only_where_it_is_told_to"),
