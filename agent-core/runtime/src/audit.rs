@@ -28,7 +28,7 @@ pub(crate) fn record(
 ) {
     let allowed = is_allowed(decision);
     // What is only reported counts as both.
-    if audited(instance, |access| match access {
+    if audited(instance, decision, |access| match access {
         AuditAccess::Allow => allowed,
         AuditAccess::Deny => !allowed || decision.would.is_some(),
         AuditAccess::None | AuditAccess::Both => true,
@@ -58,12 +58,20 @@ fn is_allowed(decision: &Decision<'_>) -> bool {
     matches!(&decision.outcome, Outcome::Allow(grant) if grant.why() != Why::LeftToHost)
 }
 
-fn audited(instance: &Instance, counts: impl Fn(AuditAccess) -> bool) -> bool {
-    let Some(snap) = instance.snapshot() else {
-        return false;
+fn audited(
+    instance: &Instance,
+    decision: &Decision<'_>,
+    counts: impl Fn(AuditAccess) -> bool,
+) -> bool {
+    // An allow has its configuration with it, which saves looking for the instance's.
+    let (to, access) = match decision.edits.cookies {
+        Some(snap) => (snap.config.audit_to, snap.config.audit_access),
+        None => match instance.snapshot() {
+            Some(snap) => (snap.config.audit_to, snap.config.audit_access),
+            None => return false,
+        },
     };
-    let here = matches!(snap.config.audit_to, AuditTo::Local | AuditTo::All);
-    let access = snap.config.audit_access;
+    let here = matches!(to, AuditTo::Local | AuditTo::All);
     here && access != AuditAccess::None && counts(access)
 }
 
@@ -84,7 +92,8 @@ impl Noted {
         let text = text(&client(instance, req), req, decision, 0);
         Noted {
             text: text + " transaction=" + &transaction,
-            event: audited(instance, |_| true).then(|| event_about(instance, req, decision, view)),
+            event: audited(instance, decision, |_| true)
+                .then(|| event_about(instance, req, decision, view)),
         }
     }
 

@@ -22,10 +22,20 @@ const MAX_NAME: usize = 32;
 /// A method's name as frameworks read it: in capital letters, without blanks around.
 type Name = ArrayVec<u8, MAX_NAME>;
 
+/// Whether the request may name others at all; most can't, and nobody has to look at their headers.
+fn may_name_others(cx: &Cx<'_, '_>) -> bool {
+    cx.req.method == b"POST" && cx.snap.config.method_override_checked
+}
+
+/// Whether something holds for each method that the request names beside its own.
+pub(super) fn all_others(cx: &Cx<'_, '_>, mut holds: impl FnMut(&[u8]) -> bool) -> bool {
+    !may_name_others(cx) || others(cx).all(|name| holds(&name))
+}
+
 /// The methods that the request names beside its own.
 pub(super) fn others<'a>(cx: &Cx<'a, '_>) -> impl Iterator<Item = Name> + 'a {
     let req = cx.req;
-    let looked_at = req.method == b"POST" && cx.snap.config.method_override_checked;
+    let looked_at = may_name_others(cx);
     let fields = req.headers.iter().filter(move |_| looked_at);
     let headers = fields
         .filter(|h| HEADERS.iter().any(|name| name.eq_ignore_ascii_case(h.name)))
@@ -59,5 +69,8 @@ fn names(value: &[u8]) -> impl Iterator<Item = Name> {
 /// All methods that rules have to agree to.
 pub(super) fn all(cx: &Cx<'_, '_>) -> Methods {
     let own = Methods::of_request(cx.req.method);
+    if !may_name_others(cx) {
+        return own;
+    }
     others(cx).fold(own, |all, other| all.and(Methods::of_request(&other)))
 }

@@ -76,10 +76,12 @@ impl<'a> Plan<'a> {
 /// Rule O5: reporting has an end, and needs a whole configuration.
 fn in_force(snap: &Snapshot, mode: Enforcement, now: Now) -> Enforcement {
     let config = &snap.config;
-    let reports = config.mode_until.is_some_and(|until| now.wall.0 < until)
-        && config.rules_only != Some(RulesOnly::Fallback);
+    let reports = || {
+        config.mode_until.is_some_and(|until| now.wall.0 < until)
+            && config.rules_only != Some(RulesOnly::Fallback)
+    };
     match mode {
-        Enforcement::Report if !reports => Enforcement::Enforce,
+        Enforcement::Report if !reports() => Enforcement::Enforce,
         mode => mode,
     }
 }

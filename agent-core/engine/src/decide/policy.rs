@@ -80,7 +80,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
 
 /// Whether AM allows the request's method, and each that an application may take in its place.
 pub(super) fn allows(cx: &Cx<'_, '_>, answer: &Policy<'_>) -> bool {
-    answer.allows(cx.req.method) && method::others(cx).all(|other| answer.allows(&other))
+    answer.allows(cx.req.method) && method::all_others(cx, |other| answer.allows(other))
 }
 
 /// What AM is asked, and where its answer is kept.
