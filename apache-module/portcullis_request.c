@@ -412,7 +412,9 @@ static void let_through(request_rec *r, const pc_record *record)
             apr_table_setn(r->subprocess_env, edit->name, edit->value);
         }
     }
-    take_user(r, record);
+    if (!record->exempt) {
+        take_user(r, record);
+    }
     /* mod_cache asks its store before anyone asks us: nothing protected may get in there, not even
      * as a part of another page. */
     for (q = record->exempt ? NULL : r; q; q = earlier_request(q)) {
@@ -495,7 +497,7 @@ int pc_check_user(request_rec *r)
 {
     const pc_record *record = pc_record_of(r);
 
-    if (!pc_is_on(r) || record->state != PC_ALLOWED || !record->user) {
+    if (!pc_is_on(r) || record->state != PC_ALLOWED || !record->user || record->exempt) {
         return DECLINED;
     }
     take_user(r, record);
@@ -517,6 +519,11 @@ int pc_fixups(request_rec *r)
         return HTTP_FORBIDDEN;   /* another place than the one it was decided for */
     }
     let_through(r, record);
+    /* The name on an exempt page proves nothing. httpd's own authentication would be content with it,
+     * and whom it found stays who they are. */
+    if (record->state == PC_ALLOWED && record->exempt && !r->user) {
+        take_user(r, record);
+    }
     if (record->state == PC_ALLOWED && !r->main) {
         add_headers(r, record);
     }

@@ -12,6 +12,7 @@ use portcullis_engine::{
         Sink, Step, UnixMillis, Why,
     },
     decide,
+    decide::audited_user,
     event::Code,
     record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
     token::{Secret, jwt},
@@ -446,6 +447,7 @@ fn am_gets_the_token_of_a_known_cookie() {
 struct Seen {
     headers: Vec<(String, String)>,
     variables: Vec<(String, String)>,
+    response: Vec<String>,
     user: String,
 }
 
@@ -466,7 +468,10 @@ impl Sink for Seen {
     fn user(&mut self, name: &[u8]) {
         self.user = text(name);
     }
-    fn response_header(&mut self, _: &[u8], _: &[u8]) {}
+    fn response_header(&mut self, name: &[u8], value: &[u8]) {
+        self.response
+            .push(format!("{}: {}", text(name), text(value)));
+    }
 }
 
 #[test]
@@ -890,6 +895,334 @@ fn policies_learn_what_trusted_proxies_say() {
     assert_eq!(peer, [entry("requestIp", "192.0.2.7")]);
     let (_, nobody, _) = policy_question(&sent(&naive, "203.0.113.9", "a.example.net"), &naive);
     assert_eq!(nobody, []);
+}
+
+const CONTINUOUS: &str = "\
+    org.forgerock.openam.agents.config.continuous.security.cookies[device] = deviceId\n\
+    org.forgerock.openam.agents.config.continuous.security.headers[X-Risk] = risk\n\
+    org.forgerock.openam.agents.config.continuous.security.headers[X-Zone] = zone\n";
+
+#[test]
+fn conditions_learn_of_cookies_and_headers_within_bounds() {
+    let snap = snapshot(CONTINUOUS);
+    let long = "x".repeat(1025);
+    let full = &long[1..];
+    // (cookies, headers, what is sent beside the address)
+    type Row<'t> = (
+        &'t str,
+        &'t [(&'static str, &'t str)],
+        &'t [(&'t str, &'t str)],
+    );
+    let rows: &[Row<'_>] = &[
+        ("", &[], &[]),
+        ("device=d1", &[], &[("deviceId", "d1")]),
+        ("Device=d1", &[], &[]), // names of cookies have a case
+        ("device=", &[], &[("deviceId", "")]),
+        ("device=d1; device=d1", &[], &[("deviceId", "d1")]),
+        ("device=d1; device=d2", &[], &[]),
+        ("", &[("x-RISK", "7")], &[("risk", "7")]),
+        ("", &[("X-Risk", "7"), ("X-Risk", "8")], &[("risk", "7, 8")]),
+        (
+            "",
+            &[("X-Risk", "7"), ("X-Zone", "8")],
+            &[("risk", "7"), ("zone", "8")],
+        ),
+        ("", &[("X-Risk", full)], &[("risk", full)]),
+        ("", &[("X-Risk", &long)], &[]),
+        ("", &[("X-Risk", "1"), ("X-Risk", full)], &[]),
+        ("", &[("X-Risk", "a\tb")], &[]),
+        ("", &[("X_Risk", "7")], &[]),
+    ];
+    let mut keys = vec![];
+    for (cookies, headers, expected) in rows {
+        let mut sent = Sent::get("/app/x").with("Cookie", format!("{}; {cookies}", cookie(&snap)));
+        for (name, value) in *headers {
+            sent = sent.with(name, *value);
+        }
+        let (_, environment, key) = policy_question(&sent, &snap);
+        let address = [("requestIp", "192.0.2.7")];
+        let expected: Vec<_> = address.iter().chain(*expected).collect();
+        let pairs: Vec<_> = environment
+            .iter()
+            .map(|(n, v)| (n.as_str(), v[0].as_str()))
+            .collect();
+        assert_eq!(
+            pairs.iter().collect::<Vec<_>>(),
+            expected,
+            "{cookies} {headers:?}"
+        );
+        assert!(environment.iter().all(|(_, values)| values.len() == 1));
+        keys.push((environment, key));
+    }
+    // Rule S7: another environment, another key; the same, the same.
+    for (i, (environment, key)) in keys.iter().enumerate() {
+        for (other, other_key) in &keys[..i] {
+            assert_eq!(
+                environment == other,
+                key == other_key,
+                "{environment:?} {other:?}"
+            );
+        }
+    }
+}
+
+/// All three kinds as cookies; the session's property as a header too.
+const COOKIES: &str = "com.sun.identity.agents.config.session.attribute.fetch.mode = HTTP_COOKIE\n\
+    com.sun.identity.agents.config.profile.attribute.fetch.mode = HTTP_COOKIE\n\
+    com.sun.identity.agents.config.profile.attribute.mapping[cn] = name|full_name\n\
+    com.sun.identity.agents.config.profile.attribute.mapping[mail] = mail\n\
+    com.sun.identity.agents.config.response.attribute.mapping[dept] = dept\n";
+
+/// What becomes of a request with these cookies beside the session's: the `Cookie` header that the
+/// application gets, and the cookies of the response.
+fn walked(snap: &Snapshot, target: &str, cookies: &str, memo: &Memo) -> (String, Vec<String>) {
+    let sent = Sent::get(target).with("Cookie", format!("{}; {cookies}", cookie(snap)));
+    run(&sent, snap, memo, |step, view| {
+        let Step::Done(decision) = step else {
+            panic!("not decided")
+        };
+        assert_eq!(status(&decision), 0);
+        let mut seen = Seen::default();
+        decision.edits.walk(view, &mut Vec::new(), &mut seen);
+        assert!(seen.variables.is_empty(), "{seen:?}");
+        let header = seen
+            .headers
+            .into_iter()
+            .filter(|(name, _)| name == "Cookie");
+        let header: Vec<String> = header.map(|(_, value)| value).collect();
+        assert!(header.len() <= 1, "{header:?}");
+        (header.concat(), seen.response)
+    })
+}
+
+fn someone(profile: &[(&str, &[&str])]) -> Memo {
+    Memo {
+        session: Some(Ok(session_record())),
+        policy: Some(Ok(policy_record(true))),
+        attributes: Some(Ok(Attributes::encode(profile).expect("record"))),
+        ..Memo::default()
+    }
+}
+
+#[test]
+fn attributes_become_cookies_of_the_request_and_of_the_browser() {
+    let snap = snapshot(COOKIES);
+    let memo = someone(&[("cn", &["Demo User"]), ("mail", &["a@b", "c|d"])]);
+    let told = |name: &str, value: &str| {
+        format!("Set-Cookie: {name}={value}; Path=/; Max-Age=300; HttpOnly")
+    };
+    let (header, response) = walked(&snap, "/app", "a=1", &memo);
+    let users = "HTTP_X-User=demo; HTTP_name=\"Demo User\"; HTTP_full_name=\"Demo User\"; \
+                 HTTP_mail=a@b|c%7Cd";
+    assert_eq!(header, format!("a=1; {users}"));
+    let all = [
+        told("HTTP_X-User", "demo"),
+        told("HTTP_name", "\"Demo User\""),
+        told("HTTP_full_name", "\"Demo User\""),
+        told("HTTP_mail", "a@b|c%7Cd"),
+    ];
+    assert_eq!(response, all);
+    // A browser that has them is told nothing; the application gets ours, in their place.
+    let (header, response) = walked(&snap, "/app", users, &memo);
+    assert_eq!((header.as_str(), response), (users, vec![]));
+    // One that has another's is told, and that which the user has none of is cleared.
+    let other = users.replace("demo", "root").replace("a@b", "x");
+    let (header, response) = walked(&snap, "/app", &other, &someone(&[("cn", &["Demo User"])]));
+    assert_eq!(header, users.replace("; HTTP_mail=a@b|c%7Cd", ""));
+    let cleared = "Set-Cookie: HTTP_mail=; Path=/; Max-Age=0; Expires=Thu, 01-Jan-1970 00:00:01 GMT; HttpOnly";
+    assert_eq!(response, [told("HTTP_X-User", "demo"), cleared.to_owned()]);
+    // Longer than a browser keeps: for the application only.
+    let long = "x".repeat(4096);
+    let (header, response) = walked(&snap, "/app", "", &someone(&[("mail", &[&long])]));
+    assert!(header.ends_with(&format!("HTTP_mail={long}")));
+    assert_eq!(response, [told("HTTP_X-User", "demo")]);
+}
+
+#[test]
+fn attribute_cookies_of_clients_reach_no_application() {
+    let snap = snapshot(COOKIES);
+    let spellings = [
+        "HTTP_mail",
+        "http_MAIL",
+        "HTTP-mail",
+        "HTTP.mail",
+        "HTTP%5Fmail",
+        "%48TTP_mail",
+        "+HTTP_mail",
+        "%20HTTP_mail",
+        "HTTP_mail[0]",
+        "HTTP_dept",
+        "HTTP_full-name",
+        "HTTP_X_User",
+    ];
+    for name in spellings {
+        let forged = format!("a=1; {name}=forged; b=2");
+        // A map that is switched off (dept) is no reason to believe the client.
+        for (target, memo) in [("/app", &someone(&[])), ("/public/a", &Memo::default())] {
+            let (header, _) = walked(&snap, target, &forged, memo);
+            assert!(!header.contains("forged"), "{target} {name}: {header}");
+            assert!(header.starts_with("a=1; b=2"), "{target} {name}: {header}");
+        }
+    }
+    // Also where the agent's own cookies may pass.
+    let open = snapshot(&format!("{COOKIES}portcullis.cookies.forward = true\n"));
+    let (header, _) = walked(
+        &open,
+        "/public/a",
+        "HTTP_mail=forged; b=2",
+        &Memo::default(),
+    );
+    assert!(
+        header.starts_with("am-auth-jwt=") && header.ends_with("; b=2"),
+        "{header}"
+    );
+    // Others are the application's, and headers leave cookies alone.
+    let (header, _) = walked(
+        &snap,
+        "/public/a",
+        "HTTP_mails=1; xHTTP_mail=2; mail=3",
+        &Memo::default(),
+    );
+    assert_eq!(header, "HTTP_mails=1; xHTTP_mail=2; mail=3");
+    let headers = snapshot(&COOKIES.replace("HTTP_COOKIE", "HTTP_HEADER"));
+    let (header, _) = walked(&headers, "/public/a", "HTTP_mail=1", &Memo::default());
+    assert_eq!(header, "HTTP_mail=1");
+}
+
+#[test]
+fn a_logout_clears_the_attribute_cookies_that_came() {
+    let snap = snapshot(&format!(
+        "{COOKIES}org.forgerock.agents.config.logout.session.invalidate = false\n"
+    ));
+    let (header, response) = walked(
+        &snap,
+        "/logout",
+        "HTTP_mail=x; HTTP_name=y; b=2",
+        &Memo::default(),
+    );
+    assert_eq!(header, "b=2");
+    let names: Vec<&str> = response
+        .iter()
+        .filter_map(|c| c.split('=').next())
+        .collect();
+    let expected = ["am-auth-jwt", "HTTP_name", "HTTP_mail"].map(|n| format!("Set-Cookie: {n}"));
+    assert_eq!(names, expected);
+    assert!(
+        response.iter().all(|c| c.contains("; Max-Age=0; ")),
+        "{response:?}"
+    );
+}
+
+/// `cdsso.deny.cleanup.disable`, whatever it says: the session is alive.
+#[test]
+fn a_refusal_keeps_the_session() {
+    const NAME: &str = "org.forgerock.agents.config.cdsso.deny.cleanup.disable";
+    for switch in ["true", "false"] {
+        let snap = snapshot(&format!("{NAME} = {switch}\n"));
+        let sent = Sent::get("/app").with("Cookie", cookie(&snap));
+        let refused = Memo {
+            policy: Some(Ok(policy_record(false))),
+            ..someone(&[])
+        };
+        done(&sent, &snap, &refused, |d| {
+            let Outcome::Respond(response) = &d.outcome else {
+                panic!("allowed")
+            };
+            assert_eq!(response.status, 403);
+            let mut names = response.headers.iter().map(|(name, _)| name.as_ref());
+            assert!(!names.any(|name| name.eq_ignore_ascii_case("set-cookie")));
+        });
+    }
+}
+
+#[test]
+fn audit_events_name_users_as_configured() {
+    const LDAP: &str = "com.sun.identity.agents.config.universal.id.param = mail\n\
+        com.sun.identity.agents.config.universal.id.param.type = LDAP\n\
+        com.sun.identity.agents.config.audit.accesstype = LOG_BOTH\n";
+    let property = "com.sun.identity.agents.config.universal.id.param = UserToken\n";
+    let mail = someone(&[("mail", &["demo@example.com", "x"])]);
+    let refused = Memo {
+        policy: Some(Ok(policy_record(false))),
+        ..someone(&[("mail", &["demo@example.com"])])
+    };
+    let universal = "id=demo,ou=user,dc=openam";
+    for (lines, memo, expected) in [
+        ("", &mail, universal),
+        (property, &mail, "demo"),
+        (property, &refused, "demo"),
+        (LDAP, &mail, "demo@example.com"),
+        (LDAP, &someone(&[("cn", &["Demo"])]), universal),
+        (LDAP, &someone(&[("mail", &[""])]), universal),
+        (LDAP, &refused, universal), // nobody asked for it
+    ] {
+        let snap = snapshot(lines);
+        let sent = Sent::get("/app").with("Cookie", cookie(&snap));
+        done(&sent, &snap, memo, |d| {
+            assert_eq!(audited_user(d, &snap.config), expected, "{lines}");
+        });
+    }
+    // It is asked for where events are written only.
+    let asked = |lines: &str| {
+        let snap = snapshot(lines);
+        let sent = Sent::get("/app").with("Cookie", cookie(&snap));
+        let mut memo = someone(&[]);
+        memo.attributes = None;
+        run(&sent, &snap, &memo, |step, _| matches!(step, Step::Need(_)))
+    };
+    assert!(asked(LDAP));
+    assert!(!asked(&LDAP.replace("LOG_BOTH", "LOG_NONE")));
+    assert!(!asked(property));
+    let snap = snapshot(LDAP);
+    done(&Sent::get("/app"), &snap, &Memo::default(), |d| {
+        assert_eq!(audited_user(d, &snap.config), "");
+    });
+}
+
+#[test]
+fn a_request_of_nobody_known_has_a_name_on_exempt_pages_only() {
+    let snap = snapshot(
+        "com.sun.identity.agents.config.anonymous.user.enable = true\n\
+         com.sun.identity.agents.config.anonymous.user.id = guest\n\
+         com.sun.identity.agents.config.notenforced.url.attributes.enable = true\n\
+         org.forgerock.agents.config.logout.session.invalidate = false\n",
+    );
+    let user = |sent: &Sent, memo: &Memo| {
+        run(sent, &snap, memo, |step, view| {
+            let Step::Done(decision) = step else {
+                panic!("not decided")
+            };
+            let mut seen = Seen::default();
+            decision.edits.walk(view, &mut Vec::new(), &mut seen);
+            (status(&decision), seen.user)
+        })
+    };
+    let memo = Memo::default();
+    assert_eq!(user(&Sent::get("/public/a"), &memo), (0, "guest".into()));
+    // A page that ends sessions says nothing about who sees it.
+    assert_eq!(user(&Sent::get("/logout"), &memo), (0, String::new()));
+    assert_eq!(user(&Sent::get("/app"), &memo), (302, String::new()));
+    let known = Memo {
+        session: Some(Ok(session_record())),
+        ..Memo::default()
+    };
+    let sent = Sent::get("/public/a").with("Cookie", cookie(&snap));
+    assert_eq!(user(&sent, &known), (0, "demo".into()));
+    assert_eq!(user(&sent, &memo), (0, "guest".into()));
+}
+
+#[test]
+fn a_decision_under_one_map_serves_no_other() {
+    let risk = snapshot(CONTINUOUS);
+    let other = snapshot(&CONTINUOUS.replace("= risk", "= trust"));
+    let key = |snap: &Snapshot| {
+        let sent = Sent::get("/app/x")
+            .with("Cookie", cookie(snap))
+            .with("X-Risk", "1");
+        policy_question(&sent, snap).2
+    };
+    assert_ne!(key(&risk), key(&other));
+    assert_ne!(key(&risk), key(&snapshot("")));
 }
 
 const VALIDATION: &str = "com.sun.identity.agents.config.client.ip.validation.enable = true\n";

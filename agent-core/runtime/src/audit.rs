@@ -5,7 +5,7 @@
 use portcullis_engine::{
     config::{AuditAccess, AuditTo},
     contract::{Decision, Opinion, Outcome, RequestView, Why},
-    decide::{ClientAddress, client_address},
+    decide::{ClientAddress, audited_user, client_address},
     event::Code,
     page::incident_text,
 };
@@ -133,9 +133,14 @@ fn event_about(
     decision: &Decision<'_>,
     view: &View<'_>,
 ) -> Value {
-    let full_url = instance.snapshot().is_some_and(|s| s.config.audit_full_url);
-    let address = if full_url { url(req) } else { path(req) };
-    let mut event = event(&client(instance, req), &address, req, decision);
+    let snap = instance.snapshot();
+    let config = snap.as_ref().map(|s| &s.config);
+    let address = match config.is_some_and(|c| c.audit_full_url) {
+        true => url(req),
+        false => path(req),
+    };
+    let user = config.map_or("", |c| audited_user(decision, c));
+    let mut event = event(&client(instance, req), user, &address, req, decision);
     event["transactionId"] = json!(transaction_of(instance, req, view));
     event
 }
@@ -160,7 +165,13 @@ fn client(instance: &Instance, req: &RequestView<'_>) -> String {
 }
 
 /// The event in the shape of AM's audit log (behaviour of the Web Agent 2024.3).
-fn event(client: &str, address: &str, req: &RequestView<'_>, decision: &Decision<'_>) -> Value {
+fn event(
+    client: &str,
+    user: &str,
+    address: &str,
+    req: &RequestView<'_>,
+    decision: &Decision<'_>,
+) -> Value {
     let subject = decision.subject.as_ref();
     let tracking: Vec<&str> = subject
         .and_then(|s| s.properties.first("AMCtxId"))
@@ -173,7 +184,7 @@ fn event(client: &str, address: &str, req: &RequestView<'_>, decision: &Decision
     let mut event = json!({
         "timestamp": timestamp(),
         "eventName": "AM-ACCESS-OUTCOME",
-        "userId": subject.map_or("", |s| s.universal_id),
+        "userId": user,
         "trackingIds": tracking,
         "component": "Web Policy Agent",
         "realm": subject.map_or("", |s| s.realm),

@@ -43,7 +43,7 @@ pub(crate) fn known(condition: &Value) -> Result<(), String> {
         return Ok(());
     }
     match condition["type"].as_str().unwrap_or_default() {
-        "IPv4" | "AuthLevel" | "SimpleTime" => Ok(()),
+        "IPv4" | "AuthLevel" | "SimpleTime" | "OAuth2Scope" => Ok(()),
         "NOT" => known(&condition["condition"]),
         "AND" | "OR" => list(&condition["conditions"]).iter().try_for_each(known),
         other => Err(format!("condition {other} is not simulated")),
@@ -69,6 +69,7 @@ pub(crate) fn check(condition: &Value, facts: &Facts<'_>) -> Outcome {
             }
         }
         "SimpleTime" => time_holds(condition, facts.now_ms),
+        "OAuth2Scope" => plain(scopes_hold(condition, facts)),
         "NOT" => plain(matches!(
             check(&condition["condition"], facts),
             Outcome::Fails { .. }
@@ -139,6 +140,18 @@ fn address_holds(condition: &Value, facts: &Facts<'_>) -> bool {
             None => name == pattern,
         }
     })
+}
+
+/// The scopes that the caller says the request has: the first value of the environment's entry `scope`.
+/// One that is none spoils them all (source of OpenAM 16).
+fn scopes_hold(condition: &Value, facts: &Facts<'_>) -> bool {
+    let said = facts.environment.get("scope").and_then(|v| v.first());
+    let said: Vec<&str> = said.map_or("", String::as_str).split_whitespace().collect();
+    let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\');
+    said.iter().all(|scope| scope.bytes().all(plain))
+        && texts(&condition["requiredScopes"])
+            .iter()
+            .all(|scope| said.contains(&scope.as_str()))
 }
 
 /// `192.0.2.1-192.0.2.9` or one address.
@@ -283,6 +296,16 @@ mod tests {
         );
         assert_eq!(dates("2026:11:22", "2027:01:01"), plain(false));
         assert_eq!(dates("2026:01:01", "2026:11:20"), plain(false));
+    }
+
+    #[test]
+    fn scopes_are_what_the_caller_says() {
+        let c = json!({"type": "OAuth2Scope", "requiredScopes": ["a", "b"]});
+        assert_eq!(with(&c, &[("scope", "b  c a")], 0), ALWAYS);
+        for said in ["", "a", "A b", "a b \"", "a,b"] {
+            assert_eq!(with(&c, &[("scope", said)], 0), plain(false), "{said}");
+        }
+        assert_eq!(with(&c, &[("requestIp", "a b")], 0), plain(false));
     }
 
     #[test]

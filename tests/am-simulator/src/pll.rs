@@ -152,7 +152,8 @@ fn shown(am: &Am, s: &Session) -> String {
     let mut out = format!(
         "<Session sid=\"{}\" stype=\"{kind}\" cid=\"{}\" cdomain=\"{}\" maxtime=\"{}\" maxidle=\"{}\" maxcaching=\"{caching}\" \
          timeidle=\"{}\" timeleft=\"{}\" state=\"valid\">\n",
-        escape(&s.token),
+        // A client-side session has no id (measured on OpenAM 16.0.5).
+        escape(if s.client_side { "null" } else { &s.token }),
         escape(&cid),
         escape(&realm_dn(&s.realm)),
         s.max_time,

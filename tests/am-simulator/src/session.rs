@@ -55,6 +55,8 @@ pub struct Session {
     pub(crate) service: Option<String>,
     pub(crate) host: String,
     pub(crate) context_id: String,
+    /// All of it is in the token: AM keeps nothing, and cannot end it.
+    pub(crate) client_side: bool,
 }
 
 impl Session {
@@ -207,8 +209,12 @@ impl Am {
     /// Makes a session.
     pub(crate) fn new_session(&self, login: &Login, name: &str, host: &str) -> String {
         let now = self.now_ms();
-        let (token, handle) = token::new_pair();
+        let (mut token, handle) = token::new_pair();
         let mut data = self.data.lock();
+        let client_side = data.client_side && !login.application;
+        if client_side {
+            token = token::new_client_side();
+        }
         let level = data
             .realms
             .get(&login.realm)
@@ -239,16 +245,27 @@ impl Am {
             service: login.service.clone(),
             host: host.to_owned(),
             context_id: format!("{}01", token::random_hex::<8>()),
+            client_side,
         };
         data.sessions.insert(token.clone(), session);
         token
     }
 
-    /// Ends a session; `false` when it was not alive.
+    /// Ends a session; `false` when it was not alive. A client-side one is valid as before, as long as AM's list of
+    /// ended ones is off (measured on OpenAM 16.0.5).
     pub fn end_session(&self, token: &str) -> bool {
         let now = self.now_ms();
         let mut data = self.data.lock();
-        data.live(token, now).is_some() && data.sessions.remove(token).is_some()
+        match data.live(token, now) {
+            None => false,
+            Some(session) if session.client_side => true,
+            Some(_) => data.sessions.remove(token).is_some(),
+        }
+    }
+
+    /// Whether user sessions made from now on are client-side.
+    pub fn set_client_side_sessions(&self, on: bool) {
+        self.data.lock().client_side = on;
     }
 
     /// Ends all agents' sessions, or those of one agent; gives their number.

@@ -128,6 +128,8 @@ pub(crate) struct Data {
     pub(crate) audit: Vec<AuditEvent>,
     /// Minutes: maximum and idle time of new user sessions.
     pub(crate) user_times: (u64, u64),
+    /// New user sessions are client-side.
+    pub(crate) client_side: bool,
 }
 
 /// An audit event that was accepted.

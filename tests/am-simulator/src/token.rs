@@ -37,6 +37,15 @@ pub(crate) fn new_pair() -> (String, String) {
     (one(), format!("shandle:{}", one()))
 }
 
+/// The token of a session that AM does not keep: its extensions, then a JWT with all of the session in it, longer than
+/// two thousand characters (measured on OpenAM 16.0.5).
+pub(crate) fn new_client_side() -> String {
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD as URL;
+    let head = URL.encode(r#"{"typ":"JWT","alg":"HS256"}"#);
+    let (body, signature) = (URL.encode(random::<1500>()), URL.encode(random::<32>()));
+    format!("*AAJTSQACMDEAAlMxAAA.*{head}.{body}.{signature}")
+}
+
 fn extensions(storage_key: &str) -> Vec<u8> {
     let mut out = Vec::new();
     for text in ["SI", "01", "SK", storage_key, "S1", ""] {
@@ -127,6 +136,13 @@ mod tests {
             complaint(&token),
             format!("{token} Invalid session ID.{token}")
         );
+    }
+
+    #[test]
+    fn a_client_side_token_is_long_and_begins_with_a_star() {
+        let token = new_client_side();
+        assert!(token.starts_with("*AAJTSQAC") && token.contains("*eyJ") && token.len() > 2000);
+        assert_ne!(new_client_side(), token);
     }
 
     #[test]

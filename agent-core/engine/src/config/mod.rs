@@ -6,6 +6,7 @@
 
 mod by_path;
 mod carry;
+mod continuous;
 mod methods;
 mod mode;
 mod outage;
@@ -29,7 +30,7 @@ use alloc::{
 
 pub(crate) use by_path::Paths;
 pub use by_path::{Area, AtPath, FilterMode};
-pub use carry::{Attribute, Carried, Target};
+pub use carry::{Attribute, Carried, CookieAttribute, Target};
 pub use methods::Methods;
 pub use mode::Enforcement;
 pub use outage::{RulesOnly, Strategy};
@@ -40,6 +41,7 @@ pub use rules::RuleLine;
 pub(crate) use rules::{Addresses, Condition, IpList, List, Rules, Test};
 pub use scrub::ScrubNames;
 pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
+pub(crate) use snapshot::Question;
 pub use snapshot::{Keys, Snapshot, fingerprint, identity, mistakes};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use tls::{CIPHERS, TlsVersions};
@@ -64,6 +66,21 @@ pub enum FetchMode {
     None,
     /// As request headers (and as unforgeable variables).
     HttpHeader,
+    /// As cookies, of the request and of the browser.
+    HttpCookie,
+}
+
+/// `com.forgerock.agents.header.mime.encode`: which values of headers become words of RFC 2047. What
+/// would end a header early always does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MimeEncode {
+    /// Those with other than printable ASCII characters.
+    #[default]
+    NonAscii,
+    /// All.
+    Always,
+    /// None.
+    Never,
 }
 
 /// Attribute → header names, with the way they travel.
@@ -323,6 +340,10 @@ pub struct Config {
     pub case_ignore: bool,
     /// `com.sun.identity.agents.config.policy.clock.skew`, seconds that our clock is ahead of AM's
     pub policy_clock_skew: i32,
+    /// `org.forgerock.openam.agents.config.continuous.security.cookies`: (cookie, entry)
+    pub continuous_cookies: Vec<(String, String)>,
+    /// `org.forgerock.openam.agents.config.continuous.security.headers`: (header, entry)
+    pub continuous_headers: Vec<(String, String)>,
     /// `com.sun.identity.agents.config.policy.cache.polling.interval`
     pub policy_cache_interval: u32,
     /// `com.sun.identity.agents.config.sso.cache.polling.interval`
@@ -351,6 +372,10 @@ pub struct Config {
     pub userid_param: String,
     /// `com.sun.identity.agents.config.userid.param.type`
     pub userid_type: UserIdType,
+    /// `com.sun.identity.agents.config.anonymous.user.enable`
+    pub anonymous_user: bool,
+    /// `com.sun.identity.agents.config.anonymous.user.id`
+    pub anonymous_user_id: String,
     /// `com.sun.identity.agents.config.session.attribute.{fetch.mode,mapping}`
     pub session_attributes: AttributeMap,
     /// `com.sun.identity.agents.config.profile.attribute.{fetch.mode,mapping}`
@@ -359,6 +384,12 @@ pub struct Config {
     pub response_attributes: AttributeMap,
     /// `com.sun.identity.agents.config.attribute.multi.value.separator`
     pub separator: String,
+    /// `com.forgerock.agents.header.mime.encode`
+    pub mime_encode: MimeEncode,
+    /// `com.sun.identity.agents.config.profile.attribute.cookie.prefix`
+    pub cookie_prefix: String,
+    /// `com.sun.identity.agents.config.encode.cookie.special.chars.enable`
+    pub encode_cookie_values: bool,
     // --- logout
     /// `com.sun.identity.agents.config.agent.logout.url`
     pub agent_logout_url: Vec<String>,
@@ -375,6 +406,10 @@ pub struct Config {
     pub audit_access: AuditAccess,
     /// `com.sun.identity.agents.config.log.disposition`
     pub audit_to: AuditTo,
+    /// `com.sun.identity.agents.config.universal.id.param`
+    pub universal_id_param: String,
+    /// `com.sun.identity.agents.config.universal.id.param.type`
+    pub universal_id_type: UserIdType,
     // --- whether decisions are carried out
     /// `portcullis.mode` for all paths that it does not name
     pub mode: Enforcement,
@@ -491,6 +526,8 @@ impl Default for Config {
             notenforced_ignore_path_info: true,
             case_ignore: true,
             policy_clock_skew: 0,
+            continuous_cookies: vec![],
+            continuous_headers: vec![],
             policy_cache_interval: 3,
             sso_cache_interval: 3,
             polling_interval: 60,
@@ -504,10 +541,15 @@ impl Default for Config {
             authn_fail_remap: vec![],
             userid_param: "UserToken".to_string(),
             userid_type: UserIdType::Session,
+            anonymous_user: false,
+            anonymous_user_id: "anonymous".to_string(),
             session_attributes: AttributeMap::default(),
             profile_attributes: AttributeMap::default(),
             response_attributes: AttributeMap::default(),
             separator: "|".to_string(),
+            mime_encode: MimeEncode::NonAscii,
+            cookie_prefix: "HTTP_".to_string(),
+            encode_cookie_values: false,
             agent_logout_url: vec![],
             logout_url: vec![],
             logout_redirect_url: None,
@@ -515,6 +557,8 @@ impl Default for Config {
             logout_session_invalidate: true,
             audit_access: AuditAccess::None,
             audit_to: AuditTo::Remote,
+            universal_id_param: "universalId".to_string(),
+            universal_id_type: UserIdType::Session,
             mode: Enforcement::Enforce,
             modes: vec![],
             mode_until: None,

@@ -372,9 +372,42 @@ fn what_is_not_supported_is_said() {
 }
 
 #[test]
-fn a_cookie_mode_is_refused_because_clients_could_set_the_cookies() {
-    let text = format!("{P}.profile.attribute.fetch.mode = HTTP_COOKIE\n");
-    assert_eq!(errors(&read(&minimal(&text), None).1).len(), 1);
+fn what_cannot_be_a_cookie_is_refused() {
+    let mode = format!(
+        "{P}.profile.attribute.fetch.mode = http_cookie\n{P}.fqdn.default = a.example.com\n"
+    );
+    let map = |name: &str| format!("{P}.profile.attribute.mapping[a] = {name}\n");
+    let wrong = |lines: &str| -> Vec<String> {
+        let files = minimal(&format!("{mode}{lines}"));
+        let (config, problems) = read(&files, None);
+        assert_eq!(errors(&problems), Vec::<String>::new(), "{lines}");
+        let found = crate::config::mistakes(&config, &files, &problems);
+        found.into_iter().map(|p| p.property).collect()
+    };
+    assert_eq!(wrong(&map("mail")), Vec::<String>::new());
+    let mapping = format!("{P}.profile.attribute.mapping");
+    for (prefix, name) in [
+        ("am-auth-", "jwt"),
+        ("agent-", "authn-tx"),
+        ("iPlanet", "DirectoryPro"),
+    ] {
+        let lines = format!(
+            "{P}.profile.attribute.cookie.prefix = {prefix}\n{}",
+            map(name)
+        );
+        assert_eq!(
+            wrong(&lines),
+            std::slice::from_ref(&mapping),
+            "{prefix}{name}"
+        );
+    }
+    let twice = format!("{}{P}.profile.attribute.mapping[b] = mail\n", map("mail"));
+    assert_eq!(wrong(&twice), [mapping]);
+    let separator = format!("{P}.attribute.multi.value.separator");
+    for text in [",", ";", "%", "\""] {
+        let lines = format!("{}{separator} = {text}\n", map("mail"));
+        assert_eq!(wrong(&lines), std::slice::from_ref(&separator), "{text}");
+    }
 }
 
 #[test]

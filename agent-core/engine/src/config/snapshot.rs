@@ -15,7 +15,8 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    Carried, Config, Dialect, FilterMode, Paths, Repository, Rules, ScrubNames, Secrets,
+    Carried, Config, Dialect, FilterMode, Paths, Repository, Rules, ScrubNames, Secrets, carry,
+    continuous,
     parse::{Problem, Severity, agent_conf},
     raw::{Line, Properties, Source},
     table::PROPERTIES,
@@ -107,6 +108,8 @@ pub struct Snapshot {
     /// What the driver calls the part of the configuration that is not in `agent.conf`, for those who
     /// write requests down; empty where there is none.
     pub elsewhere: String,
+    /// Conditions of policies look at cookies or headers.
+    pub(crate) continuous: bool,
 }
 
 impl Snapshot {
@@ -125,6 +128,16 @@ impl Snapshot {
         let allowed_hosts = allowed_hosts(&config, &mut problems);
         let pages = pages(&config, &allowed_hosts, &mut problems);
         let valid_url = valid_url(&config, &mut problems);
+        carry::check(
+            &config,
+            |cookie| ours(&config, cookie),
+            |property, what| reject(&config, property, what, &mut problems),
+        );
+        continuous::check(
+            &config,
+            |cookie| ours(&config, cookie),
+            |property, what| reject(&config, property, what, &mut problems),
+        );
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -153,6 +166,8 @@ impl Snapshot {
             scrub: ScrubNames::of_config(&config),
             carried: Carried::of_config(&config),
             elsewhere: String::new(),
+            continuous: !config.continuous_cookies.is_empty()
+                || !config.continuous_headers.is_empty(),
             config,
         })
     }
@@ -173,27 +188,36 @@ impl Snapshot {
         CookieKey(digest.finish128().into())
     }
 
-    /// Where AM's decision is kept (rule S7), in the configured realm and policy set. `resource` is the
-    /// URL exactly as it is sent, and `environment` all that is sent about the client.
-    pub fn policy_key(&self, session: SessionKey, resource: &str, environment: &[u8]) -> PolicyKey {
-        key_of_policy(self.digests.policy, session, resource, environment)
+    /// Where AM's decision is kept (rule S7), in the configured realm and policy set, where no further
+    /// entries are sent. `resource` is the URL exactly as it is sent, and `client` what is sent about the
+    /// client.
+    pub fn policy_key(&self, session: SessionKey, resource: &str, client: &[u8]) -> PolicyKey {
+        let configured = (None, None);
+        self.policy_question(configured, session, resource, client)
+            .key()
     }
 
-    /// The same in another realm or policy set; `None` is the configured one.
-    pub fn policy_key_in(
+    /// The same in another realm or policy set (`None` is the configured one), for entries to be added
+    /// in the order of the configuration.
+    #[inline(always)]
+    pub(crate) fn policy_question(
         &self,
         (realm, set): (Option<&str>, Option<&str>),
         session: SessionKey,
         resource: &str,
-        environment: &[u8],
-    ) -> PolicyKey {
-        if realm.is_none() && set.is_none() {
-            return self.policy_key(session, resource, environment);
+        client: &[u8],
+    ) -> Question {
+        let mut digest = self.digests.policy;
+        if realm.is_some() || set.is_some() {
+            let realm = realm.unwrap_or(&self.config.policy_realm);
+            let set = set.unwrap_or(&self.config.policy_set);
+            digest = within(self.digests.any_policy, realm, set);
         }
-        let realm = realm.unwrap_or(&self.config.policy_realm);
-        let set = set.unwrap_or(&self.config.policy_set);
-        let begun = within(self.digests.any_policy, realm, set);
-        key_of_policy(begun, session, resource, environment)
+        digest.write_u64(session.0 as u64);
+        digest.write_u64((session.0 >> 64) as u64);
+        part(&mut digest, resource.as_bytes());
+        part(&mut digest, client);
+        Question(digest)
     }
 
     /// The name under which a login's `state` is entered as spent (rule L2).
@@ -205,23 +229,33 @@ impl Snapshot {
 
     /// Whether a cookie belongs to the agent and must not reach the application (rule L4). AM's own
     /// session cookie does not: applications may use it.
+    #[inline]
     pub fn ours(&self, cookie_name: &[u8]) -> bool {
-        let bare = cookie_name.strip_prefix(HOST_PREFIX).unwrap_or(cookie_name);
-        cookie_name == self.config.jwt_name.as_bytes() || bare.starts_with(PRE_AUTHENTICATION)
+        ours(&self.config, cookie_name)
     }
 }
 
-fn key_of_policy(
-    mut digest: SipHasher24,
-    session: SessionKey,
-    resource: &str,
-    environment: &[u8],
-) -> PolicyKey {
-    digest.write_u64(session.0 as u64);
-    digest.write_u64((session.0 >> 64) as u64);
-    part(&mut digest, resource.as_bytes());
-    part(&mut digest, environment);
-    PolicyKey(digest.finish128().into())
+#[inline]
+fn ours(config: &Config, cookie_name: &[u8]) -> bool {
+    let bare = cookie_name.strip_prefix(HOST_PREFIX).unwrap_or(cookie_name);
+    cookie_name == config.jwt_name.as_bytes() || bare.starts_with(PRE_AUTHENTICATION)
+}
+
+/// The name of a question to AM's policies, as far as its parts have been added.
+pub(crate) struct Question(SipHasher24);
+
+impl Question {
+    /// The lines that an entry of the environment is made of; none where it is not sent.
+    pub(crate) fn entry<'e>(&mut self, lines: impl Iterator<Item = &'e [u8]> + Clone) {
+        self.0.write_u64(lines.clone().count() as u64);
+        lines.for_each(|line| part(&mut self.0, line));
+    }
+
+    /// The name.
+    #[inline]
+    pub(crate) fn key(self) -> PolicyKey {
+        PolicyKey(self.0.finish128().into())
+    }
 }
 
 fn within(mut digest: SipHasher24, realm: &str, set: &str) -> SipHasher24 {
@@ -249,7 +283,12 @@ impl Digests {
             digest.write(&identity(config));
             digest
         };
-        let any_policy = begin(b'p');
+        let mut any_policy = begin(b'p');
+        let (cookies, headers) = (&config.continuous_cookies, &config.continuous_headers);
+        any_policy.write_u64((cookies.len() + headers.len()) as u64);
+        for (_, entry) in cookies.iter().chain(headers) {
+            part(&mut any_policy, entry.as_bytes());
+        }
         let mut cookie = begin(b'c');
         for fingerprint in keys.session_cookie.fingerprints() {
             part(&mut cookie, &fingerprint);

@@ -100,6 +100,11 @@ impl<'v> Values<'v> {
         self.lines.last().copied()
     }
 
+    /// All lines, in the order of the files.
+    pub(super) fn lines(&self) -> &'v [&'v Line] {
+        self.lines
+    }
+
     /// Refuses the configuration because of this line.
     pub(super) fn wrong(&mut self, line: &Line, what: &str, remedy: &str) {
         self.report(Severity::Error, line, what, remedy);

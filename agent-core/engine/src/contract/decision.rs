@@ -196,8 +196,12 @@ pub trait Sink {
 pub struct Edits<'a> {
     /// The user, where one is known.
     pub identity: Option<Identity<'a>>,
+    /// A request of nobody known has the name of `anonymous.user.id`.
+    pub anonymous: bool,
     /// The `Cookie` headers as received; ours are taken out of them (rule L4).
     pub cookies: Option<&'a Snapshot>,
+    /// Attribute cookies of the browser are `Secure`, because it uses https.
+    pub https: bool,
     /// Response headers of an allowed request (cookies that are cleared).
     pub response: Vec<(Cow<'static, str>, Vec<u8>)>,
 }

@@ -39,6 +39,7 @@ pub(super) fn allow<'a>(cx: &Cx<'a, '_>, rule: RuleId) -> Decision<'a> {
     };
     let edits = Edits {
         identity,
+        anonymous: config.anonymous_user,
         ..Edits::default()
     };
     // A cache of the host would show the page to whoever a rule refuses, or show one user's to others.

@@ -3,17 +3,16 @@
 use alloc::{string::String, vec::Vec};
 
 use super::{
-    Cx, Stage, allow, ask,
+    Cx, Stage, allow, ask, attribute_cookies,
     fail_closed::{Fact, refuse_for},
     session::{Token, User},
 };
 use crate::{
-    config::{Attribute, FetchMode, UserIdType},
+    config::{Attribute, AuditAccess, Config, FetchMode, MimeEncode, UserIdType},
     contract::{Ask, Basis, Decision, Edits, FactError, Identity, Known, RequestView, Sink, Why},
     event::Code,
     login,
     record::{Attributes, Pairs, Policy, Values},
-    token::cookie,
 };
 
 /// The stage: asks for profile attributes where they are wanted, then allows.
@@ -74,7 +73,14 @@ pub(super) fn attributes<'a>(
 
 fn wants_profile(cx: &Cx<'_, '_>) -> bool {
     let config = &cx.snap.config;
-    config.profile_attributes.mode != FetchMode::None || config.userid_type == UserIdType::Ldap
+    config.profile_attributes.mode != FetchMode::None
+        || config.userid_type == UserIdType::Ldap
+        || audits_attribute(config)
+}
+
+/// Whether audit events shall name users by a profile attribute.
+fn audits_attribute(config: &Config) -> bool {
+    config.universal_id_type == UserIdType::Ldap && config.audit_access != AuditAccess::None
 }
 
 /// The profile attributes to ask for.
@@ -89,9 +95,31 @@ fn names(cx: &Cx<'_, '_>) -> Vec<String> {
     if config.userid_type == UserIdType::Ldap {
         names.push(config.userid_param.clone());
     }
+    if audits_attribute(config) {
+        names.push(config.universal_id_param.clone());
+    }
     names.sort_unstable();
     names.dedup();
     names
+}
+
+/// What an audit event calls the user of a decision; empty where there is none.
+pub fn audited_user<'d>(decision: &'d Decision<'_>, config: &Config) -> &'d str {
+    let Some(subject) = &decision.subject else {
+        return "";
+    };
+    let param = config.universal_id_param.as_str();
+    let named = match config.universal_id_type {
+        UserIdType::Session => subject.properties.first(param),
+        UserIdType::Ldap => {
+            let identity = decision.edits.identity.as_ref();
+            let attributes = identity.and_then(|i| i.attributes);
+            attributes.and_then(|a| a.values.first(param))
+        }
+    };
+    named
+        .filter(|name| !name.is_empty())
+        .unwrap_or(subject.universal_id)
 }
 
 impl Edits<'_> {
@@ -109,10 +137,12 @@ impl Edits<'_> {
             }
         }
         let config = &snap.config;
-        if !config.cookies_forward {
-            cookies_without_ours(req, snap, scratch, sink);
-        }
-        let Some(identity) = &self.identity else {
+        let identity = self.identity.as_ref();
+        attribute_cookies::walk(req, snap, identity, self.https, scratch, sink);
+        let Some(identity) = identity else {
+            if self.anonymous {
+                sink.user(config.anonymous_user_id.as_bytes());
+            }
             return;
         };
         let profile = identity.attributes.map(|Attributes { values }| values);
@@ -124,36 +154,25 @@ impl Edits<'_> {
         };
         if let Some(user) = user {
             scratch.clear();
-            push_safe(scratch, user, "");
+            // A name that everybody can read stays so.
+            let encode = match config.mime_encode {
+                MimeEncode::Always => MimeEncode::NonAscii,
+                other => other,
+            };
+            push_safe(scratch, user, "", encode);
             sink.user(scratch);
         }
-        let separator = config.separator.as_str();
         let carried = &snap.carried;
-        carry(&carried.session, Some(properties), separator, scratch, sink);
-        carry(&carried.profile, profile, separator, scratch, sink);
-        carry(&carried.response, response, separator, scratch, sink);
-    }
-}
-
-/// Rule L4: our cookies stay here.
-fn cookies_without_ours(
-    req: &RequestView<'_>,
-    snap: &crate::config::Snapshot,
-    scratch: &mut Vec<u8>,
-    sink: &mut dyn Sink,
-) {
-    scratch.clear();
-    match cookie::without(req.values(b"cookie"), |name| snap.ours(name), scratch) {
-        false => {} // none of ours in it: as it came
-        true if scratch.is_empty() => sink.remove_request_header(b"Cookie"),
-        true => sink.request_header(b"Cookie", scratch),
+        carry(&carried.session, Some(properties), config, scratch, sink);
+        carry(&carried.profile, profile, config, scratch, sink);
+        carry(&carried.response, response, config, scratch, sink);
     }
 }
 
 fn carry(
     attributes: &[Attribute],
     values: Option<Pairs<'_>>,
-    separator: &str,
+    config: &Config,
     scratch: &mut Vec<u8>,
     sink: &mut dyn Sink,
 ) {
@@ -163,7 +182,7 @@ fn carry(
             continue;
         };
         scratch.clear();
-        join(scratch, found, separator);
+        join(scratch, found, config);
         if scratch.is_empty() {
             continue;
         }
@@ -174,30 +193,33 @@ fn carry(
     }
 }
 
-fn join(out: &mut Vec<u8>, values: Values<'_>, separator: &str) {
+fn join(out: &mut Vec<u8>, values: Values<'_>, config: &Config) {
+    let separator = config.separator.as_str();
     for (i, value) in values.bytes().enumerate() {
         if i > 0 {
             out.extend_from_slice(separator.as_bytes());
         }
-        push_safe(out, value, separator);
+        push_safe(out, value, separator, config.mime_encode);
     }
 }
 
 /// Appends a value so that it is one header value and looks like one attribute value.
 ///
-/// Outside printable ASCII the whole value becomes an RFC 2047 word (the vendor's default,
-/// `com.forgerock.agents.header.mime.encode` 0), which also keeps line breaks out. A separator inside
-/// a value is percent-encoded (rule U4).
-fn push_safe(out: &mut Vec<u8>, value: &[u8], separator: &str) {
+/// What `com.forgerock.agents.header.mime.encode` says becomes a word of RFC 2047, and so does whatever
+/// holds a control character, which keeps line breaks out. A separator inside a value is
+/// percent-encoded (rule U4).
+fn push_safe(out: &mut Vec<u8>, value: &[u8], separator: &str, encode: MimeEncode) {
     let plain = |b: &u8| matches!(b, 0x20..=0x7e);
     // Without a separator: a byte that is not plain anyway.
     let first = separator.bytes().next().unwrap_or(0);
-    if value.iter().all(|b| plain(b) && *b != first) {
+    let always = encode == MimeEncode::Always && !value.is_empty();
+    if !always && value.iter().all(|b| plain(b) && *b != first) {
         out.extend_from_slice(value);
         return;
     }
+    let printable = |b: &u8| plain(b) || encode == MimeEncode::Never && *b >= 0x80;
     match core::str::from_utf8(value) {
-        Ok(text) if value.iter().all(plain) => push_separated(out, text, separator),
+        Ok(text) if !always && value.iter().all(printable) => push_separated(out, text, separator),
         _ => {
             out.extend_from_slice(b"=?UTF-8?B?");
             let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, value);
@@ -225,10 +247,53 @@ fn push_separated(out: &mut Vec<u8>, value: &str, separator: &str) {
 mod tests {
     use super::*;
 
-    fn safe(value: &str) -> String {
+    fn encoded(value: &str, encode: MimeEncode) -> String {
         let mut out = Vec::new();
-        push_safe(&mut out, value.as_bytes(), "|");
+        push_safe(&mut out, value.as_bytes(), "|", encode);
         String::from_utf8(out).unwrap()
+    }
+
+    fn safe(value: &str) -> String {
+        encoded(value, MimeEncode::NonAscii)
+    }
+
+    #[test]
+    fn headers_are_encoded_as_configured() {
+        let rows = [
+            // value, 0, 1, 2
+            ("demo", "demo", "=?UTF-8?B?ZGVtbw==?=", "demo"),
+            ("", "", "", ""),
+            ("a|b", "a%7Cb", "=?UTF-8?B?YXxi?=", "a%7Cb"),
+            (
+                "J\u{f6}rg",
+                "=?UTF-8?B?SsO2cmc=?=",
+                "=?UTF-8?B?SsO2cmc=?=",
+                "J\u{f6}rg",
+            ),
+            (
+                "\u{f6}|x",
+                "=?UTF-8?B?w7Z8eA==?=",
+                "=?UTF-8?B?w7Z8eA==?=",
+                "\u{f6}%7Cx",
+            ),
+            (
+                "a\r\nb",
+                "=?UTF-8?B?YQ0KYg==?=",
+                "=?UTF-8?B?YQ0KYg==?=",
+                "=?UTF-8?B?YQ0KYg==?=",
+            ),
+            (
+                "\u{f6}\0",
+                "=?UTF-8?B?w7YA?=",
+                "=?UTF-8?B?w7YA?=",
+                "=?UTF-8?B?w7YA?=",
+            ),
+        ];
+        for (value, non_ascii, always, never) in rows {
+            assert_eq!(encoded(value, MimeEncode::NonAscii), non_ascii, "{value:?}");
+            assert_eq!(encoded(value, MimeEncode::Always), always, "{value:?}");
+            assert_eq!(encoded(value, MimeEncode::Never), never, "{value:?}");
+        }
     }
 
     #[test]

@@ -3,8 +3,10 @@
 //! A stage either ends the request or lets it go on. Nothing reaches "allow" but through one of the
 //! constructors at the end of this file; a stage that can't know answers through `fail_closed`.
 
+mod attribute_cookies;
 mod client;
 mod endpoint;
+mod environment;
 mod exempt;
 mod fail_closed;
 mod finish;
@@ -26,6 +28,7 @@ use alloc::{borrow::Cow, string::ToString, vec::Vec};
 pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
 pub use fail_closed::{FAILURES, Fact, Failure, fail_closed};
+pub use finish::audited_user;
 use plan::Plan;
 pub use session::cookie_of;
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
@@ -329,6 +332,7 @@ fn not_enforced<'a>(asked: &exempt::Asked<'_, 'a>) -> Option<Decision<'a>> {
 // --- the constructors of a decision
 
 /// Lets the request through.
+#[inline]
 pub(crate) fn allow<'a>(cx: &Cx<'a, '_>, why: Why, code: Code, edits: Edits<'a>) -> Decision<'a> {
     let subject = edits.identity.as_ref().map(|i| i.session);
     Decision {
@@ -336,6 +340,8 @@ pub(crate) fn allow<'a>(cx: &Cx<'a, '_>, why: Why, code: Code, edits: Edits<'a>)
         reason: code,
         edits: Edits {
             cookies: Some(cx.snap),
+            // Only for the flags of attribute cookies.
+            https: !cx.snap.carried.forgeable.is_empty() && cx.https(),
             ..edits
         },
         basis: Basis::default(),

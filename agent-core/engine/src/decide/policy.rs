@@ -1,23 +1,17 @@
 //! What AM's policy says about this URL for this session.
 
-use alloc::{
-    string::{String, ToString},
-    vec,
-};
-use core::net::IpAddr;
-
-use arrayvec::ArrayVec;
+use alloc::string::{String, ToString};
 
 use super::{
     Cx, Stage, ask,
-    client::{MAX_NAME, client_address, client_host_name},
+    environment::Sent,
     fail_closed::{Fact, refuse_for},
     method, refuse,
     session::User,
 };
 use crate::{
     config::{Enforcement, FilterMode},
-    contract::{Ask, Decision, Environment, Known, PolicyKey, SessionKey},
+    contract::{Ask, Decision, Known, PolicyKey, SessionKey},
     event::Code,
     login,
     record::{Policy, Session},
@@ -87,17 +81,17 @@ pub(super) fn allows(cx: &Cx<'_, '_>, answer: &Policy<'_>) -> bool {
 pub(super) struct Question<'q> {
     pub(super) key: PolicyKey,
     session: SessionKey,
-    client: Client<'q>,
+    sent: Sent<'q>,
     place: Place<'q>,
 }
 
 impl<'q> Question<'q> {
     pub(super) fn of(cx: &Cx<'q, '_>, session: SessionKey, place: Place<'q>) -> Question<'q> {
-        let client = Client::of(cx);
+        let sent = Sent::of(cx);
         Question {
-            key: client.key(cx, session, place),
+            key: sent.key(cx, session, place),
             session,
-            client,
+            sent,
             place,
         }
     }
@@ -111,14 +105,14 @@ impl<'q> Question<'q> {
             resource: cx.url.url().to_string(),
             realm: realm.unwrap_or(&config.policy_realm).to_string(),
             application: set.unwrap_or(&config.policy_set).to_string(),
-            environment: self.client.environment(),
+            environment: self.sent.environment(cx),
         }
     }
 }
 
 /// Where AM's decision about this request is kept.
 pub(super) fn key(cx: &Cx<'_, '_>, session: SessionKey, of: &Session<'_>) -> PolicyKey {
-    Client::of(cx).key(cx, session, place(cx, of))
+    Sent::of(cx).key(cx, session, place(cx, of))
 }
 
 /// A realm and a policy set; `None` is the configured one.
@@ -131,55 +125,6 @@ pub(super) fn place<'a>(cx: &Cx<'a, '_>, user: &Session<'a>) -> Place<'a> {
         false => cx.plan.realm,
     };
     (realm, cx.plan.set)
-}
-
-/// What conditions may look at (protocol reference 6.1). Of a client whose address is unknown AM
-/// learns none: the address of a proxy would meet conditions that are meant for its network.
-struct Client<'c> {
-    address: Option<IpAddr>,
-    name: Option<&'c str>,
-}
-
-impl<'c> Client<'c> {
-    fn of(cx: &Cx<'c, '_>) -> Client<'c> {
-        let config = &cx.snap.config;
-        Client {
-            address: client_address(cx.req, config).known(),
-            name: client_host_name(cx.req, config),
-        }
-    }
-
-    /// Rule S7: all that is sent is part of the key.
-    fn key(&self, cx: &Cx<'_, '_>, session: SessionKey, place: Place<'_>) -> PolicyKey {
-        let of = |environment: &[u8]| {
-            let (snap, url) = (cx.snap, cx.url.url());
-            snap.policy_key_in(place, session, url, environment)
-        };
-        match (self.name, self.address) {
-            (None, Some(IpAddr::V4(ip))) => of(&ip.octets()),
-            (None, Some(IpAddr::V6(ip))) => of(&ip.octets()),
-            (None, None) => of(b""),
-            (Some(name), address) => {
-                // Longer than any address alone, and with a name of its own for "unknown".
-                let mut both = ArrayVec::<u8, { 17 + MAX_NAME }>::new();
-                let ip = address.map(|ip| match ip {
-                    IpAddr::V4(ip) => ip.to_ipv6_mapped().octets(),
-                    IpAddr::V6(ip) => ip.octets(),
-                });
-                both.push(u8::from(ip.is_some()));
-                both.extend(ip.unwrap_or_default());
-                both.extend(name.bytes().take(MAX_NAME));
-                of(&both)
-            }
-        }
-    }
-
-    fn environment(&self) -> Environment {
-        let address = self.address.map(|ip| ("requestIp", ip.to_string()));
-        let name = self.name.map(|name| ("requestDnsName", name.to_string()));
-        let entries = address.into_iter().chain(name);
-        entries.map(|(k, v)| (k.to_string(), vec![v])).collect()
-    }
 }
 
 fn advice_names(answer: &Policy<'_>) -> String {

@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use arrayvec::ArrayVec;
 
 use super::{
-    Cx, ResponseHeaders, Stage, ask, client_address,
+    Cx, ResponseHeaders, Stage, ask, attribute_cookies, client_address,
     fail_closed::{Fact, refuse_for},
     refuse,
 };
@@ -322,9 +322,11 @@ pub(crate) fn clear_session_cookies(cx: &Cx<'_, '_>) -> ResponseHeaders {
     headers
 }
 
-/// Clears our session cookie alone.
+/// Clears our session cookie alone, and what cookies say of its user.
 pub(crate) fn clear_own_cookie(cx: &Cx<'_, '_>) -> ResponseHeaders {
-    clear(cx, &cx.snap.config.jwt_name).collect()
+    let mut headers: ResponseHeaders = clear(cx, &cx.snap.config.jwt_name).collect();
+    headers.extend(attribute_cookies::clear(cx));
+    headers
 }
 
 fn clear<'c>(

@@ -298,7 +298,11 @@ impl<'s> SetCookie<'s> {
 
     fn is_sound(&self) -> bool {
         let name = !self.name.is_empty() && self.name.bytes().all(is_token);
-        let value = self.value.bytes().all(is_cookie_octet);
+        let quotes = self.value.strip_prefix('"');
+        let value = match quotes.and_then(|v| v.strip_suffix('"')) {
+            Some(within) => within.bytes().all(is_quotable),
+            None => self.value.bytes().all(is_cookie_octet),
+        };
         let host = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
         let domain = self
             .domain
@@ -342,6 +346,12 @@ fn is_token(b: u8) -> bool {
 /// RFC 6265 4.1.1: printable ASCII without blank, quote, comma, semicolon and backslash.
 fn is_cookie_octet(b: u8) -> bool {
     b.is_ascii_graphic() && !matches!(b, b'"' | b',' | b';' | b'\\')
+}
+
+/// What may stand in a cookie value within quotes: a blank too, which browsers keep there. A comma may
+/// not: httpd puts one between two `Cookie` fields.
+pub(crate) fn is_quotable(b: u8) -> bool {
+    b == b' ' || is_cookie_octet(b)
 }
 
 #[cfg(test)]
@@ -460,6 +470,12 @@ mod tests {
                 "{value:?}"
             );
         }
+        for value in [
+            "\"a\"b\"", "\"a;b\"", "\"a,b\"", "\"a\\b\"", "\"a\tb\"", "\"",
+        ] {
+            assert!(!ok(SetCookie::new("n", value)), "{value:?}");
+        }
+        assert!(ok(SetCookie::new("n", "\"a b=c\"")));
         for name in ["", "a b", "a=b", "a;b", "a\r\nb", "a,b"] {
             assert!(!ok(SetCookie::new(name, "v")), "{name:?}");
         }

@@ -1,6 +1,7 @@
 //! Rows about who is let in without a session, which URL is meant, and what AM is asked.
 
-use super::{From, Kind::*, Property, Values, idle, later, works};
+use super::{From, Kind::*, Property, Values, idle, works};
+use crate::config::continuous;
 
 #[rustfmt::skip]
 pub(super) const NOT_ENFORCED: &[Property] = &[
@@ -102,15 +103,18 @@ pub(super) const POLICY: &[Property] = &[
     works("com.sun.identity.agents.config.access.denied.url", Text, "", "4.x",
         "Page for requests that policy refuses; without it the agent answers 403 itself. A path, or a URL on a host that redirects may use; everybody may see it. The refused address goes along in the parameter of redirect.param.",
         |c, v| v.optional(&mut c.access_denied_url)).test("a_refused_browser_is_sent_to_the_page_of_its_application"),
-    later("com.forgerock.agents.call.session.refresh", Switch, "false", "5.7",
-        "With sso.only, tell AM about users' activity so that their sessions stay alive."),
+    idle("com.forgerock.agents.call.session.refresh", Switch, "false", "5.7",
+        "With sso.only, tell AM about users' activity so that their sessions stay alive.",
+        "AM hears of users' activity in every mode: it is asked about a session again before half of its idle time has passed").test("activity_keeps_a_session_alive_without_policies"),
     works("com.sun.identity.agents.config.policy.clock.skew", Number, "0", "4.x",
         "Seconds that this server's clock is ahead of AM's: when AM says until when a decision is good, its own clock is meant.",
         |c, v| v.signed(&mut c.policy_clock_skew, 604_800, "seconds")).test("a_decision_lives_by_ams_clock"),
     idle("com.sun.identity.agents.config.fetch.from.root.resource", Switch, "false", "4.x",
         "Ask for all URLs of a host at once.", "answers are kept for exact URLs only"),
-    later("org.forgerock.openam.agents.config.continuous.security.cookies", Map, "", "5.0",
-        "Cookies whose values conditions of policies may look at: [cookie]=name."),
-    later("org.forgerock.openam.agents.config.continuous.security.headers", Map, "", "5.0",
-        "Request headers whose values conditions of policies may look at: [header]=name."),
+    works(continuous::COOKIES, Map, "", "5.0",
+        "Cookies whose values conditions of policies may look at: [cookie]=entry of the environment. At most 16; a value of more than 1024 bytes is left out.",
+        |c, v| continuous::read(&mut c.continuous_cookies, v)).test("conditions_of_policies_see_cookies_and_headers"),
+    works(continuous::HEADERS, Map, "", "5.0",
+        "Request headers whose values conditions of policies may look at: [header]=entry of the environment. At most 16; a value of more than 1024 bytes is left out.",
+        |c, v| continuous::read(&mut c.continuous_headers, v)).test("conditions_of_policies_see_cookies_and_headers"),
 ];

@@ -1,7 +1,7 @@
 //! Rows that are read so that an existing file or profile is understood, and that will stay without
 //! effect: other hosts' properties, the profile's own entries, what older agents needed.
 
-use super::{From, Kind::*, Property, idle, later, works};
+use super::{From, Kind::*, Property, idle, works};
 
 const IIS: &str = "it concerns IIS only";
 const DOMINO: &str = "it concerns Domino only";
@@ -41,7 +41,7 @@ pub(super) const ENTRIES: &[Property] = &[
 pub(super) const OLDER: &[Property] = &[
     idle("com.sun.identity.agents.config.cdsso.enable", Switch, "false", "4.x", "Log in across domains.", "logins always work across domains"),
     idle("com.sun.identity.agents.config.cdsso.cdcservlet.url", List, "", "4.x", "Login servlets of older servers.", "logins use OpenID Connect"),
-    later("org.forgerock.agents.config.cdsso.deny.cleanup.disable", Switch, "false", "4.x", "Keep the session cookie on a refusal."),
+    idle("org.forgerock.agents.config.cdsso.deny.cleanup.disable", Switch, "false", "4.x", "Keep the session cookie on a refusal.", "a refusal never takes the cookie of a live session away").test("a_refusal_keeps_the_session"),
     idle("com.sun.identity.client.notification.url", Text, "", "4.x", "Address for notifications of older servers.", "notifications come over a connection that the agent opens").boot(),
     idle("com.sun.identity.agents.config.override.notification.url", Switch, "false", "4.x", "Make that address from agenturi.prefix.", "notifications come over a connection that the agent opens"),
     works("com.sun.identity.agents.config.load.balancer.enable", Switch, "false", "4.x", "Older form of add.amlbcookie: true switches that on.",

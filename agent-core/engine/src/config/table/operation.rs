@@ -1,7 +1,7 @@
 //! Rows about the agent's own answers, preserved POSTs, load balancers, audit and logs.
 
 use super::{From, Kind::*, Property, idle, later, works};
-use crate::config::{AuditAccess, AuditTo};
+use crate::config::{AuditAccess, AuditTo, UserIdType};
 
 #[rustfmt::skip]
 pub(super) const RESPONSES: &[Property] = &[
@@ -89,10 +89,13 @@ pub(super) const AUDIT: &[Property] = &[
         "Write whole URLs, not only paths, into audit events; the values of queries are masked.",
         |c, v| v.switch(&mut c.audit_full_url))
         .from(From::FileFirst).test("an_audit_event_shows_the_whole_url_where_told"),
-    later("com.sun.identity.agents.config.universal.id.param", Text, "universalId", "2024.11",
-        "Attribute that names the user in audit lines.").from(From::FileFirst),
-    later("com.sun.identity.agents.config.universal.id.param.type", Text, "SESSION", "2024.11",
-        "Where to look for it: SESSION or LDAP.").from(From::FileFirst),
+    works("com.sun.identity.agents.config.universal.id.param", Text, "universalId", "2024.11",
+        "Session property or profile attribute that names the user in audit events. Where it is not known the universal id does.",
+        |c, v| v.text(&mut c.universal_id_param)).from(From::FileFirst).test("audit_events_name_the_user_as_configured"),
+    works("com.sun.identity.agents.config.universal.id.param.type", Choice, "SESSION", "2024.11",
+        "Where to look for it: SESSION or LDAP. A profile attribute is known of allowed requests only.",
+        |c, v| v.choice(&mut c.universal_id_type, &[("SESSION", UserIdType::Session), ("LDAP", UserIdType::Ldap)]))
+        .from(From::FileFirst).test("audit_events_name_the_user_as_configured"),
     idle("com.sun.identity.agents.config.remote.logfile", Text, "", "4.x",
         "Name of the file that AM writes audit lines to.", "AM reads it, not the agent"),
     later("com.sun.identity.agents.config.remote.log.interval", Number, "5", "4.x",

@@ -1,0 +1,205 @@
+//! What AM is told of requests, and what applications are told of users, beside the plain headers that
+//! `headers.rs` looks at.
+
+// Scenarios are functions of their own: Clippy does not take them for tests.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use portcullis_tests::{
+    backend::Seen,
+    both_servers,
+    client::{Request, Response},
+    server::Kind,
+    site::{Builder, Site, site},
+};
+use serde_json::json;
+
+const P: &str = "com.sun.identity.agents.config";
+
+/// A path that AM decides on, and one that needs no session; the application answers both.
+const DECIDED: &str = "/app/x/1";
+const EXEMPT: &str = "/app/open/1";
+
+/// A site whose application shows what it got, with these lines beside what every such site has.
+fn start(builder: Builder, lines: &[(&str, &str)]) -> Site {
+    let proxy = "proxy_pass http://@BACKEND@; proxy_set_header X-Remote $remote_user;";
+    let nginx = format!("location /app/ {{ {proxy} }}");
+    let httpd = "RequestHeader set X-Remote \"expr=%{REMOTE_USER}\"\n";
+    let mut builder = builder.host(httpd, &nginx).local();
+    let exempt = format!("{P}.notenforced.url[0]");
+    let logout = format!("{P}.agent.logout.url[0]");
+    for (name, value) in [(exempt.as_str(), "/app/open/*"), (&logout, "*/app/logout*")] {
+        builder = builder.property(name, value);
+    }
+    for (name, value) in lines {
+        builder = builder.property(name, value);
+    }
+    let mut site = builder.prepare();
+    let root = format!("agentRootURL={}/", site.url());
+    site.append(&format!("sunIdentityServerDeviceKeyValue[0] = {root}"));
+    site.server.start();
+    site
+}
+
+fn seen(response: &Response) -> Seen {
+    assert_eq!(response.status, 200, "{response:?}");
+    Seen::of(response).expect("the application's answer")
+}
+
+both_servers! {
+    fn conditions_of_policies_see_cookies_and_headers(kind: Kind) {
+        const MAP: &str = "org.forgerock.openam.agents.config.continuous.security";
+        let (header, cookie) = (format!("{MAP}.headers[X-Scope]"), format!("{MAP}.cookies[device]"));
+        let site = start(site(kind), &[(&header, "scope"), (&cookie, "device")]);
+        let pattern = format!("{}/secret/*", site.url());
+        let members = json!({
+            "actionValues": { "GET": true },
+            "condition": { "type": "OAuth2Scope", "requiredScopes": ["staff"] },
+        });
+        site.am.admin().create_policy("/", "zone", &[&pattern], &members).expect("policy");
+        let mut visitor = site.visitor();
+        visitor.log_in("/docs/a.html");
+        let mut status = |scope: Option<&str>, device: &str| {
+            let request = Request::get("/secret/a.html").header("X-Device", device);
+            let request = scope.into_iter().fold(request, |r, s| r.header("X-Scope", s));
+            visitor.cookies.insert("device".into(), device.into());
+            visitor.send(request).status
+        };
+        assert_eq!(status(Some("staff"), "1"), 200);
+        assert_eq!(status(None, "1"), 403);
+        assert_eq!(status(Some("guest"), "1"), 403);
+        assert_eq!(status(Some("guest staff"), "1"), 200);
+        assert_eq!(status(Some("staff"), "1"), 200);
+        site.stop();
+    }
+
+    fn nobody_in_particular_has_a_name_where_told(kind: Kind) {
+        // httpd's own authentication on an exempt page still has to know the user.
+        let own = "<Location /app/open/own>\nAuthType Basic\nAuthName own\n\
+            AuthUserFile @DIR@/docs/users\nRequire valid-user\n</Location>\n";
+        let modules: &[&str] = match kind {
+            Kind::Httpd => &["auth_basic", "authn_file"],
+            Kind::Nginx => &[],
+        };
+        let (enable, id) = (format!("{P}.anonymous.user.enable"), format!("{P}.anonymous.user.id"));
+        let builder = site(kind).modules(modules).host(own, "");
+        let mut site = start(builder, &[(&enable, "true"), (&id, "guest")]);
+        let remote = |response: &Response| seen(response).all("X-Remote");
+        // bob:pw
+        let basic = |target: &str| Request::get(target).header("Authorization", "Basic Ym9iOnB3");
+        assert_eq!(remote(&site.get(EXEMPT)), ["guest"]);
+        assert_eq!(remote(&site.send(&basic(EXEMPT))), ["guest"]);
+        let forged = Request::get(EXEMPT).header("Remote-User", "root");
+        assert_eq!(remote(&site.send(&forged)), ["guest"]);
+        assert_eq!(site.get(DECIDED).status, 302);
+        let mut visitor = site.visitor();
+        visitor.log_in(DECIDED);
+        assert_eq!(remote(&visitor.get(DECIDED)), ["demo1"]);
+        assert_eq!(remote(&visitor.get(EXEMPT)), ["guest"]);
+        drop(visitor);
+        if kind == Kind::Httpd {
+            let users = site.server.dir().join("docs/users");
+            std::fs::write(users, "bob:{SHA}GpHWL3ymc5liWkNopqtdSjuqYHM=\n").expect("users");
+            assert_eq!(site.get("/app/open/own").status, 401);
+            assert_eq!(remote(&site.send(&basic("/app/open/own"))), ["bob"]);
+            let wrong = Request::get("/app/open/own").header("Authorization", "Basic Ym9iOng=");
+            assert_eq!(site.send(&wrong).status, 401);
+            site.server.expect("AH01617"); // the wrong password
+        }
+        site.stop();
+    }
+
+    fn attributes_travel_as_cookies_that_nobody_can_forge(kind: Kind) {
+        let line = |name: &str| format!("{P}.{name}");
+        let lines: Vec<(String, &str)> = vec![
+            (line("session.attribute.fetch.mode"), "HTTP_COOKIE"),
+            (line("session.attribute.mapping[UserToken]"), "user"),
+            (line("profile.attribute.fetch.mode"), "HTTP_COOKIE"),
+            (line("profile.attribute.mapping[cn]"), "name"),
+            (line("profile.attribute.cookie.prefix"), "APP_"),
+            (line("profile.attribute.cookie.maxage"), "600"),
+        ];
+        let lines: Vec<(&str, &str)> = lines.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+        let site = start(site(kind), &lines);
+        let mut visitor = site.visitor();
+        let page = visitor.log_in(DECIDED);
+        let cookies = |response: &Response| seen(response).all("Cookie").join("; ");
+        assert_eq!(cookies(&page), "APP_user=demo1; APP_name=\"Demo User\"");
+        let told: Vec<&str> = page.all("set-cookie").collect();
+        let flags = "; Path=/; Max-Age=600; HttpOnly";
+        let expected = [format!("APP_user=demo1{flags}"), format!("APP_name=\"Demo User\"{flags}")];
+        assert_eq!(told, expected);
+        // The browser has them now.
+        let again = visitor.get(DECIDED);
+        assert_eq!(cookies(&again), "APP_user=demo1; APP_name=\"Demo User\"");
+        assert_eq!(again.all("set-cookie").count(), 0);
+        // What a client writes itself reaches the application on no path.
+        for name in ["APP_user", "app-USER", "APP%5Fname"] {
+            let mine = visitor.cookies.clone();
+            visitor.cookies.insert(name.into(), "root".into());
+            visitor.cookies.insert("other".into(), "kept".into());
+            for target in [DECIDED, EXEMPT] {
+                let seen = cookies(&visitor.get(target));
+                assert!(seen.contains("other=kept") && !seen.contains("root"), "{name}: {seen}");
+            }
+            visitor.cookies = mine;
+        }
+        visitor.get("/app/logout");
+        assert_eq!(visitor.cookies.keys().filter(|n| n.starts_with("APP_")).count(), 0);
+        site.stop();
+    }
+
+    fn audit_events_name_the_user_as_configured(kind: Kind) {
+        let line = |name: &str| format!("{P}.{name}");
+        let lines = [
+            (line("audit.accesstype"), "LOG_ALLOW"),
+            (line("log.disposition"), "LOCAL"),
+            (line("universal.id.param"), "mail"),
+            (line("universal.id.param.type"), "LDAP"),
+        ];
+        let lines: Vec<(&str, &str)> = lines.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+        let site = start(site(kind), &lines);
+        site.visitor().log_in(DECIDED);
+        let file = site.instance.join("logs/audit/audit.log");
+        let events = || std::fs::read_to_string(&file).unwrap_or_default();
+        portcullis_tests::wait_until("the event", || events().contains(DECIDED));
+        assert!(events().contains("\"userId\":\"demo@example.com\""), "{}", events());
+        site.stop();
+    }
+
+    fn activity_keeps_a_session_alive_without_policies(kind: Kind) {
+        let (only, interval) = (format!("{P}.sso.only"), format!("{P}.sso.cache.polling.interval"));
+        let site = start(site(kind), &[(&only, "true"), (&interval, "0")]);
+        let am = site.am.simulator();
+        am.set_user_session_times(120, 30);
+        let mut visitor = site.visitor();
+        visitor.log_in(DECIDED);
+        let mut after = |target: &str| {
+            am.advance(std::time::Duration::from_secs(20 * 60));
+            visitor.get(target).status
+        };
+        assert_eq!(after(DECIDED), 200);
+        assert_eq!(after(DECIDED), 200);
+        // Pages that need no session are no activity (rule S4).
+        assert_eq!(after(EXEMPT), 200);
+        assert_eq!(after(DECIDED), 302);
+        site.stop();
+    }
+
+    fn a_client_side_session_begins_and_ends(kind: Kind) {
+        let site = start(site(kind), &[]);
+        let am = site.am.simulator();
+        am.set_client_side_sessions(true);
+        let mut visitor = site.visitor();
+        let page = visitor.log_in(DECIDED);
+        assert_eq!(seen(&page).all("X-Remote"), ["demo1"]);
+        let token = visitor.am_token();
+        assert!(token.starts_with('*') && token.len() > 2000, "{token}");
+        let kept = visitor.cookies.clone();
+        assert_eq!(visitor.get("/app/logout").status, 200);
+        // AM goes on calling it alive; the agent does not (rule S1).
+        assert!(am.session(&token).is_some());
+        visitor.cookies = kept;
+        assert_eq!(visitor.get(DECIDED).status, 302);
+        site.stop();
+    }
+}
