@@ -415,7 +415,8 @@ impl Canonical {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &str {
-        self.text[..self.at.host].trim_end_matches("://")
+        let text = &self.text[..self.at.host];
+        text.strip_suffix("://").unwrap_or(text)
     }
 
     /// Host in lower case; an IPv6 address with its brackets.
