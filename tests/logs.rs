@@ -175,6 +175,26 @@ both_servers! {
             site.stop();
         }
     }
+
+    fn the_system_log_has_what_its_level_says(kind: Kind) {
+        for (level, has) in [("Info", true), ("warning", false)] {
+            let mut site = site(kind).prepare();
+            let path = site.server.dir().join("logs/system_0.log");
+            let text = || fs::read_to_string(&path).unwrap_or_default();
+            site.server.variable("AM_SYSTEM_LOG_PATH", path.to_str().expect("path"));
+            site.server.variable("AM_SYSTEM_LOG_LEVEL", level);
+            site.server.variable("AM_SYSTEM_LOG_SIZE", "1000000");
+            site.server.start();
+            wait_until("the start", || text().contains("Warning PCL0621"));
+            assert_eq!(site.get("/public/a.html").status, 200);
+            site.wait_for_line("PCL0605");
+            if has {
+                wait_until("the agent's login", || text().contains("Info PCL0605"));
+            }
+            assert_eq!(text().contains("PCL0605"), has, "{}", text());
+            site.stop();
+        }
+    }
 }
 
 /// `2026:08:20`, as AM's time condition writes a day.

@@ -63,6 +63,7 @@ pub struct Server {
     expected: Vec<String>,
     /// Where its agents are installed.
     agents: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 /// A port that nobody listens on now.
@@ -93,6 +94,7 @@ impl Server {
             child: None,
             expected: Vec::new(),
             agents: None,
+            environment: Vec::new(),
         };
         fs::write(server.conf(), text).expect("configuration");
         for folder in ["logs", "run", "tmp", "cache"] {
@@ -157,6 +159,11 @@ impl Server {
         (output.status.success(), text)
     }
 
+    /// Adds a variable to the environment that it is started in.
+    pub fn variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts it and waits until it listens.
     ///
     /// # Panics
@@ -164,6 +171,7 @@ impl Server {
     pub fn start(&mut self) {
         self.keep();
         let mut command = self.command();
+        command.envs(self.environment.iter().map(|(n, v)| (n, v)));
         match self.kind {
             Kind::Httpd => command.arg("-DFOREGROUND"),
             Kind::Nginx => command.args(["-g", "daemon off;"]),

@@ -26,7 +26,7 @@ use zeroize::Zeroizing;
 use crate::{
     client::{ClientIdentity, IdentityError},
     leader,
-    logs::{HostLog, Logs, wall_ms},
+    logs::{HostLog, Logs, System, wall_ms},
     mode,
     recording::Elsewhere,
     worker::{StartError, Worker, WorkerOptions},
@@ -40,6 +40,8 @@ const MAX_FILE: u64 = 8 << 20;
 /// A generation.
 pub struct Agent {
     log: HostLog,
+    /// A copy of what `log` gets, where the environment asks for one; opened once the host starts.
+    system: Arc<OnceLock<System>>,
     instances: Vec<Instance>,
     built_in: ScrubNames,
     mapping: OnceLock<Arc<Mapping>>,
@@ -92,8 +94,17 @@ pub enum AddError {
 impl Agent {
     /// A generation without instances.
     pub fn new(log: HostLog) -> Agent {
+        let system: Arc<OnceLock<System>> = Arc::default();
+        let copy = system.clone();
+        let both: HostLog = Box::new(move |severity, line| {
+            log(severity, line);
+            if let Some(system) = copy.get() {
+                system.line(severity, line);
+            }
+        });
         Agent {
-            log,
+            log: both,
+            system,
             instances: Vec::new(),
             built_in: ScrubNames::built_in(),
             mapping: OnceLock::new(),
@@ -158,6 +169,7 @@ impl Agent {
     /// Trouble with one instance makes that instance answer 503, never the parent fail.
     pub fn attach(&mut self, mapping: Arc<Mapping>) {
         self.parent = std::process::id();
+        self.open_system_log();
         let hash_key = mapping.boot_key();
         for instance in &mut self.instances {
             let Some(start) = &instance.start else {
@@ -207,6 +219,21 @@ impl Agent {
             }
         }
         let _ = self.mapping.set(mapping);
+    }
+
+    fn open_system_log(&self) {
+        match System::of_environment() {
+            None => {}
+            Some(Ok(system)) => {
+                let _ = self.system.set(system);
+            }
+            Some(Err(problem)) => {
+                self.log_all(
+                    Code::LogFile,
+                    &format!("{}: {problem}", Code::LogFile.row().text),
+                );
+            }
+        }
     }
 
     /// Starts this process's worker; only after the fork.

@@ -6,7 +6,7 @@
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use portcullis_engine::{
-    config::{Config, Level},
+    config::{self, Config, Level},
     event::{Code, Severity},
 };
 
@@ -14,6 +14,41 @@ use crate::logfile::{LogFile, Rotation};
 
 /// Receives lines for the host's error log, on any thread.
 pub type HostLog = Box<dyn Fn(Severity, &str) + Send + Sync>;
+
+/// The system log: what is written to the host's error log, in a file of its own.
+pub(crate) struct System {
+    file: LogFile,
+    severity: Severity,
+    rotation: Rotation,
+}
+
+impl System {
+    /// The one that `AM_SYSTEM_LOG_PATH` names.
+    pub(crate) fn of_environment() -> Option<Result<System, String>> {
+        let variables: Vec<(String, String)> = std::env::vars_os()
+            .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
+            .collect();
+        let find = |name: &str| variables.iter().find(|(n, _)| n == name);
+        let told = config::system_log(|name| find(name).map(|(_, value)| value.as_str()))?;
+        let file = LogFile::open(&told.path).map_err(|e| format!("{}: {e}", told.path));
+        Some(file.map(|file| System {
+            file,
+            severity: told.severity,
+            rotation: Rotation {
+                bytes: told.bytes,
+                keep: told.keep,
+            },
+        }))
+    }
+
+    /// Appends a line. Whether it can be rotated is said by nobody: that would be one more line.
+    pub(crate) fn line(&self, severity: Severity, line: &str) {
+        if severity <= self.severity {
+            let text = format!("{} {severity:?} {line}", timestamp());
+            let _ = self.file.line(&text, self.rotation);
+        }
+    }
+}
 
 /// The logs of one instance.
 #[derive(Default)]

@@ -34,7 +34,7 @@ pub use carry::{Attribute, Carried, CookieAttribute, Target};
 pub use methods::Methods;
 pub use mode::Enforcement;
 pub use outage::{RulesOnly, Strategy};
-pub use outside::{OUTSIDE, Outside, Place, cache_bytes, environment};
+pub use outside::{OUTSIDE, Outside, Place, SystemLog, cache_bytes, environment, system_log};
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source};
 pub use rules::RuleLine;

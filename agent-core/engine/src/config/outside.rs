@@ -4,7 +4,12 @@
 //!
 //! It reads no environment itself: whoever may do so hands the values in.
 
-use alloc::{borrow::ToOwned, format, string::ToString, vec::Vec};
+use alloc::{
+    borrow::ToOwned,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 use super::{
     parse::{Problem, Severity, nearest},
@@ -12,6 +17,7 @@ use super::{
     table::State,
     values,
 };
+use crate::event;
 
 /// Who reads it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +90,6 @@ const fn row(
 use Place::*;
 use State::{NoEffect, NotYet, RefusedUnlessDefault, Works};
 
-const LATER_LOG: &str =
-    "There is no system log yet: what it would hold goes to the web server's error log.";
-
 /// Every environment variable and directive, by place.
 #[rustfmt::skip]
 pub const OUTSIDE: &[Outside] = &[
@@ -112,10 +115,16 @@ pub const OUTSIDE: &[Outside] = &[
         NoEffect("log files are made for their owner only, and the shared memory has no name that another could open")),
     row(Server, "AM_IPC_BASE", "",
         "First id of the agent's semaphores.", NoEffect("there are none")),
-    row(Server, "AM_SYSTEM_LOG_LEVEL", "Error", LATER_LOG, NotYet),
-    row(Server, "AM_SYSTEM_LOG_PATH", "", LATER_LOG, NotYet),
-    row(Server, "AM_SYSTEM_LOG_SIZE", "0", LATER_LOG, NotYet),
-    row(Server, "AM_SYSTEM_LOG_FILES", "0", LATER_LOG, NotYet),
+    row(Server, "AM_SYSTEM_LOG_LEVEL", "Error",
+        "What of the web server's error log the system log gets: Error, Warning, Info; Message and All are all of it.", Works)
+        .test("the_system_log_has_what_its_level_says"),
+    row(Server, "AM_SYSTEM_LOG_PATH", "",
+        "File of the system log. Without it there is none, and its lines are in the web server's error log only.", Works)
+        .test("the_system_log_has_what_its_level_says"),
+    row(Server, "AM_SYSTEM_LOG_SIZE", "0",
+        "Bytes after which it is rotated; 0: never.", Works).test("the_system_log_has_what_its_level_says"),
+    row(Server, "AM_SYSTEM_LOG_FILES", "0",
+        "Files of it to keep, the current one among them; 0: all.", Works).test("what_a_system_log_is_told_is_read"),
     row(Server, "AM_SYSTEM_PIPE_DIR", "",
         "Folder of the agent's pipes.", NoEffect("there are none")),
     row(Server, "AM_DEFAULT_LOG_LEVEL", "",
@@ -210,6 +219,67 @@ pub fn cache_bytes(text: Option<&str>) -> Option<u64> {
     }
 }
 
+/// The system log that the `AM_SYSTEM_LOG_…` variables ask for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemLog {
+    /// The file.
+    pub path: String,
+    /// The least severe lines that it gets.
+    pub severity: event::Severity,
+    /// Bytes after which it is rotated; 0: never.
+    pub bytes: u64,
+    /// Files to keep, the current one among them; 0: all.
+    pub keep: u32,
+}
+
+/// Reads these variables; `None` where no file is named. What can't be read counts as not said, and
+/// [`environment`] names it.
+pub fn system_log<'e>(variable: impl Fn(&str) -> Option<&'e str>) -> Option<SystemLog> {
+    let text = |name: &str| variable(name).unwrap_or_default().trim();
+    let path = text("AM_SYSTEM_LOG_PATH");
+    (!path.is_empty()).then(|| SystemLog {
+        path: path.to_owned(),
+        severity: severity(text("AM_SYSTEM_LOG_LEVEL")).unwrap_or(event::Severity::Error),
+        bytes: number(text("AM_SYSTEM_LOG_SIZE")).map_or(0, u64::from),
+        keep: number(text("AM_SYSTEM_LOG_FILES")).unwrap_or(0),
+    })
+}
+
+fn severity(word: &str) -> Option<event::Severity> {
+    const WORDS: [(&str, event::Severity); 5] = [
+        ("error", event::Severity::Error),
+        ("warning", event::Severity::Warning),
+        ("info", event::Severity::Info),
+        ("message", event::Severity::Debug),
+        ("all", event::Severity::Debug),
+    ];
+    let named = |(known, _): &&(&str, _)| word.eq_ignore_ascii_case(known);
+    WORDS.iter().find(named).map(|(_, severity)| *severity)
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok()
+}
+
+/// What is wrong with the value of a variable that works by itself, and what to do about it.
+fn mistake(name: &str, value: &str) -> Option<(&'static str, &'static str)> {
+    match name {
+        "AM_MAX_SESSION_CACHE_SIZE" if cache_bytes(Some(value)).is_none() => Some((
+            "is not a number of bytes between 1048576 and 1073741824; the nearest one is taken, 16777216 for what is no number",
+            "write a whole number between them, or 0",
+        )),
+        "AM_SYSTEM_LOG_LEVEL" if severity(value).is_none() => Some((
+            "is none of Error, Warning, Info, Message and All; Error is taken",
+            "write one of them",
+        )),
+        "AM_SYSTEM_LOG_SIZE" | "AM_SYSTEM_LOG_FILES" if number(value).is_none() => Some((
+            "is not a number between 0 and 4294967295; 0 is taken",
+            "write a whole number between them",
+        )),
+        _ => None,
+    }
+}
+
 /// What the environment of the web server or of `agentadmin` says: lines for the properties that variables stand for, to be
 /// read after those of `agent.conf`, and a problem for each variable that cannot do what it says.
 pub fn environment<'e>(
@@ -263,11 +333,8 @@ pub fn environment<'e>(
                 "remove it, or make sure that nothing depends on it",
             ),
             (Works | RefusedUnlessDefault(_), _) => {
-                if name == "AM_MAX_SESSION_CACHE_SIZE" && cache_bytes(Some(value)).is_none() {
-                    say(
-                        "is not a number of bytes between 1048576 and 1073741824; the nearest one is taken, 16777216 for what is no number",
-                        "write a whole number between them, or 0",
-                    );
+                if let Some((what, remedy)) = mistake(name, value) {
+                    say(what, remedy);
                 }
             }
         }
@@ -277,7 +344,7 @@ pub fn environment<'e>(
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, string::String, vec};
+    use std::{collections::HashSet, vec};
 
     use super::*;
     use crate::config::PROPERTIES;
@@ -317,6 +384,37 @@ mod tests {
         for off in ["off", "0", "OFF", "false", ""] {
             assert_eq!(said(&[("AM_POLICY_CACHE_MODE", off)]), [""; 0], "{off}");
         }
+    }
+
+    #[test]
+    fn what_a_system_log_is_told_is_read() {
+        let of = |given: &[(&str, &'static str)]| {
+            system_log(|name| given.iter().find(|(n, _)| *n == name).map(|(_, v)| *v))
+        };
+        assert_eq!(of(&[("AM_SYSTEM_LOG_LEVEL", "All")]), None, "no file");
+        let path = ("AM_SYSTEM_LOG_PATH", "/var/log/system_0.log");
+        let plain = SystemLog {
+            path: path.1.into(),
+            severity: event::Severity::Error,
+            bytes: 0,
+            keep: 0,
+        };
+        assert_eq!(of(&[path]), Some(plain.clone()));
+        let wrong = [
+            ("AM_SYSTEM_LOG_LEVEL", "loud"),
+            ("AM_SYSTEM_LOG_SIZE", "-1"),
+            ("AM_SYSTEM_LOG_FILES", "many"),
+        ];
+        assert_eq!(of(&[path, wrong[0], wrong[1], wrong[2]]), Some(plain));
+        assert_eq!(said(&wrong).len(), 3);
+        let told = of(&[
+            path,
+            ("AM_SYSTEM_LOG_LEVEL", "warning"),
+            ("AM_SYSTEM_LOG_SIZE", "4294967295"),
+            ("AM_SYSTEM_LOG_FILES", "3"),
+        ]);
+        let told = told.map(|log| (log.severity, log.bytes, log.keep));
+        assert_eq!(told, Some((event::Severity::Warning, 4_294_967_295, 3)));
     }
 
     #[test]
