@@ -4,6 +4,8 @@
 
 use alloc::{format, string::String, vec::Vec};
 
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
 use super::{
     Config,
     parse::{Problem, Severity, agent_conf},
@@ -11,6 +13,8 @@ use super::{
     values::Values,
 };
 
+/// Length of a date, as in 2027-01-31.
+const DAY: usize = 10;
 const MODE: &str = "portcullis.mode";
 const UNTIL: &str = "portcullis.mode.until";
 const SHADOW: &str = "portcullis.shadow.policy.set";
@@ -102,79 +106,12 @@ pub(super) fn review(config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-/// Milliseconds since 1970 of an RFC 3339 date (its beginning, UTC) or date and time.
+/// Milliseconds since 1970 of an RFC 3339 date (its beginning, UTC) or date and time; fractions are cut.
 pub(super) fn moment(text: &str) -> Option<u64> {
-    let (date, time) = match text.split_once(['T', 't', ' ']) {
-        Some((date, time)) => (date, Some(time)),
-        None => (text, None),
-    };
-    let days = days(date)?;
-    let seconds = match time {
-        Some(time) => time_of_day(time)?,
-        None => 0,
-    };
-    let total = i64::from(days) * 86_400 + i64::from(seconds);
-    u64::try_from(total).ok()?.checked_mul(1000)
-}
-
-/// So many digits and nothing else.
-fn digits(text: &str, count: usize) -> Option<i32> {
-    let good = text.len() == count && text.bytes().all(|b| b.is_ascii_digit());
-    good.then(|| text.parse().ok())?
-}
-
-/// Days since 1970 of `2027-01-31`.
-fn days(date: &str) -> Option<i32> {
-    let mut parts = date.split('-');
-    let year = digits(parts.next()?, 4)?;
-    let month = digits(parts.next()?, 2)?;
-    let day = digits(parts.next()?, 2)?;
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let last = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => return None,
-    };
-    if parts.next().is_some() || !(1..=last).contains(&day) || year < 1970 {
-        return None;
-    }
-    // Howard Hinnant, "chrono-compatible low-level date algorithms": years begin in March.
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, of_era) = (year / 400, year % 400);
-    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    Some(era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468)
-}
-
-/// Seconds of `15:04:05Z`, `15:04:05.5+01:00`, in UTC; fractions are cut.
-fn time_of_day(text: &str) -> Option<i32> {
-    let (time, offset) = match text.strip_suffix(['Z', 'z']) {
-        Some(time) => (time, 0),
-        None => {
-            let at = text.rfind(['+', '-'])?;
-            let (time, offset) = text.split_at(at);
-            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-            let (hours, minutes) = (digits(hours, 2)?, digits(minutes, 2)?);
-            if hours > 23 || minutes > 59 {
-                return None;
-            }
-            let seconds = hours * 3600 + minutes * 60;
-            let east = offset.starts_with('+');
-            (time, if east { seconds } else { -seconds })
-        }
-    };
-    let time = match time.split_once('.') {
-        None => time,
-        Some((time, part)) if !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) => time,
-        Some(_) => return None,
-    };
-    let mut parts = time.split(':');
-    let hours = digits(parts.next()?, 2)?;
-    let minutes = digits(parts.next()?, 2)?;
-    let seconds = digits(parts.next()?, 2)?;
-    let good = hours < 24 && minutes < 60 && seconds <= 60 && parts.next().is_none();
-    good.then_some(hours * 3600 + minutes * 60 + seconds - offset)
+    let midnight = format!("{text}T00:00:00Z");
+    let whole = if text.len() == DAY { &midnight } else { text };
+    let time = OffsetDateTime::parse(whole, &Rfc3339).ok()?;
+    u64::try_from(time.unix_timestamp()).ok()?.checked_mul(1000)
 }
 
 #[cfg(test)]
