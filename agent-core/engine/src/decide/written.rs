@@ -148,7 +148,9 @@ fn written_cookie(cx: Option<&Cx<'_, '_>>, snap: &Snapshot, name: &[u8], value: 
             false => format!("{VALUE}{:0>MAX_TOKEN$}", "").into_bytes(),
         };
     }
-    match snap.rules.wants_cookie(name, value) {
+    // The browser is told of an attribute anew where its cookie says something else.
+    let plain = snap.carried.is_attribute_cookie(name) || snap.rules.wants_cookie(name, value);
+    match plain {
         true => value.to_vec(),
         false => pseudonym(snap, value).into_bytes(),
     }
