@@ -2,56 +2,46 @@
 //! identity, and what never does.
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+mod support;
+
 use std::net::IpAddr;
 
 use portcullis_engine::{
-    config::{self, Config, Problem, Properties, RulesOnly, Secrets, Severity, Snapshot, Source},
+    config::{self, Config, Problem, Properties, RulesOnly, Severity, Snapshot, Source},
     contract::{
-        Act, Ask, Cause, Decision, FactError, Facts, Header, Known, Local, MonoMillis, Need, Now,
-        Opinion, Outcome, PolicyKey, Receipt, RequestView, Second, SessionKey, Step, UnixMillis,
+        Act, Ask, Cause, Decision, FactError, Facts, Header, Known, Local, Need, Opinion, Outcome,
+        PolicyKey, Receipt, RequestView, Second, SessionKey, Step,
     },
     decide, decide_unanswered,
     event::Code,
     record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
-    token::Secret,
 };
+use support::{AGENT, NOW};
 
-const NOW: Now = Now {
-    wall: UnixMillis(1_800_000_000_000),
-    mono: MonoMillis(50_000),
-};
-const AGENT: &str = "com.sun.identity.agents.config.";
 const REPORT: &str = "portcullis.mode = report\nportcullis.mode.until = 2030-01-01\n";
 /// Where the tests' instance takes AM's answers.
 const CALLBACK: &str = "/agent/cdsso-oauth2";
 
-fn read(lines: &str) -> (Config, Vec<Problem>) {
-    let text = format!(
-        "{AGENT}username = wa1\n{AGENT}naming.url = http://am.example.com:8080/openam/\n\
-         {AGENT}repository.location = local\n{AGENT}agenturi.prefix = http://www.example.com:80\n\
-         {AGENT}agent.logout.url[0] = http://www.example.com:80/logout\n{lines}"
-    );
-    let files = Properties::parse(&text, Source::File("agent.conf".into()));
-    config::read(&files, None)
+/// With a logout URL.
+fn lines(more: &str) -> String {
+    format!("{AGENT}agent.logout.url[0] = http://www.example.com:80/logout\n{more}")
 }
 
-fn snapshot_with(lines: &str, change: impl FnOnce(&mut Config)) -> Snapshot {
-    let (mut typed, problems) = read(lines);
+fn read(more: &str) -> (Config, Vec<Problem>) {
+    support::read(&lines(more))
+}
+
+fn snapshot_with(more: &str, change: impl FnOnce(&mut Config)) -> Snapshot {
+    let (mut typed, problems) = read(more);
     for problem in problems {
         assert!(problem.severity < Severity::Error, "{problem}");
     }
     change(&mut typed);
-    let secrets = Secrets {
-        password: Secret::new(b"pW7-longenough-forTests".to_vec()),
-        agent_key: Secret::new((0..32).collect()),
-        cert_key_password: None,
-        proxy_password: None,
-    };
-    Snapshot::build(typed, secrets, [7; 16]).unwrap_or_else(|p| panic!("{p:?}"))
+    support::built(typed)
 }
 
-fn snapshot(lines: &str) -> Snapshot {
-    snapshot_with(lines, |_| {})
+fn snapshot(more: &str) -> Snapshot {
+    support::snapshot(&lines(more))
 }
 
 type Fact = Option<Result<Vec<u8>, FactError>>;
@@ -139,29 +129,7 @@ fn ask<T>(
     (method, address, cookie): (&str, &str, bool),
     look: impl FnOnce(&RequestView<'_>) -> T,
 ) -> T {
-    let (host, target) = address.split_at(address.find('/').expect("a path"));
-    let host = if host.is_empty() {
-        "www.example.com"
-    } else {
-        host
-    };
-    let client = IpAddr::from([198, 51, 100, 1]);
-    let mut view = RequestView {
-        method: method.as_bytes(),
-        target: target.as_bytes(),
-        host: host.as_bytes(),
-        headers: &[],
-        merged: false,
-        peer: client,
-        client,
-        local: Local {
-            tls: false,
-            port: 80,
-            path: b"",
-            path_info: b"",
-            authorizes: false,
-        },
-    };
+    let mut view = support::view_at(method, address);
     let value = decide::cookie_of(&view, snap, memo, NOW, b"AQIC5w.*").unwrap_or_default();
     let value = format!("am-auth-jwt={value}");
     let headers = [

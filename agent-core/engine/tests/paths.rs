@@ -2,54 +2,22 @@
 //! set; by the configuration as an operator writes it.
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
-use std::net::IpAddr;
+mod support;
 
 use portcullis_engine::{
-    config::{self, Problem, Properties, Secrets, Severity, Snapshot, Source},
+    config::{Severity, Snapshot},
     contract::{
-        Act, Ask, Facts, Header, Known, Local, MonoMillis, Need, Now, Outcome, PolicyKey, Receipt,
-        RequestView, SessionKey, Step, UnixMillis, Why,
+        Act, Ask, Facts, Header, Known, Need, Outcome, PolicyKey, Receipt, SessionKey, Step, Why,
     },
     decide,
     event::Code,
     record::{Attributes, NewSession, Policy, Session, SessionKind},
-    token::Secret,
 };
+use support::{AGENT, NOW, read, snapshot};
 
-const NOW: Now = Now {
-    wall: UnixMillis(1_800_000_000_000),
-    mono: MonoMillis(50_000),
-};
-const AGENT: &str = "com.sun.identity.agents.config.";
 const MODE: &str = "org.forgerock.agents.filter.mode.map";
 const REALM: &str = "org.forgerock.openam.agents.config.policy.evaluation.realm";
 const SET: &str = "org.forgerock.openam.agents.config.policy.evaluation.application";
-
-fn read(lines: &str) -> (config::Config, Vec<Problem>) {
-    let text = format!(
-        "{AGENT}username = wa1\n{AGENT}naming.url = http://am.example.com:8080/openam/\n\
-         {AGENT}repository.location = local\n{AGENT}agenturi.prefix = http://www.example.com:80\n\
-         {lines}"
-    );
-    config::read(
-        &Properties::parse(&text, Source::File("agent.conf".into())),
-        None,
-    )
-}
-
-fn snapshot(lines: &str) -> Snapshot {
-    let (typed, problems) = read(lines);
-    for problem in problems {
-        assert!(problem.severity < Severity::Error, "{problem}");
-    }
-    let secrets = Secrets {
-        password: Secret::new(b"pW7-longenough-forTests".to_vec()),
-        agent_key: Secret::new((0..32).collect()),
-        cert_key_password: None,
-        proxy_password: None,
-    };
-    Snapshot::build(typed, secrets, [7; 16]).unwrap_or_else(|p| panic!("{p:?}"))
-}
 
 /// A live session of a realm, and nothing else.
 struct Memo(Vec<u8>);
@@ -93,30 +61,8 @@ impl Facts for Memo {
 /// What a user of a realm meets at an address: `realm set` that AM is asked about, or what became of
 /// the request; and the key of the decision.
 fn asked_by(snap: &Snapshot, realm: &str, address: &str) -> (String, Option<PolicyKey>) {
-    let (host, target) = address.split_at(address.find('/').expect("a path"));
-    let host = if host.is_empty() {
-        "www.example.com"
-    } else {
-        host
-    };
     let memo = Memo::of(realm);
-    let client = IpAddr::from([198, 51, 100, 1]);
-    let mut view = RequestView {
-        method: b"GET",
-        target: target.as_bytes(),
-        host: host.as_bytes(),
-        headers: &[],
-        merged: false,
-        peer: client,
-        client,
-        local: Local {
-            tls: false,
-            port: 80,
-            path: b"",
-            path_info: b"",
-            authorizes: false,
-        },
-    };
+    let mut view = support::view_at("GET", address);
     let cookie = portcullis_engine::decide::cookie_of(&view, snap, &memo, NOW, b"AQIC5w.*");
     let cookie = format!("am-auth-jwt={}", cookie.expect("a URL"));
     let headers = [Header {

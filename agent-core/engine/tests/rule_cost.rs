@@ -6,18 +6,16 @@
     reason = "helpers of tests"
 )]
 
+mod support;
+
 use std::{env, fs, hint::black_box, net::IpAddr, path::Path, process::Command};
 
 use portcullis_engine::{
-    config::{self, Properties, Secrets, Snapshot, Source},
-    contract::{
-        Act, Facts, Known, Local, MonoMillis, Now, Outcome, PolicyKey, Receipt, RequestView,
-        SessionKey, Step, UnixMillis,
-    },
+    config::Snapshot,
+    contract::{Outcome, Step},
     decide,
-    record::{Attributes, Policy, Session},
-    token::Secret,
 };
+use support::{NOW, Nothing};
 
 const RULES: &str = "PORTCULLIS_TEST_RULES";
 const ROUNDS: &str = "PORTCULLIS_TEST_ROUNDS";
@@ -27,10 +25,7 @@ const ROUNDS: &str = "PORTCULLIS_TEST_ROUNDS";
 fn snapshot(count: usize) -> Snapshot {
     use std::fmt::Write;
     const P: &str = "com.sun.identity.agents.config";
-    let mut conf = format!(
-        "{P}.username = wa1\n{P}.naming.url = http://am.example.com:8080/openam/\n\
-         {P}.repository.location = local\n{P}.agenturi.prefix = http://www.example.com:80\n"
-    );
+    let mut conf = String::new();
     for n in 0..count {
         let url = match n % 5 {
             0 => format!("http://www.example.com:80/static/{n}/*"),
@@ -49,43 +44,7 @@ fn snapshot(count: usize) -> Snapshot {
         .unwrap();
     }
     conf += "portcullis.notenforced.rule[0] = url=/last/*\n";
-    let files = Properties::parse(&conf, Source::File("agent.conf".into()));
-    let (typed, problems) = config::read(&files, None);
-    // Warned of: whole hosts are open.
-    let sound = problems
-        .iter()
-        .all(|p| p.severity < config::Severity::Error);
-    assert!(sound, "{problems:?}");
-    let secrets = Secrets {
-        password: Secret::new(b"pW7-longenough-forTests".to_vec()),
-        agent_key: Secret::new((0..32).collect()),
-        cert_key_password: None,
-        proxy_password: None,
-    };
-    Snapshot::build(typed, secrets, [7; 16]).unwrap_or_else(|p| panic!("{p:?}"))
-}
-
-struct Nothing;
-
-impl Facts for Nothing {
-    fn session(&self, _: SessionKey) -> Known<Session<'_>> {
-        Known::Missing
-    }
-    fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
-        Known::Missing
-    }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
-        Known::Missing
-    }
-    fn form(&self) -> Known<&[u8]> {
-        Known::Missing
-    }
-    fn receipt(&self, _: &Act) -> Known<Receipt> {
-        Known::Missing
-    }
-    fn seed(&self) -> &[u8; 32] {
-        &[9; 32]
-    }
+    support::snapshot(&conf)
 }
 
 /// Each of these is exempt, the last one by the very last rule, so that nothing but rules is counted.
@@ -100,30 +59,11 @@ const REQUESTS: [(&str, [u8; 4]); 6] = [
 
 #[inline(never)]
 fn decisions_that_are_counted(snap: &Snapshot, rounds: usize) -> usize {
-    let now = Now {
-        wall: UnixMillis(1_800_000_000_000),
-        mono: MonoMillis(50_000),
-    };
     let mut exempt = 0;
     for (target, client) in REQUESTS.iter().cycle().take(rounds * REQUESTS.len()) {
         let client = IpAddr::from(*client);
-        let view = RequestView {
-            method: b"GET",
-            target: target.as_bytes(),
-            host: b"www.example.com",
-            headers: &[],
-            merged: false,
-            peer: client,
-            client,
-            local: Local {
-                tls: false,
-                port: 80,
-                path: b"",
-                path_info: b"",
-                authorizes: false,
-            },
-        };
-        let step = decide(black_box(&view), snap, &Nothing, now);
+        let view = support::view("GET", target, client, &[]);
+        let step = decide(black_box(&view), snap, &Nothing, NOW);
         exempt +=
             usize::from(matches!(&step, Step::Done(d) if matches!(d.outcome, Outcome::Allow(_))));
     }

@@ -2,26 +2,22 @@
 //! configuration as an operator writes it.
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+mod support;
+
 use std::net::IpAddr;
 
 use portcullis_engine::{
-    config::{self, Properties, Secrets, Snapshot, Source},
+    config::Snapshot,
     contract::{
-        Act, Cause, CookieKey, FactError, Facts, Header, Known, Local, MonoMillis, Now, Opened,
-        Outcome, PolicyKey, Receipt, RequestView, SessionKey, Sink, Step, UnixMillis,
+        Act, Cause, CookieKey, FactError, Facts, Header, Known, Opened, Outcome, PolicyKey,
+        Receipt, RequestView, SessionKey, Sink, Step, UnixMillis,
     },
     decide,
     event::Code,
     record::{Attributes, NewSession, Policy, Session, SessionKind},
-    token::Secret,
 };
+use support::{AGENT, NOW};
 
-const NOW: Now = Now {
-    wall: UnixMillis(1_800_000_000_000),
-    mono: MonoMillis(50_000),
-};
-/// Properties of the Web Agent, by the end of their names.
-const AGENT: &str = "com.sun.identity.agents.config.";
 const URL: &str = "com.sun.identity.agents.config.notenforced.url";
 const IP: &str = "com.sun.identity.agents.config.notenforced.ip";
 const IP_URL: &str = "org.forgerock.agents.config.notenforced.ipurl";
@@ -29,26 +25,10 @@ const OWN: &str = "portcullis.notenforced.rule";
 const DENY: &str = "portcullis.deny.rule";
 
 fn snapshot(lines: &str) -> Snapshot {
-    let text = format!(
-        "{AGENT}username = wa1\n{AGENT}naming.url = http://am.example.com:8080/openam/\n\
-         {AGENT}repository.location = local\n{AGENT}agenturi.prefix = http://www.example.com:80\n\
-         {AGENT}session.attribute.fetch.mode = HTTP_HEADER\n\
+    support::snapshot(&format!(
+        "{AGENT}session.attribute.fetch.mode = HTTP_HEADER\n\
          {AGENT}session.attribute.mapping[UserToken] = X-User\n{lines}"
-    );
-    let (typed, problems) = config::read(
-        &Properties::parse(&text, Source::File("agent.conf".into())),
-        None,
-    );
-    for problem in problems {
-        assert!(problem.severity < config::Severity::Error, "{problem}");
-    }
-    let secrets = Secrets {
-        password: Secret::new(b"pW7-longenough-forTests".to_vec()),
-        agent_key: Secret::new((0..32).collect()),
-        cert_key_password: None,
-        proxy_password: None,
-    };
-    Snapshot::build(typed, secrets, [7; 16]).unwrap_or_else(|p| panic!("{p:?}"))
+    ))
 }
 
 /// What is known of every session.
@@ -102,22 +82,7 @@ fn ask<T>(
         })
         .collect();
     let client: IpAddr = client.parse().unwrap_or(IpAddr::from([198, 51, 100, 1]));
-    let view = RequestView {
-        method: method.as_bytes(),
-        target: target.as_bytes(),
-        host: b"www.example.com",
-        headers: &headers,
-        merged: false,
-        peer: client,
-        client,
-        local: Local {
-            tls: false,
-            port: 80,
-            path: b"",
-            path_info: b"",
-            authorizes: false,
-        },
-    };
+    let view = support::view(method, target, client, &headers);
     look(decide(&view, snap, memo, NOW), &view)
 }
 

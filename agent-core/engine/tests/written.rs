@@ -1,89 +1,28 @@
 //! What is written down of a request lets nobody in, and decides it the same way again.
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+mod support;
+
 use std::net::IpAddr;
 
 use portcullis_engine::{
-    config::{self, Properties, Secrets, Snapshot, Source},
-    contract::{
-        Act, Facts, Header, Known, Local, MonoMillis, Now, PolicyKey, Receipt, RequestView,
-        SessionKey, UnixMillis,
-    },
+    config::Snapshot,
+    contract::{Header, RequestView},
     decide::{
         TOKEN, VALUE, cookie_of, why_not_again, written_form, written_headers, written_target,
     },
     event::Code,
-    record::{Attributes, Policy, Session},
-    token::Secret,
 };
+use support::{NOW, Nothing};
 
-const NOW: Now = Now {
-    wall: UnixMillis(1_800_000_000_000),
-    mono: MonoMillis(50_000),
-};
-const CONF: &str = "
-com.sun.identity.agents.config.username = wa1
-com.sun.identity.agents.config.naming.url = http://am.example.com:8080/openam/
-com.sun.identity.agents.config.repository.location = local
-com.sun.identity.agents.config.agenturi.prefix = http://www.example.com:80
-portcullis.notenforced.rule[0] = url=http://www.example.com:80/a/* cookie.beta=yes* header.X-Tier=gold
-";
-
-/// Nothing is known.
-struct Nothing;
-
-impl Facts for Nothing {
-    fn session(&self, _: SessionKey) -> Known<Session<'_>> {
-        Known::Missing
-    }
-    fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
-        Known::Missing
-    }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
-        Known::Missing
-    }
-    fn form(&self) -> Known<&[u8]> {
-        Known::Missing
-    }
-    fn receipt(&self, _: &Act) -> Known<Receipt> {
-        Known::Missing
-    }
-    fn seed(&self) -> &[u8; 32] {
-        &[7; 32]
-    }
-}
+const RULE: &str = "portcullis.notenforced.rule[0] = url=http://www.example.com:80/a/* cookie.beta=yes* header.X-Tier=gold\n";
 
 fn snapshot() -> Snapshot {
-    let files = Properties::parse(CONF, Source::File("agent.conf".into()));
-    let (typed, _) = config::read(&files, None);
-    let secrets = Secrets {
-        password: Secret::new(b"pW7-longenough-forTests".to_vec()),
-        agent_key: Secret::new((0..32).collect()),
-        cert_key_password: None,
-        proxy_password: None,
-    };
-    let built = Snapshot::build(typed, secrets, [3; 16]);
-    built.unwrap_or_else(|problems| panic!("{problems:?}"))
+    support::snapshot(RULE)
 }
 
 fn request<'r>(headers: &'r [Header<'r>]) -> RequestView<'r> {
-    let client = IpAddr::from([192, 0, 2, 7]);
-    RequestView {
-        method: b"GET",
-        target: b"/x",
-        host: b"www.example.com",
-        headers,
-        merged: false,
-        peer: client,
-        client,
-        local: Local {
-            tls: false,
-            port: 80,
-            path: b"",
-            path_info: b"",
-            authorizes: false,
-        },
-    }
+    support::view("GET", "/x", IpAddr::from([192, 0, 2, 7]), headers)
 }
 
 fn sealed(snap: &Snapshot, token: &str) -> String {
