@@ -412,7 +412,7 @@ static void let_through(request_rec *r, const pc_record *record)
             apr_table_setn(r->subprocess_env, edit->name, edit->value);
         }
     }
-    if (!record->exempt) {
+    if (!record->open) {
         take_user(r, record);
     }
     /* mod_cache asks its store before anyone asks us: nothing protected may get in there, not even
@@ -497,7 +497,7 @@ int pc_check_user(request_rec *r)
 {
     const pc_record *record = pc_record_of(r);
 
-    if (!pc_is_on(r) || record->state != PC_ALLOWED || !record->user || record->exempt) {
+    if (!pc_is_on(r) || record->state != PC_ALLOWED || !record->user || record->open) {
         return DECLINED;
     }
     take_user(r, record);
@@ -521,7 +521,7 @@ int pc_fixups(request_rec *r)
     let_through(r, record);
     /* The name on an exempt page proves nothing. httpd's own authentication would be content with it,
      * and whom it found stays who they are. */
-    if (record->state == PC_ALLOWED && record->exempt && !r->user) {
+    if (record->state == PC_ALLOWED && record->open && !r->user) {
         take_user(r, record);
     }
     if (record->state == PC_ALLOWED && !r->main) {

@@ -74,15 +74,16 @@ both_servers! {
 
     fn nobody_in_particular_has_a_name_where_told(kind: Kind) {
         // httpd's own authentication on an exempt page still has to know the user.
-        let own = "<Location /app/open/own>\nAuthType Basic\nAuthName own\n\
-            AuthUserFile @DIR@/docs/users\nRequire valid-user\n</Location>\n";
+        let own = "<LocationMatch ^/app/(open|here)/own>\nAuthType Basic\nAuthName own\n\
+            AuthUserFile @DIR@/docs/users\nRequire valid-user\n</LocationMatch>\n";
         let modules: &[&str] = match kind {
             Kind::Httpd => &["auth_basic", "authn_file"],
             Kind::Nginx => &[],
         };
         let (enable, id) = (format!("{P}.anonymous.user.enable"), format!("{P}.anonymous.user.id"));
         let builder = site(kind).modules(modules).host(own, "");
-        let mut site = start(builder, &[(&enable, "true"), (&id, "guest")]);
+        let here = ("portcullis.notenforced.rule[0]", "url=/app/here/* ip=127.0.0.1");
+        let mut site = start(builder, &[(&enable, "true"), (&id, "guest"), here]);
         let remote = |response: &Response| seen(response).all("X-Remote");
         // bob:pw
         let basic = |target: &str| Request::get(target).header("Authorization", "Basic Ym9iOnB3");
@@ -99,8 +100,11 @@ both_servers! {
         if kind == Kind::Httpd {
             let users = site.server.dir().join("docs/users");
             std::fs::write(users, "bob:{SHA}GpHWL3ymc5liWkNopqtdSjuqYHM=\n").expect("users");
-            assert_eq!(site.get("/app/open/own").status, 401);
-            assert_eq!(remote(&site.send(&basic("/app/open/own"))), ["bob"]);
+            assert_eq!(remote(&site.get("/app/here/1")), ["guest"]);
+            for page in ["/app/open/own", "/app/here/own"] {
+                assert_eq!(site.get(page).status, 401, "{page}");
+                assert_eq!(remote(&site.send(&basic(page))), ["bob"], "{page}");
+            }
             let wrong = Request::get("/app/open/own").header("Authorization", "Basic Ym9iOng=");
             assert_eq!(site.send(&wrong).status, 401);
             site.server.expect("AH01617"); // the wrong password

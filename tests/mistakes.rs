@@ -111,7 +111,7 @@ both_servers! {
         let site = site(kind).prepare();
         let variables = [
             ("AM_POLICY_CACHE_MODE", "on"), ("AM_MAX_SESSION_CACHE_SIZE", "16M"),
-            ("AM_POLICY_CACHE_DRI", "/x"), ("AM_SYSTEM_LOG_LEVEL", "All"), ("AM_MAX_AGENTS", "32"),
+            ("AM_POLICY_CACHE_DRI", "/x"), ("AM_SYSTEM_PIPE_DIR", "/x"), ("AM_MAX_AGENTS", "32"),
         ];
         let (passes, said) = site.server.check_with(&variables);
         assert!(passes, "{said}");
@@ -119,7 +119,7 @@ both_servers! {
             "AM_POLICY_CACHE_MODE: has no effect: AM decides each URL",
             "AM_MAX_SESSION_CACHE_SIZE: is not a number of bytes",
             "AM_POLICY_CACHE_DRI: unknown, meant AM_POLICY_CACHE_DIR?",
-            "AM_SYSTEM_LOG_LEVEL: is not supported by this version",
+            "AM_SYSTEM_PIPE_DIR: has no effect: ",
         ] {
             let found = said.lines().find(|l| l.contains(part));
             assert!(found.is_some_and(|l| l.contains("PCL0601") && l.contains("; ")), "{part}: {said}");
