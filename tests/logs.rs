@@ -10,24 +10,13 @@ use portcullis_tests::{
     both_servers,
     client::Request,
     outage::evaluations,
-    server::Kind,
-    site::{Builder, Site, USER, site},
+    site::{Site, USER, site},
     wait_until,
 };
 use serde_json::{Value, json};
 
 const SIZE: &str = "com.sun.identity.agents.config.local.log.size";
 const DEBUG_SIZE: &str = "com.sun.identity.agents.config.debug.file.size";
-
-/// A site that audits everything into its file.
-fn audited(kind: Kind) -> Builder {
-    site(kind)
-        .profile(
-            "com.sun.identity.agents.config.audit.accesstype",
-            &["LOG_BOTH"],
-        )
-        .profile("com.sun.identity.agents.config.log.disposition", &["LOCAL"])
-}
 
 /// The current file and the rotated ones.
 fn files(site: &Site, directory: &str) -> Vec<PathBuf> {
@@ -55,7 +44,7 @@ fn configured(site: &Site) {
 
 both_servers! {
     fn a_long_audit_file_is_rotated_and_loses_nothing(kind: Kind) {
-        let site = audited(kind).profile(SIZE, &["4000"]).start();
+        let site = site(kind).audited().profile(SIZE, &["4000"]).start();
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/page").status, 200);
         let paths: BTreeSet<String> = (0..60).map(|i| format!("/app/{i}")).collect();
@@ -76,7 +65,7 @@ both_servers! {
     }
 
     fn an_audit_event_shows_the_whole_url_where_told(kind: Kind) {
-        let site = audited(kind)
+        let site = site(kind).audited()
             .property("com.sun.identity.agents.config.audit.path.fullurl", "true")
             .start();
         configured(&site);
@@ -139,7 +128,7 @@ both_servers! {
     fn one_id_joins_our_lines_with_ams(kind: Kind) {
         let id = "0f3c9d1e-7a52-4b18-9c63-5d2e8f4a1b70/3";
         for trusted in [true, false] {
-            let mut builder = audited(kind);
+            let mut builder = site(kind).audited();
             if trusted {
                 builder = builder.property("portcullis.trusted.proxies[0]", "127.0.0.1");
             }

@@ -12,23 +12,12 @@ use portcullis_tests::{
     outage::stop_am,
     outcome::{lines, logged},
     policies::policy_set,
-    server::Kind,
-    site::{Builder, Site, USER, site},
+    site::{Site, USER, site},
     wait_until,
 };
 
 const MODE: &str = "portcullis.mode";
 const UNTIL: &str = "portcullis.mode.until";
-
-/// A site that audits everything into its file.
-fn audited(kind: Kind) -> Builder {
-    site(kind)
-        .profile(
-            "com.sun.identity.agents.config.audit.accesstype",
-            &["LOG_BOTH"],
-        )
-        .profile("com.sun.identity.agents.config.log.disposition", &["LOCAL"])
-}
 
 fn wait_for_event(site: &Site, texts: &[&str]) {
     let file = site.instance.join("logs/audit/audit.log");
@@ -73,7 +62,7 @@ fn post(target: &str) -> Request {
 
 both_servers! {
     fn nothing_is_refused_where_it_is_only_reported(kind: Kind) {
-        let mut site = audited(kind)
+        let mut site = site(kind).audited()
             .property(MODE, "report")
             .property(&format!("{MODE}[/docs]"), "enforce")
             .property(UNTIL, "2999-01-01")
@@ -157,7 +146,7 @@ both_servers! {
     }
 
     fn a_second_policy_set_is_compared_and_changes_nothing(kind: Kind) {
-        let mut site = audited(kind)
+        let mut site = site(kind).audited()
             .property(MODE, "shadow")
             .property("portcullis.shadow.policy.set", "next")
             .property("portcullis.shadow.policy.realm", "/shop")

@@ -180,6 +180,14 @@ impl Builder {
         self
     }
 
+    /// Writes every decision into the local audit file.
+    #[must_use]
+    pub fn audited(self) -> Builder {
+        const P: &str = "com.sun.identity.agents.config";
+        self.profile(&format!("{P}.audit.accesstype"), &["LOG_BOTH"])
+            .profile(&format!("{P}.log.disposition"), &["LOCAL"])
+    }
+
     /// Reads everything from `agent.conf`.
     pub fn local(mut self) -> Builder {
         self.local = true;
