@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::ensure;
+use anyhow::{bail, ensure};
 use portcullis_tests::{modules, server::Kind};
 
 use crate::{
@@ -19,7 +19,7 @@ const SIDE_BY_SIDE: u8 = 4;
 /// The checker of licences; pinned, because its configuration changes between releases.
 const DENY: &str = "cargo-deny@0.20.2";
 
-/// Runs the tests whose name has `only` in it, or everything.
+/// Runs the tests whose name has `only` in it and those in files of that name, or everything.
 pub(crate) fn run_all(only: Option<&str>) -> bool {
     let mut stages = Stages::begin();
     let uses = [For::Servers, For::OpenAm, For::Tests];
@@ -33,6 +33,9 @@ pub(crate) fn run_all(only: Option<&str>) -> bool {
         programs::build(&mut built)
     });
     let chosen = choose(built, only);
+    if let (Some(word), true) = (only, chosen.is_empty()) {
+        stages.run("choice", |_| bail!("no test has {word:?} in its name"));
+    }
     let (acceptance, unit): (Vec<Program>, Vec<Program>) =
         chosen.into_iter().partition(|p| p.acceptance);
     let mut openam = begin_openam(&mut stages, &acceptance);
@@ -71,7 +74,7 @@ fn choose(built: Vec<Program>, only: Option<&str>) -> Vec<Program> {
     let Some(word) = only else { return built };
     built
         .into_iter()
-        .filter(|p| p.matching(word).is_ok_and(|n| n > 0))
+        .filter(|p| p.is_called(word) || p.matching(word).is_ok_and(|n| n > 0))
         .collect()
 }
 
