@@ -24,6 +24,7 @@ fn main() {
 
 fn compare(kind: Kind) {
     let site = site::site(kind)
+        .unrecorded()
         .property("com.sun.identity.agents.config.debug.level", "error")
         .start();
     let mut visitor = site.visitor();

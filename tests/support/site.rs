@@ -93,6 +93,7 @@ pub struct Builder {
     properties: Vec<String>,
     profile: Value,
     local: bool,
+    recorded: bool,
     password: String,
     host: String,
     agent: String,
@@ -128,6 +129,7 @@ pub fn site(kind: Kind) -> Builder {
         ],
         profile: json!({}),
         local: false,
+        recorded: true,
         password: AGENT_PASSWORD.into(),
         host: HOST.into(),
         agent: AGENT.into(),
@@ -194,6 +196,13 @@ impl Builder {
         self
     }
 
+    /// Writes no requests down, as a site in use: for measurements.
+    #[must_use]
+    pub fn unrecorded(mut self) -> Builder {
+        self.recorded = false;
+        self
+    }
+
     /// Installs the agent with another password than AM knows.
     pub fn wrong_password(mut self) -> Builder {
         self.password = "not-the-password-of-AM-01".into();
@@ -244,8 +253,10 @@ impl Builder {
             .expect("agent.conf");
         server.has_agents(&home.path().join("agents"));
         let mut lines = self.properties;
-        let requests = recording::file(&instance);
-        lines.push(format!("portcullis.record.file = {}", requests.display()));
+        if self.recorded {
+            let requests = recording::file(&instance);
+            lines.push(format!("portcullis.record.file = {}", requests.display()));
+        }
         if self.local {
             lines.push("com.sun.identity.agents.config.repository.location = local".into());
         }
