@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use portcullis_engine::{
     config::{self, Config, Problem, Properties, RulesOnly, Severity, Snapshot, Source},
     contract::{
-        Act, Ask, Cause, Decision, FactError, Facts, Header, Known, Local, Need, Opinion, Outcome,
+        Act, Ask, Cause, Decision, FactError, Facts, Header, Known, Need, Opinion, Outcome,
         PolicyKey, Receipt, RequestView, Second, SessionKey, Step,
     },
     decide, decide_unanswered,
@@ -325,22 +325,7 @@ fn what_has_no_one_meaning_is_refused_as_ever() {
         name: b"Connection",
         value: b"Remote-User",
     }];
-    let view = RequestView {
-        method: b"GET",
-        target: b"/app/x",
-        host: b"www.example.com",
-        headers: &connection,
-        merged: false,
-        peer: client,
-        client,
-        local: Local {
-            tls: false,
-            port: 80,
-            path: b"",
-            path_info: b"",
-            authorizes: false,
-        },
-    };
+    let view = support::view("GET", "/app/x", client, &connection);
     let Step::Done(decision) = decide::decide(&view, &snap, &memo, NOW) else {
         panic!("asks");
     };
