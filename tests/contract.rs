@@ -10,12 +10,13 @@ use std::time::Instant;
 
 use am_simulator::{Config, Simulator};
 use portcullis_openam::http::query;
-use portcullis_openam::{OpenAm, Options, Unavailable};
+use portcullis_openam::seed::Am;
+use portcullis_openam::{ADMIN_PASSWORD, OpenAm, Options, Unavailable};
 use portcullis_tests::browser::Driver;
-use portcullis_tests::contract::world::{USER, USER_PASSWORD};
+use portcullis_tests::contract::world::{STRONG_MODULE, USER, USER_PASSWORD};
 use portcullis_tests::contract::{World, differences, expected_file, observe_all};
 use portcullis_tests::real;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn assert_same(who: &str, seen: &BTreeMap<String, Value>) -> Result<(), Box<dyn Error>> {
     let expected = serde_json::from_str(&std::fs::read_to_string(expected_file())?)?;
@@ -31,7 +32,11 @@ fn assert_same(who: &str, seen: &BTreeMap<String, Value>) -> Result<(), Box<dyn 
 
 #[test]
 fn the_simulator_answers_as_expected() -> Result<(), Box<dyn Error>> {
-    let am = Simulator::start(Config::default())?;
+    let (name, level) = STRONG_MODULE;
+    let am = Simulator::start(Config {
+        modules: vec![json!({ "realm": "/", "name": name, "level": level })],
+        ..Config::default()
+    })?;
     assert_same(
         "the simulator",
         &observe_all(&World::prepare(am.base_url())?),
@@ -48,6 +53,9 @@ fn a_real_openam_answers_as_expected() -> Result<(), Box<dyn Error>> {
         }
         outcome => outcome?,
     };
+    let (name, level) = STRONG_MODULE;
+    let admin = Am::at(am.url())?.admin(ADMIN_PASSWORD)?;
+    admin.create_module(name, level)?;
     let seen = observe_all(&World::prepare(am.url())?);
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(expected_file(), serde_json::to_string_pretty(&seen)? + "\n")?;

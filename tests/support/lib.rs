@@ -23,6 +23,7 @@ pub mod recording;
 pub mod second;
 pub mod server;
 pub mod site;
+pub mod stepping;
 pub mod visitor;
 
 use std::time::{Duration, Instant};

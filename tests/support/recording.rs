@@ -17,12 +17,13 @@ use sha2::{Digest, Sha256};
 use crate::modules;
 
 /// Why a request may not be decided again.
-const REASONS: [&str; 5] = [
+const REASONS: [&str; 6] = [
     "the answer to a login: its state and its ID token are not written down",
     "the session ended while the request waited",
     "there was no configuration",
     "the request is no text",
     "the request is longer than a line may be",
+    "what the browser remembers of a step-up is not written down",
 ];
 
 /// What was found in the recordings of a server.

@@ -172,6 +172,12 @@ codes! {
         "If the URL should be served, widen the expression.";
     DeniedAutonomous 325 Info "denied: no rule lets everybody in, and AM is never asked"
         "`portcullis.autonomous.mode` is true." "Add a not-enforced rule if everybody may see it.";
+    LoginStepUp 360 Info "login: AM asks for more than this session has"
+        "A condition of the policy, named by its advices, is not met: the user is sent to AM with them."
+        "Nothing; if users do not expect it, look at the policy's conditions.";
+    DeniedAdviceAgain 361 Warning "denied: AM asks again for what the user has just logged in for"
+        "The new session meets the condition no better, or the user came back without having logged in five times."
+        "Look whether the login that AM offers for these advices gives what the policy's condition asks for.";
     LoggedOut 400 Info "logged out"
         "The URL is a logout URL." "Nothing.";
     DeniedByRule 410 Info "denied by a rule"

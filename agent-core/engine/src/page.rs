@@ -45,6 +45,62 @@ pub fn page(status: u16, title: &str, text: &str, incident: &[u8; 10]) -> Respon
     }
 }
 
+/// What sends the form of [`posting`] on its way.
+const SUBMIT: &str = "document.forms[0].submit()";
+/// `base64(SHA-256(SUBMIT))`: the one script that the page may run (CSP level 2).
+const SUBMIT_HASH: &str = "ePniVEkSivX/c7XWBGafqh8tSpiRrKiqYeqbG7N1TOE=";
+
+/// A page that posts fields to an address of AM's, by itself or by its button.
+///
+/// Its policy leaves the form's way open: browsers hold all redirects that follow against it.
+pub fn posting(action: &str, fields: &[(&str, &str)]) -> Response {
+    let inputs: String = fields
+        .iter()
+        .map(|(name, value)| {
+            let (name, value) = (escaped(name), escaped(value));
+            format!("<input type=\"hidden\" name=\"{name}\" value=\"{value}\">\n")
+        })
+        .collect();
+    let action = escaped(action);
+    let body = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>One more step</title>\n</head>\n\
+         <body>\n<main>\n<h1>One more step</h1>\n<p>This page asks for another login.</p>\n\
+         <form method=\"post\" action=\"{action}\">\n{inputs}<button>Continue</button>\n</form>\n</main>\n\
+         <script>{SUBMIT}</script>\n</body>\n</html>\n"
+    );
+    let csp = format!(
+        "default-src 'none'; script-src 'sha256-{SUBMIT_HASH}'; base-uri 'none'; frame-ancestors 'self'"
+    );
+    Response {
+        status: 200,
+        headers: vec![
+            header("Content-Type", "text/html; charset=utf-8"),
+            header("Content-Security-Policy", &csp),
+            header("X-Content-Type-Options", "nosniff"),
+            header(NO_STORE.0, NO_STORE.1),
+        ],
+        body: body.into_bytes(),
+    }
+}
+
+/// Text inside an element or an attribute's quotes, of HTML or XML.
+pub(crate) fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
 /// A redirect to an address that was built or checked by `url::return_url`.
 pub fn redirect(location: String) -> Response {
     Response {
@@ -76,6 +132,23 @@ mod tests {
         assert_eq!(
             &incident_text(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
             b"G000000000000000"
+        );
+    }
+
+    #[test]
+    fn a_form_holds_what_it_is_given_and_runs_one_script() {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        use sha2::{Digest, Sha256};
+        assert_eq!(STANDARD.encode(Sha256::digest(SUBMIT)), SUBMIT_HASH);
+        let p = posting("http://am/?a=1&b=\"", &[("x", "<Advices a=\"1\"/>")]);
+        let body = String::from_utf8(p.body).unwrap();
+        assert!(
+            body.contains("action=\"http://am/?a=1&amp;b=&quot;\""),
+            "{body}"
+        );
+        assert!(
+            body.contains("value=\"&lt;Advices a=&quot;1&quot;/&gt;\""),
+            "{body}"
         );
     }
 

@@ -241,6 +241,13 @@ impl<'a> Session<'a> {
             properties: Pairs::read(&mut r)?,
         })
     }
+
+    /// Whether both say the same but for when it ends: what was decided about one holds for the other
+    /// (rule S6).
+    pub fn is_like(&self, other: &Session<'_>) -> bool {
+        (self.kind, self.realm, self.universal_id) == (other.kind, other.realm, other.universal_id)
+            && self.properties.0.0 == other.properties.0.0
+    }
 }
 
 /// A session as an adapter learnt it, to be written.

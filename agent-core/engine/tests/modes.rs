@@ -208,7 +208,7 @@ fn what_would_be_refused_goes_on_with_who_is_known() {
         (
             session_of("/"),
             policy_of(false, true),
-            "would DeniedWithAdvices 403 as user",
+            "would LoginStepUp 200 as user",
         ),
         (
             session_of("/"),
@@ -599,7 +599,7 @@ fn a_second_opinion_is_given_where_it_differs() {
         (
             policy_of(false, true),
             Opinion::DeniedWithAdvices,
-            "403 DeniedWithAdvices",
+            "200 LoginStepUp",
         ),
     ] {
         memo.policy = policy;

@@ -157,7 +157,10 @@ fn a_form_keeps_its_shape() {
 #[test]
 fn only_what_rests_on_a_login_cannot_be_decided_again() {
     for code in Code::ALL {
-        let alone = matches!(code, Code::Internal | Code::SessionEndedMeanwhile);
+        let alone = matches!(
+            code,
+            Code::Internal | Code::SessionEndedMeanwhile | Code::DeniedAdviceAgain
+        );
         assert_eq!(why_not_again(*code, false).is_some(), alone, "{code:?}");
         let shape = matches!(
             code,

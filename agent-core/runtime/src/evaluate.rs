@@ -13,12 +13,12 @@ use portcullis_engine::{
     config::Snapshot,
     contract::{
         Act, Cause, Decision, FactError, Facts, MonoMillis, Need, Now, Outcome, Receipt,
-        RequestView, Sink, Step, UnixMillis, Why,
+        RequestView, SessionKey, Sink, Step, UnixMillis, Why,
     },
     decide, decide_unanswered, decide_without_configuration,
     event::Code,
 };
-use portcullis_shm::{Ended, Key, Spent, clock};
+use portcullis_shm::{Ended, Key, Spent, Stamp, clock};
 
 use crate::{
     agent::{Agent, Instance},
@@ -191,6 +191,7 @@ impl<'w> Run<'w> {
                 match decide(req, snap, facts, self.now) {
                     Step::Done(decision) => {
                         let decision = self.still_true(req, snap, decision, &view);
+                        self.learn_of_login(&decision);
                         if let Some((cookie, opened)) = decision.basis.opened {
                             opened::put(cookie, opened);
                         }
@@ -235,6 +236,33 @@ impl<'w> Run<'w> {
             mapping,
             state: self.instance.state(mapping),
             now: self.now,
+        }
+    }
+
+    /// A login may have changed what is known of a session: it is asked for again (rule S6).
+    fn learn_of_login(&self, decision: &Decision<'_>) {
+        let (Code::LoginStepUp | Code::LoginDone, Some(SessionKey(key))) =
+            (decision.reason, decision.basis.session)
+        else {
+            return;
+        };
+        let (sessions, now) = (self.worker.mapping().sessions(), self.now.mono.0);
+        let mut record = Vec::new();
+        match sessions.get(Key(key), now, &mut record) {
+            // Not what this request has just learnt. When it was seen alive still counts (rule S3).
+            Some(stamp) if stamp.stored_at < now => {
+                let expires_at = stamp.expires_at.min(now);
+                // Somebody else is writing it: then it is as new.
+                let _ = sessions.put(
+                    Key(key),
+                    Stamp {
+                        expires_at,
+                        ..stamp
+                    },
+                    &record,
+                );
+            }
+            _ => {}
         }
     }
 

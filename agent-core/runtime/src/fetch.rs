@@ -444,7 +444,20 @@ impl Fetcher {
         let idle = session.idle_end.saturating_sub(wall) / 2;
         let total = session.max_end.saturating_sub(wall);
         let life = self.minutes(|c| c.sso_cache_interval).min(idle).min(total);
-        self.store(Kind::Session, key, record, life, before);
+        let since = self.unchanged_since(key, session);
+        self.store(Kind::Session, key, record, life, (since, before.1));
+    }
+
+    /// Since when a session has been what it is now (rule S6): from now on, unless what was known of it
+    /// says the same. Its record carries that in place of a policy epoch, which no session depends on.
+    fn unchanged_since(&self, key: u128, session: &Session<'_>) -> u64 {
+        let now = clock::boottime_ms();
+        let mut record = Vec::new();
+        let stamp = self.mapping().sessions().get(Key(key), now, &mut record);
+        let known = stamp.zip(Session::decode(&record));
+        known
+            .filter(|(_, known)| known.is_like(session))
+            .map_or(now, |(stamp, _)| stamp.epoch)
     }
 
     fn store_policy(&self, key: u128, record: &[u8], before: (u64, u64)) {

@@ -52,6 +52,8 @@ pub(crate) struct Memo {
     away: OnceCell<bool>,
     spare: RefCell<Vec<Vec<u8>>>,
     oldest: Cell<u64>,
+    /// Since when the session has been what it is, monotonic milliseconds; `None` while nobody asked.
+    since: Cell<Option<u64>>,
 }
 
 impl Memo {
@@ -69,6 +71,7 @@ impl Memo {
         self.seed.take();
         self.away.take();
         self.oldest.set(0);
+        self.since.set(None);
     }
 
     /// Gives an answer; the first one given stays.
@@ -77,6 +80,9 @@ impl Memo {
             Ok(bytes) => Held::Record(bytes),
             Err(error) => Held::Failed(error),
         };
+        if kind == Kind::Session {
+            self.since.set(None);
+        }
         self.hold(kind, key, held);
     }
 
@@ -147,6 +153,9 @@ impl<'m> View<'m> {
         let stamp = table.get(table_key(kind, key), self.now.mono.0, &mut bytes);
         match stamp.filter(|stamp| self.current(kind, stamp)) {
             Some(stamp) => {
+                if kind == Kind::Session {
+                    self.memo.since.set(Some(stamp.epoch));
+                }
                 let age = self.now.mono.0.saturating_sub(stamp.stored_at);
                 self.memo.oldest.set(self.memo.oldest.get().max(age));
                 self.memo.hold(kind, key, Held::Record(bytes))
@@ -158,10 +167,38 @@ impl<'m> View<'m> {
         }
     }
 
-    /// Decisions of an earlier policy epoch are not current (rule S2).
+    /// Decisions of an earlier policy epoch are not current (rule S2), and none that is older than a
+    /// change of the session's properties (rule S6).
     fn current(&self, kind: Kind, stamp: &Stamp) -> bool {
         let in_time = stamp.expires_at > self.now.mono.0;
-        in_time && (kind == Kind::Session || stamp.epoch == self.state.epoch())
+        in_time
+            && (kind == Kind::Session
+                || stamp.epoch == self.state.epoch() && stamp.stored_at >= self.since())
+    }
+
+    /// Since when the session that is asked about has been what it is.
+    #[inline]
+    fn since(&self) -> u64 {
+        match self.memo.since.get() {
+            Some(since) => since,
+            None => self.learn_since(),
+        }
+    }
+
+    /// Where the session's record came from AM just now: what was stored of it says since when.
+    #[cold]
+    fn learn_since(&self) -> u64 {
+        let mut given = self.memo.slots.iter().filter_map(|slot| slot.name.get());
+        let session = given.find(|(kind, _)| *kind == Kind::Session);
+        let mut record = Vec::new();
+        let stored = session.and_then(|(kind, key)| {
+            let table = self.mapping.sessions();
+            table.get(table_key(kind, key), self.now.mono.0, &mut record)
+        });
+        // Nothing stored: nothing older than this request counts.
+        let since = stored.map_or(self.now.mono.0, |stamp| stamp.epoch);
+        self.memo.since.set(Some(since));
+        since
     }
 
     /// Rule S1. "Unknown" is not an answer here: AM is asked, and `fetch` looks again.

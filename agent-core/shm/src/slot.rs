@@ -32,7 +32,8 @@ pub struct Stamp {
     pub stored_at: u64,
     /// Until when it may be used without grace, in milliseconds of [`crate::clock`].
     pub expires_at: u64,
-    /// The policy epoch read before it was fetched (rule S2).
+    /// The policy epoch read before it was fetched (rule S2); of a session, which depends on none: since
+    /// when it has been what it is, in milliseconds of [`crate::clock`] (rule S6).
     pub epoch: u64,
     /// The revocation counter read before it was fetched (rule S2).
     pub revocations: u64,

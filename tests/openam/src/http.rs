@@ -289,6 +289,22 @@ pub fn query(fields: &[(&str, &str)]) -> String {
     pairs.join("&")
 }
 
+/// The fields of a query string, decoded; what is no UTF-8 is replaced.
+#[must_use]
+pub fn fields(query: &str) -> Vec<(String, String)> {
+    let text = |part: &str| {
+        percent_encoding::percent_decode_str(&part.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    query
+        .split('&')
+        .filter(|field| !field.is_empty())
+        .map(|field| field.split_once('=').unwrap_or((field, "")))
+        .map(|(name, value)| (text(name), text(value)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};

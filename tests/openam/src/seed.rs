@@ -6,7 +6,7 @@
 use serde_json::{Value, json};
 
 pub use crate::form::{Form, form_of};
-use crate::http::{Client, HttpError, Request, Response, escape};
+use crate::http::{Client, HttpError, Request, Response, escape, query};
 use crate::{ADMIN_NAME, ADMIN_PASSWORD};
 
 /// The resource type *URL* that every OpenAM has in its root realm after installation.
@@ -111,6 +111,35 @@ impl Am {
     /// [`SeedError::Refused`] for a wrong name or password or an unknown realm.
     pub fn login(&self, realm: &str, name: &str, password: &str) -> Result<String, SeedError> {
         self.authenticate(&self.realm_target(realm, "/authenticate"), name, password)
+    }
+
+    /// Logs a user in once more for advices, as AM's login page does with the session it finds; the new
+    /// token.
+    ///
+    /// # Errors
+    /// [`SeedError::Refused`] for a wrong name or password, or when AM has no way in for the advices.
+    pub fn step_up(
+        &self,
+        token: &str,
+        advices: &str,
+        name: &str,
+        password: &str,
+    ) -> Result<String, SeedError> {
+        let index = query(&[
+            ("authIndexType", "composite_advice"),
+            ("authIndexValue", advices),
+        ]);
+        let what = format!("step-up of {name}");
+        let target = self.realm_target("/", &format!("/authenticate?{index}"));
+        let request = self
+            .client
+            .post(&target)
+            .header("Accept-API-Version", "resource=2.1, protocol=1.0")
+            .header("Cookie", &format!("{}={token}", self.cookie_name()?))
+            .header("X-OpenAM-Username", name)
+            .header("X-OpenAM-Password", password)
+            .json(&json!({}));
+        string(&expect(&what, request)?, "tokenId", &what)
     }
 
     /// Logs an agent in to the realm that its profile is in; the token.
@@ -318,6 +347,27 @@ impl Admin {
         self.delete(&format!("agent {name}"), &target, USERS)
     }
 
+    /// Makes an authentication module of the root realm that asks for the directory's password and gives
+    /// this level. One that is there already is changed.
+    ///
+    /// # Errors
+    /// [`SeedError::Refused`] when AM refuses it.
+    pub fn create_module(&self, name: &str, level: u32) -> Result<(), SeedError> {
+        let below = "/realm-config/authentication/modules/datastore";
+        let target = |more: &str| self.am.target(&format!("/json{below}{more}"));
+        let what = format!("module {name}");
+        let create = self.am.client.post(&target("?_action=create"));
+        // It may be there: then the next call says what is wrong, if anything is.
+        let _ = self.write(&what, create, MODULES, &json!({ "_id": name }));
+        let change = self.am.client.put(&target(&format!("/{}", escape(name))));
+        self.write(
+            &what,
+            change,
+            MODULES,
+            &json!({ "authenticationLevel": level }),
+        )
+    }
+
     /// Creates a policy in the default policy set. It holds for every authenticated user and allows
     /// `GET`, unless `members` (merged over it) says otherwise: `actionValues`, `subject`,
     /// `condition`, `resourceAttributes` and so on, as AM's REST interface has them.
@@ -400,6 +450,7 @@ impl Admin {
 
 /// Versions of the endpoints, as OpenAM 14.8 and 16 have them.
 const USERS: &str = "resource=3.0, protocol=2.1";
+const MODULES: &str = "resource=1.0, protocol=1.0";
 const POLICIES: &str = "resource=2.1, protocol=1.0";
 
 /// A user `demo1`, an agent `wa1` for `http://www.test.example.org:8080` and a policy that lets

@@ -486,6 +486,41 @@ pub const CASES: &[Case] = &[
             &w.get(&format!("/UI/Login?{}", query(&fields))).send()?,
         ))
     }),
+    case("login page.posted advice", |w| {
+        let page = format!("/UI/Login?{}", query(&[("realm", "/"), ("goto", SITE)]));
+        let fields = [("sunamcompositeadvice", ADVICE)];
+        Ok(head(&w.post(&page).form(&fields).send()?))
+    }),
+    // A second login with the session that the first one gave: the token is another one, and the level is
+    // the one asked for.
+    case("step-up.for a level", |w| {
+        let user = w.user()?;
+        let asked = ADVICE.replace("<Value>2<", "<Value>5<");
+        let stronger = w.am.step_up(&user, &asked, USER, USER_PASSWORD)?;
+        w.label(&stronger, "<stronger token>");
+        let seen = |token: &str| -> Seen {
+            let document = session_document(&get_session(w, &w.agent, token)?)?;
+            let question = json!({
+                "application": SET, "subject": { "ssoToken": token },
+                "resources": [format!("{SITE}/level/a")],
+            });
+            Ok(json!({
+                "level": document["properties"]["AuthLevel"],
+                "decision": decisions(&evaluate(w, "2.1", &w.agent, &question)?),
+            }))
+        };
+        Ok(json!({
+            "another": user != stronger, "before": seen(&user)?, "after": seen(&stronger)?,
+        }))
+    }),
+    case("step-up.for what nobody gives", |w| {
+        let asked = ADVICE.replace("<Value>2<", "<Value>99<");
+        let index = query(&[
+            ("authIndexType", "composite_advice"),
+            ("authIndexValue", &asked),
+        ]);
+        login(w, "/", &format!("?{index}"), USER, USER_PASSWORD)
+    }),
     case("logout page", |w| {
         Ok(head(
             &w.get(&format!("/UI/Logout?{}", query(&[("goto", SITE)])))

@@ -24,6 +24,8 @@ pub const AGENT: &str = "ct-agent";
 pub const OTHER_AGENT: &str = "ct-other";
 /// The agent of the sub-realm.
 pub const SUB_AGENT: &str = "ct-sub-agent";
+/// Name and level of the authentication module that whoever starts the server has to give the root realm.
+pub const STRONG_MODULE: (&str, u32) = ("CtStrong", 5);
 /// Every agent's password.
 pub const AGENT_PASSWORD: &str = "s3cretagent";
 

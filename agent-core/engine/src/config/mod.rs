@@ -243,6 +243,10 @@ pub struct Config {
     pub audit_full_url: bool,
     /// `portcullis.record.file`: where requests are written down to be decided again
     pub record_file: Option<String>,
+    /// `com.sun.am.use_redirect_for_advice`
+    pub advice_redirect: bool,
+    /// `com.forgerock.agents.advice.b64.url.encode`
+    pub advice_encode: bool,
     /// `org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`
     pub multivalue_pre_authn: bool,
     // --- login
@@ -480,6 +484,8 @@ impl Default for Config {
             method_override_checked: true,
             audit_full_url: false,
             record_file: None,
+            advice_redirect: false,
+            advice_encode: false,
             multivalue_pre_authn: false,
             public_am_url: None,
             allow_custom_login: 0,

@@ -402,6 +402,10 @@ pub(crate) fn refuse<'a>(
             "Login did not work",
             "The login could not be completed. Go back to the page you wanted and try again.",
         ),
+        _ if code == Code::DeniedAdviceAgain => (
+            "No access",
+            "You logged in again as this page asks for, and it is still not enough.",
+        ),
         _ => ("No access", "You may not see this page."),
     };
     let mut response = page::page(status, title, text, &incident(facts));

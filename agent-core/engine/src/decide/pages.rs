@@ -39,7 +39,11 @@ pub(super) fn instead(cx: &Cx<'_, '_>, decision: &mut Decision<'_>) {
         return;
     };
     let location = match decision.reason {
-        Code::DeniedByPolicy | Code::DeniedWithAdvices if response.status == 403 => denied(cx),
+        Code::DeniedByPolicy | Code::DeniedWithAdvices | Code::DeniedAdviceAgain
+            if response.status == 403 =>
+        {
+            denied(cx)
+        }
         code if response.status < 500 => login_failed(cx, code),
         _ => None,
     };

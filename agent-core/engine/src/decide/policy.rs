@@ -1,6 +1,6 @@
 //! What AM's policy says about this URL for this session.
 
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 
 use super::{
     Cx, Stage, ask,
@@ -55,22 +55,24 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
     if cx.req.local.authorizes && cx.plan.enforcement != Enforcement::Report {
         return Ok(Outcome::LeftToHost);
     }
-    let code = match answer.has_advices() {
-        true => Code::DeniedWithAdvices,
-        false => Code::DeniedByPolicy,
+    // Back from a login it would be a GET, without the method that it names in place of its own.
+    let other_method = answer.allows(cx.req.method);
+    let (code, detail) = match (answer.has_advices(), other_method) {
+        (true, false) => {
+            let decision = login::step_up(cx, session, user.session, &answer);
+            return Ok(Outcome::Decided(decision));
+        }
+        (true, true) => (Code::DeniedWithAdvices, OTHER_METHOD),
+        (false, true) => (Code::DeniedByPolicy, OTHER_METHOD),
+        (false, false) => (Code::DeniedByPolicy, ""),
     };
-    let names = match answer.allows(cx.req.method) {
-        true => String::from("by the method that the request names in place of its own"),
-        false => advice_names(&answer),
-    };
-    Ok(Outcome::Decided(refuse(
-        cx.facts,
-        code,
-        403,
-        Some(user.session),
-        names.into(),
-    )))
+    let subject = Some(user.session);
+    let refused = refuse(cx.facts, code, 403, subject, detail.into());
+    Ok(Outcome::Decided(refused))
 }
+
+/// What is refused where the request's own method is allowed.
+const OTHER_METHOD: &str = "by the method that the request names in place of its own";
 
 /// Whether AM allows the request's method, and each that an application may take in its place.
 pub(super) fn allows(cx: &Cx<'_, '_>, answer: &Policy<'_>) -> bool {
@@ -125,15 +127,4 @@ pub(super) fn place<'a>(cx: &Cx<'a, '_>, user: &Session<'a>) -> Place<'a> {
         false => cx.plan.realm,
     };
     (realm, cx.plan.set)
-}
-
-fn advice_names(answer: &Policy<'_>) -> String {
-    let mut names = String::new();
-    for (name, _) in answer.advices.iter() {
-        if !names.is_empty() {
-            names.push_str(", ");
-        }
-        names.push_str(name);
-    }
-    names
 }

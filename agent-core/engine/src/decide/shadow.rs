@@ -16,7 +16,12 @@ use crate::{
 pub(super) fn beside<'a>(cx: &Cx<'a, '_>, decision: &Decision<'a>) -> Option<Box<Shadow>> {
     let by_policy = matches!(
         decision.reason,
-        Code::AllowedByPolicy | Code::LeftToHost | Code::DeniedByPolicy | Code::DeniedWithAdvices
+        Code::AllowedByPolicy
+            | Code::LeftToHost
+            | Code::DeniedByPolicy
+            | Code::DeniedWithAdvices
+            | Code::LoginStepUp
+            | Code::DeniedAdviceAgain
     );
     if !by_policy {
         return None;

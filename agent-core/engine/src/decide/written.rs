@@ -232,6 +232,9 @@ pub const fn why_not_again(code: Code, form: bool) -> Option<&'static str> {
     match code {
         Code::Internal => Some("an internal error"),
         Code::SessionEndedMeanwhile => Some("the session ended while the request waited"),
+        Code::DeniedAdviceAgain => {
+            Some("what the browser remembers of a step-up is not written down")
+        }
         // Refused before the cookie of the login was looked at, or because it does not open.
         Code::CallbackForm | Code::CallbackAmError | Code::CallbackNoCookie => None,
         _ if form => Some("the answer to a login: its state and its ID token are not written down"),
@@ -246,6 +249,7 @@ pub fn outcome_word(status: Option<u16>, reason: Code) -> &'static str {
         (Some(400), _) => "bad_request",
         (Some(502..=504), _) => "unavailable",
         (Some(_), Code::LoginDone | Code::LoginOtherHost) => "respond",
+        (Some(_), Code::LoginStepUp) => "login",
         (Some(_), code) if (200..210).contains(&code.number()) => "login",
         (Some(401 | 403), _) => "deny",
         (Some(_), _) => "respond",

@@ -182,7 +182,7 @@ pub(super) fn clear(cx: &Cx<'_, '_>, name: &str) -> ResponseHeaders {
 }
 
 /// On https the form comes from another site: `SameSite=None` whatever other cookies say (rule L3).
-fn base<'s>(cx: &Cx<'_, '_>, cookie: SetCookie<'s>) -> SetCookie<'s> {
+pub(super) fn base<'s>(cx: &Cx<'_, '_>, cookie: SetCookie<'s>) -> SetCookie<'s> {
     let tls = cx.https();
     cookie
         .http_only(true)
@@ -190,7 +190,8 @@ fn base<'s>(cx: &Cx<'_, '_>, cookie: SetCookie<'s>) -> SetCookie<'s> {
         .same_site(tls.then_some("None"))
 }
 
-fn one(cookie: SetCookie<'_>) -> ResponseHeaders {
+/// One cookie of a response.
+pub(super) fn one(cookie: SetCookie<'_>) -> ResponseHeaders {
     cookie
         .to_bytes()
         .map(|value| ("Set-Cookie".into(), value))

@@ -283,7 +283,11 @@ fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decisio
     };
     let strategy = cx.snap.config.strategy;
     match cx.facts.receipt(&act) {
-        Known::Fresh(Receipt::Done) => Ok(back(cx, Code::LoginDone, &begun, cookies)),
+        Known::Fresh(Receipt::Done) => {
+            let mut decision = back(cx, Code::LoginDone, &begun, cookies);
+            decision.basis.session = Some(key);
+            Ok(decision)
+        }
         Known::Fresh(Receipt::Replayed) => Ok(refused(cx, Refusal::of(Code::CallbackReplayed))),
         Known::Failed(error, _) => Ok(match fail_closed(Fact::SpentState, error, strategy) {
             Failure::Login => refused(cx, Refusal::of(Code::LoginStateStore)),

@@ -1,10 +1,12 @@
 //! Sends a browser to AM to log in, and takes it back.
 //!
 //! Two ways: AM's OIDC endpoint with the agent as client (`authorize`, `callback`), and AM's own
-//! cookie in a shared domain (custom login mode 2).
+//! cookie in a shared domain (custom login mode 2). Both know a second time, with AM's advices
+//! (`step_up`).
 
 mod authorize;
 mod callback;
+mod step_up;
 
 use alloc::{
     format,
@@ -14,6 +16,7 @@ use alloc::{
 pub(crate) use authorize::derive;
 pub(crate) use callback::callback;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+pub(crate) use step_up::step_up;
 
 use crate::{
     contract::Decision,
@@ -65,6 +68,7 @@ pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Decision<'a> {
     if !matches!(code, Code::LoginNoToken) {
         response.headers.extend(clear_session_cookies(cx));
     }
+    response.headers.extend(step_up::forget(cx));
     respond(cx.facts, code, response, None, "".into())
 }
 
