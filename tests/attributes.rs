@@ -8,6 +8,7 @@ use portcullis_tests::{
     backend::Seen,
     both_servers,
     client::{Request, Response},
+    processes::{agent_workers, wait_for_successors},
     server::Kind,
     site::{Builder, Site, site},
 };
@@ -152,6 +153,70 @@ both_servers! {
         site.stop();
     }
 
+    fn headers_arrive_encoded_as_configured(kind: Kind) {
+        let line = |name: &str| format!("{P}.{name}");
+        // The name in UTF-8, and as words of RFC 2047.
+        let name = "J\u{f6}rg";
+        let word = |text: &str| format!("=?UTF-8?B?{text}?=");
+        for (mode, mail, cn) in [
+            ("0", "demo2@example.com".to_owned(), word("SsO2cmc=")),
+            ("1", word("ZGVtbzJAZXhhbXBsZS5jb20="), word("SsO2cmc=")),
+            ("2", "demo2@example.com".to_owned(), name.to_owned()),
+        ] {
+            let lines = [
+                (line("profile.attribute.fetch.mode"), "HTTP_HEADER"),
+                (line("profile.attribute.mapping[cn]"), "X-Name"),
+                (line("profile.attribute.mapping[mail]"), "X-Mail"),
+                ("com.forgerock.agents.header.mime.encode".to_owned(), mode),
+            ];
+            let lines: Vec<(&str, &str)> = lines.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+            let site = start(site(kind), &lines);
+            let user = json!({ "cn": name, "mail": "demo2@example.com" });
+            site.am.admin().create_user("/", "demo2", "changeit8", &user).expect("user");
+            let token = site.am.client().login("/", "demo2", "changeit8").expect("login at AM");
+            let mut visitor = site.visitor();
+            visitor.use_am_token(&token);
+            let got = seen(&visitor.log_in(DECIDED));
+            assert_eq!(got.all("X-Mail"), [mail], "{mode}");
+            assert_eq!(got.all("X-Name"), [cn], "{mode}");
+            site.stop();
+        }
+    }
+
+    fn cookies_arrive_encoded_as_configured(kind: Kind) {
+        let line = |name: &str| format!("{P}.{name}");
+        for (encode, value) in [("false", "\"Demo User\""), ("true", "Demo%20User")] {
+            let lines = [
+                (line("profile.attribute.fetch.mode"), "HTTP_COOKIE"),
+                (line("profile.attribute.mapping[cn]"), "name"),
+                (line("encode.cookie.special.chars.enable"), encode),
+            ];
+            let lines: Vec<(&str, &str)> = lines.iter().map(|(n, v)| (n.as_str(), *v)).collect();
+            let site = start(site(kind), &lines);
+            let page = site.visitor().log_in(DECIDED);
+            assert_eq!(seen(&page).all("Cookie").join("; "), format!("HTTP_name={value}"));
+            let told = page.all("set-cookie").next().expect("cookie");
+            assert!(told.starts_with(&format!("HTTP_name={value};")), "{told}");
+            site.stop();
+        }
+    }
+
+    fn a_changed_attribute_map_counts_at_once(kind: Kind) {
+        let line = |name: &str| format!("{P}.{name}");
+        let (mode, map) = (line("profile.attribute.fetch.mode"), line("profile.attribute.mapping[mail]"));
+        let site = start(site(kind), &[(&mode, "HTTP_HEADER"), (&map, "X-Mail")]);
+        let mut visitor = site.visitor();
+        assert_eq!(seen(&visitor.log_in(DECIDED)).all("X-Mail"), ["demo@example.com"]);
+        site.append(&format!("{P}.profile.attribute.mapping[cn] = X-Name"));
+        let old = agent_workers(&site);
+        site.server.reload();
+        wait_for_successors(&site, &old);
+        let got = seen(&visitor.get(DECIDED));
+        assert_eq!(got.all("X-Mail"), ["demo@example.com"]);
+        assert_eq!(got.all("X-Name"), ["Demo User"]);
+        site.stop();
+    }
+
     fn audit_events_name_the_user_as_configured(kind: Kind) {
         let line = |name: &str| format!("{P}.{name}");
         let lines = [
@@ -204,6 +269,48 @@ both_servers! {
         assert!(am.session(&token).is_some());
         visitor.cookies = kept;
         assert_eq!(visitor.get(DECIDED).status, 302);
+        site.stop();
+    }
+
+    /// Rule S1: AM goes on calling such a token valid, and all shared memory is new.
+    fn a_client_side_session_stays_ended_over_a_stop_of_the_server(kind: Kind) {
+        let mut site = start(site(kind), &[]);
+        site.server.expect("PCL0631");
+        site.am.simulator().set_client_side_sessions(true);
+        let log_in = |site: &Site| {
+            let mut visitor = site.visitor();
+            assert_eq!(visitor.log_in(DECIDED).status, 200);
+            let cookies = visitor.cookies.clone();
+            (visitor.am_token(), cookies)
+        };
+        let status = |site: &Site, cookies: &std::collections::BTreeMap<String, String>, target: &str| {
+            let mut visitor = site.visitor();
+            visitor.cookies = cookies.clone();
+            visitor.get(target).status
+        };
+        let (token, ended) = log_in(&site);
+        let (_, other) = log_in(&site);
+        assert_eq!(status(&site, &ended, "/app/logout"), 200);
+        site.server.restart();
+        assert!(site.am.simulator().session(&token).is_some());
+        assert_eq!(status(&site, &ended, DECIDED), 302);
+        assert_eq!(status(&site, &other, DECIDED), 200, "others go on");
+        let file = site.instance.join("config/ended-sessions");
+        let written = std::fs::read_to_string(&file).expect("file");
+        assert_eq!(written.lines().count(), 1, "{written}");
+        assert!(!written.contains(&token));
+        let mode = std::os::unix::fs::MetadataExt::mode(&std::fs::metadata(&file).expect("file"));
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+        // What cannot be read is doubt: nobody's client-side session counts, and the log says why.
+        std::fs::write(&file, written.replace('A', "B") + "torn").expect("file");
+        site.server.restart();
+        site.wait_for_line("PCL0631");
+        assert_eq!(status(&site, &other, DECIDED), 503);
+        site.wait_for_line("PCL0508");
+        // Without it the operator has decided.
+        std::fs::remove_file(&file).expect("file");
+        site.server.restart();
+        assert_eq!(status(&site, &other, DECIDED), 200);
         site.stop();
     }
 }

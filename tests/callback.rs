@@ -315,9 +315,9 @@ both_servers! {
             ("aud", json!([]), "PCL0223"),
             ("aud", json!("WA1"), "PCL0223"),
             ("azp", json!("wa2"), "PCL0223"),
-            ("iss", json!("http://evil.example.com/openam/oauth2"), "PCL0224"),
-            ("iss", json!(site.am.url()), "PCL0224"),
-            ("iss", json!(format!("{}/oauth2x", site.am.url())), "PCL0224"),
+            ("iss", json!("http://evil.example.com/openam/oauth2"), "PCL0223"),
+            ("iss", json!(site.am.url()), "PCL0223"),
+            ("iss", json!(format!("{}/oauth2x", site.am.url())), "PCL0223"),
             ("nonce", json!("AAAAAAAAAAAAAAAAAAAAAA"), "PCL0225"),
             ("nonce", json!(""), "PCL0225"),
             ("realm", json!("/other"), "PCL0226"),
@@ -390,6 +390,39 @@ both_servers! {
         assert!(site.am.simulator().end_session(&token));
         no(&mut late, "ended meanwhile", &form, 403, "PCL0230");
         site.stop();
+    }
+
+    fn id_tokens_for_others_count_where_told(kind: Kind) {
+        const DISABLE: &str = "com.forgerock.agents.jwt.aud.disable";
+        const LIST: &str = "com.forgerock.agents.jwt.aud.whitelist";
+        for (name, value, listed, any) in [(LIST, "x", false, false), (LIST, "wa7, wa8", true, false), (DISABLE, "1", true, true)] {
+            let line = format!("{name}={value}");
+            let site = site::site(kind)
+                .profile("com.sun.identity.agents.config.freeformproperties", &[&line])
+                .start();
+            let mut visitor = site.visitor();
+            let form = begun(&mut visitor, "/docs/a.html");
+            let made_for = |aud: Value, azp: &str| {
+                let mut claims = claims(&form);
+                (claims["aud"], claims["azp"]) = (aud, json!(azp));
+                forged(&form, &claims)
+            };
+            // One audience there is in any case, and it is the one that the token was made for.
+            for bad in [made_for(json!(["wa8", "wa7"]), "wa8"), made_for(json!("wa8"), "wa1"), made_for(json!("wa1"), "wa8")] {
+                no(&mut visitor, value, &bad, 403, "PCL0223");
+            }
+            for (who, counts) in [("wa9", any), ("wa8", listed)] {
+                let form = made_for(json!(who), who);
+                match counts {
+                    true => drop(yes(&mut visitor, &form, "/docs/a.html")),
+                    false => no(&mut visitor, who, &form, 403, "PCL0223"),
+                }
+                if counts {
+                    break;
+                }
+            }
+            site.stop();
+        }
     }
 
     fn an_answer_waits_for_am_to_come_back(kind: Kind) {

@@ -8,11 +8,11 @@ use std::{path::Path, process::Command};
 
 use portcullis_tests::{
     both_servers,
-    front::{Certificates, Front, private},
+    front::{Certificates, Front, name_am, private},
     second::agentadmin,
     server::Kind,
     site::{AmServer, Builder, Site, site},
-    wait_until,
+    wait_until, wait_within,
 };
 
 const NAME: &str = "am.test.example.org";
@@ -25,18 +25,6 @@ fn with_am(kind: Kind) -> (Builder, std::net::SocketAddr, String) {
         .am(am)
         .profile("com.forgerock.agents.public.am.url", &[&url]);
     (builder, address, url)
-}
-
-/// Names AM's addresses in place of the one that the installer wrote.
-fn name_am(site: &Site, urls: &str) {
-    const NAMING: &str = "com.sun.identity.agents.config.naming.url";
-    let path = site.instance.join("config/agent.conf");
-    let text = std::fs::read_to_string(&path).expect("agent.conf");
-    let lines = text.lines().map(|line| match line.starts_with(NAMING) {
-        true => format!("{NAMING} = {urls}\n"),
-        false => format!("{line}\n"),
-    });
-    std::fs::write(&path, lines.collect::<String>()).expect("agent.conf");
 }
 
 fn context(url: &str) -> &str {
@@ -102,6 +90,52 @@ both_servers! {
         }
         assert!(second.passed() > 0);
         assert_eq!(site.visitor().log_in("/app/other").status, 200);
+        site.stop();
+    }
+
+    fn a_connection_that_am_does_not_take_is_given_up(kind: Kind) {
+        let (builder, address, url) = with_am(kind);
+        let path = context(&url);
+        let door = Front::door(address);
+        let mut site = builder
+            .property("com.sun.identity.agents.config.connect.timeout", "1")
+            .property("portcullis.am.deadline", "60000")
+            .prepare();
+        name_am(&site, &format!("http://{NAME}:{}/{path}", door.port()));
+        for code in ["PCL05", "PCL0607", "PCL0608"] {
+            site.server.expect(code);
+        }
+        site.server.start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let silence = door.replaced_by_silence();
+        // The connection that was open breaks, and no other comes. That is known long before the
+        // minute is over that a request may wait.
+        wait_until("no connection", || {
+            let answer = visitor.get("/app/unknown");
+            assert_eq!(answer.status, 503, "{answer:?}");
+            site.debug_log().contains("PCL0515")
+        });
+        let log = site.debug_log();
+        assert!(log.contains("connect"), "{log}");
+        assert_eq!(visitor.get("/app/known").status, 200);
+        drop(silence);
+        site.stop();
+    }
+
+    fn a_changed_profile_counts_after_its_interval(kind: Kind) {
+        let site = site(kind)
+            .profile("com.sun.identity.agents.config.polling.interval", &["1"])
+            .start();
+        wait_until("the profile", || site.get("/public/a.html").status == 200);
+        assert_eq!(site.get("/docs/a.html").status, 302);
+        let opened = format!("[0]={}/docs/*", site.url());
+        let change = serde_json::json!({ "com.sun.identity.agents.config.notenforced.url": [opened] });
+        site.am.admin().update_agent("/", &site.agent, &change).expect("agent");
+        // A minute is the shortest interval.
+        let most = std::time::Duration::from_secs(180);
+        wait_within(most, "the changed profile", || site.get("/docs/a.html").status == 200);
+        assert_eq!(site.get("/public/a.html").status, 302);
         site.stop();
     }
 

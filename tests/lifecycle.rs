@@ -17,7 +17,10 @@ use portcullis_tests::{
     client::{Request, Response},
     daemon::Daemon,
     outage::{Crowd, evaluations, logins},
-    processes::{file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads, users_of},
+    processes::{
+        agent_workers, file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads,
+        users_of, wait_for_successors,
+    },
     server::{Kind, alive},
     site::{Site, site},
     visitor::Visitor,
@@ -39,24 +42,6 @@ fn insist(site: &Site, request: &Request) -> (Response, usize) {
         }
     }
     panic!("no connection lasted\n{}", site.server.said());
-}
-
-/// Workers of the server that have the agent's thread.
-fn agent_workers(site: &Site) -> BTreeSet<u32> {
-    let has_thread = |pid: &u32| threads(*pid).iter().any(|name| name == "portcullis");
-    site.server
-        .workers()
-        .into_iter()
-        .filter(has_thread)
-        .collect()
-}
-
-/// Waits until every one of `old` is gone and others work. httpd may need fewer than before.
-fn wait_for_successors(site: &Site, old: &BTreeSet<u32>) {
-    wait_until("new workers", || {
-        let now = agent_workers(site);
-        !now.is_empty() && now.is_disjoint(old) && !old.iter().any(|pid| alive(*pid))
-    });
 }
 
 /// Runs `disturb` while four clients ask for pages; each answer must be the right one. Returns how

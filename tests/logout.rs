@@ -145,6 +145,128 @@ both_servers! {
         site.stop();
     }
 
+    fn logout_urls_may_be_regular_expressions(kind: Kind) {
+        let site = site::site(kind)
+            .profile("com.sun.identity.agents.config.agent.logout.url", &[r"[0]=https?://[^/]+/logout/(done|end)\.html"])
+            .profile(CUSTOM, &["org.forgerock.agents.config.logout.regex.enable=true", r"com.forgerock.agents.agent.logout.url.regex=.*/docs/b\.html"])
+            .start();
+        for page in ["/logout/done.html", "/docs/b.html"] {
+            let (mut visitor, old) = logged_in(&site);
+            let response = logged(&site, "PCL0103", || visitor.get(page));
+            assert!(clears_session(&response), "{page}: {response:?}");
+            assert!(!lives(&mut visitor), "{page}");
+            dead_everywhere(&site, &old);
+        }
+        // An expression is about the whole URL: what only holds such a piece is no logout.
+        for page in ["/logout/done.html.bak", "/docs/a.html?from=/logout/done.html", "/docs/b.html/x"] {
+            assert_eq!(site.get(page).status, 302, "{page}");
+        }
+        site.stop();
+    }
+
+    fn cookies_are_taken_back_on_login_and_logout(kind: Kind) {
+        const P: &str = "com.sun.identity.agents.config";
+        let site = site::site(kind)
+            .profile(&format!("{P}.cookie.reset.enable"), &["true"])
+            .profile(&format!("{P}.cookie.reset"), &["[0]=LtpaToken", "[1]=cart=0;Domain=.example.org;Path=/app"])
+            .profile(&format!("{P}.logout.cookie.reset"), &["[0]=JSESSIONID;Domain=test.example.org"])
+            .start();
+        let gone = |response: &Response| -> Vec<String> {
+            let ours = ["am-auth-jwt", "agent-authn"];
+            let all = response.all("set-cookie").filter(|c| !ours.iter().any(|o| c.starts_with(o)));
+            all.map(str::to_owned).collect()
+        };
+        let redirect = site.get("/docs/a.html");
+        assert_eq!(redirect.status, 302);
+        let taken = gone(&redirect);
+        // The site's name is the default host's: its cookie may have been set for that name, too.
+        assert_eq!(taken.len(), 3, "{taken:?}");
+        for (cookie, parts) in taken.iter().zip([
+            &["LtpaToken=;", "Path=/;"][..],
+            &["LtpaToken=;", "Domain=www.test.example.org;"],
+            &["cart=;", "Domain=.example.org;", "Path=/app;"],
+        ]) {
+            let whole = format!("{cookie};");
+            assert!(parts.iter().all(|part| whole.contains(part)), "{cookie}");
+            assert!(whole.contains("Max-Age=0") && whole.contains("1970"), "{cookie}");
+        }
+        let (mut visitor, _) = logged_in(&site);
+        let page = visitor.get("/docs/a.html");
+        assert_eq!(gone(&page), Vec::<String>::new(), "nobody logs in or out");
+        let taken = gone(&visitor.get("/logout/done.html"));
+        assert_eq!(taken.len(), 1, "{taken:?}");
+        assert!(taken[0].starts_with("JSESSIONID=;") && taken[0].contains("Domain=test.example.org"), "{taken:?}");
+        site.stop();
+    }
+
+    fn each_application_has_its_logout_page(kind: Kind) {
+        let am = site::AmServer::simulated();
+        let url = am.url();
+        let site = site::site(kind)
+            .am(am)
+            .property("portcullis.logout.url[/logout/done.html]", &format!("{url}/UI/Logout?service=shop"))
+            .property("portcullis.session.realms", "/other")
+            .profile("com.sun.identity.agents.config.logout.url", &["[0]=http://www.example.com/bye"])
+            .profile(CUSTOM, &[
+                "com.forgerock.agents.config.logout.redirect.disable=false",
+                "org.forgerock.openam.agents.config.allow.custom.login=2",
+                "com.forgerock.agents.accept.sso.token=1",
+            ])
+            .start();
+        site.am.admin().create_realm("/", "other").expect("realm");
+        let token = site.am.client().login("/other", USER, USER_PASSWORD).expect("login at AM");
+        // Its session is known once it was used.
+        let used = site.send(&with_am_cookie("/docs/a.html", &token));
+        assert!(matches!(used.status, 200 | 403), "{used:?}");
+        let response = site.send(&with_am_cookie("/logout/done.html", &token));
+        let expected = format!("{url}/UI/Logout?service=shop&realm=%2Fother");
+        assert_eq!((response.status, response.location()), (302, expected.as_str()));
+        assert!(site.am.simulator().session(&token).is_none());
+        // Other applications have the page of all; it is not AM's and hears of no realm.
+        let elsewhere = site.get("/logout/other.html");
+        assert_eq!((elsewhere.status, elsewhere.location()), (302, "http://www.example.com/bye"));
+        site.stop();
+    }
+
+    fn a_parameter_may_end_the_session(kind: Kind) {
+        let site = site::site(kind).property("portcullis.logout.parameter", "bye").start();
+        let (mut visitor, old) = logged_in(&site);
+        let fetched = Request::get("/docs/a.html?bye")
+            .header("Sec-Fetch-Site", "cross-site")
+            .header("Sec-Fetch-Mode", "no-cors");
+        assert_eq!(visitor.send(fetched).status, 200, "another site logs nobody out");
+        assert!(lives(&mut visitor));
+        for page in ["/docs/a.html?byebye", "/docs/a.html?x=bye"] {
+            assert_eq!(visitor.get(page).status, 200, "{page}");
+        }
+        let response = logged(&site, "PCL0400", || visitor.get("/docs/a.html?x=1&bye=now"));
+        assert_eq!(response.status, 302, "the page is not shown: {response:?}");
+        assert_eq!(response.location(), format!("{}/UI/Logout", site.am.url()));
+        assert!(clears_session(&response) && !lives(&mut visitor));
+        dead_everywhere(&site, &old);
+        // Nor is it to those who have no session.
+        assert_eq!(site.get("/secret/a.html?bye").status, 302);
+        site.stop();
+    }
+
+    fn a_session_cookie_lives_as_long_as_its_session_where_told(kind: Kind) {
+        for (told, kept) in [("false", false), ("true", true)] {
+            let persistent = format!("org.forgerock.agents.config.cdsso.persistent.cookie.enable={told}");
+            let site = site::site(kind).profile(CUSTOM, &[&persistent]).start();
+            let mut visitor = site.visitor();
+            let redirect = visitor.get("/docs/a.html");
+            let form = visitor.form(&redirect);
+            let back = visitor.post(&form);
+            let cookie = back.all("set-cookie").find(|c| c.starts_with(SESSION_COOKIE)).expect("cookie");
+            let age = cookie.split("; ").find_map(|part| part.strip_prefix("Max-Age="));
+            let age = age.map(|seconds| seconds.parse::<u32>().expect("seconds"));
+            // AM's sessions last two hours.
+            assert_eq!(age.is_some(), kept, "{cookie}");
+            assert!(age.is_none_or(|seconds| (7000..=7200).contains(&seconds)), "{cookie}");
+            site.stop();
+        }
+    }
+
     fn a_logout_may_leave_the_session_to_the_page(kind: Kind) {
         let site = site::site(kind)
             .profile(CUSTOM, &["org.forgerock.agents.config.logout.session.invalidate=false"])

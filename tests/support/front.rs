@@ -18,10 +18,12 @@ use rustls::{
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, copy_bidirectional},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     runtime::Runtime,
 };
 use tokio_rustls::TlsAcceptor;
+
+use crate::site::Site;
 
 /// Something before an AM. Dropped, it is gone with all its connections.
 pub struct Front {
@@ -52,10 +54,47 @@ impl Front {
         })
     }
 
+    /// A port in the place of this front that takes no connection: attempts get no answer at all.
+    ///
+    /// # Panics
+    /// When the port does not become free.
+    #[must_use]
+    pub fn replaced_by_silence(self) -> Front {
+        let at = self.address;
+        drop(self);
+        crate::wait_until("a free port", || std::net::TcpListener::bind(at).is_ok());
+        let runtime = runtime();
+        let listener = runtime.block_on(async {
+            let socket = TcpSocket::new_v4().expect("socket");
+            socket.set_reuseaddr(true).expect("option");
+            socket.bind(at).expect("the same port");
+            socket.listen(1).expect("listener")
+        });
+        // Nobody accepts: once a few wait, the kernel leaves further ones without an answer.
+        let mut waiting = Vec::new();
+        let patience = std::time::Duration::from_millis(300);
+        while let Ok(stream) = std::net::TcpStream::connect_timeout(&at, patience) {
+            waiting.push(stream);
+        }
+        runtime.spawn(async move {
+            let _held = (listener, waiting);
+            std::future::pending::<()>().await;
+        });
+        Front {
+            address: at,
+            passed: Arc::default(),
+            runtime: Some(runtime),
+        }
+    }
+
     /// TLS, for whoever shows a certificate of the authority.
     pub fn tls(to: SocketAddr, certificates: &Certificates) -> Front {
+        Front::tls_at(anywhere(), to, certificates)
+    }
+
+    fn tls_at(at: SocketAddr, to: SocketAddr, certificates: &Certificates) -> Front {
         let acceptor = TlsAcceptor::from(certificates.server.clone());
-        Front::start(move |stream, passed| {
+        Front::start_at(at, move |stream, passed| {
             let acceptor = acceptor.clone();
             async move {
                 let Ok(mut stream) = acceptor.accept(stream).await else {
@@ -67,6 +106,18 @@ impl Front {
                 }
             }
         })
+    }
+
+    /// Puts TLS with other certificates in the place of this front.
+    ///
+    /// # Panics
+    /// When the port does not become free.
+    #[must_use]
+    pub fn replaced_by_tls(self, to: SocketAddr, certificates: &Certificates) -> Front {
+        let at = self.address;
+        drop(self);
+        crate::wait_until("a free port", || std::net::TcpListener::bind(at).is_ok());
+        Front::tls_at(at, to, certificates)
     }
 
     /// A forward proxy that wants this user and password and leads everywhere to `to`.
@@ -82,13 +133,19 @@ impl Front {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("runtime");
+        Front::start_at(anywhere(), serve)
+    }
+
+    fn start_at<F>(
+        at: SocketAddr,
+        serve: impl Fn(TcpStream, Arc<AtomicUsize>) -> F + Send + 'static,
+    ) -> Front
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let runtime = runtime();
         let listener = runtime
-            .block_on(TcpListener::bind("127.0.0.1:0"))
+            .block_on(TcpListener::bind(at))
             .expect("a free port");
         let address = listener.local_addr().expect("address");
         let passed = Arc::new(AtomicUsize::new(0));
@@ -114,6 +171,19 @@ impl Front {
     pub fn passed(&self) -> usize {
         self.passed.load(Ordering::SeqCst)
     }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("runtime")
+}
+
+/// A free port of this machine.
+fn anywhere() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 impl Drop for Front {
@@ -201,6 +271,21 @@ impl Certificates {
             server: Arc::new(server),
         }
     }
+}
+
+/// Names AM's addresses in place of the one that the installer wrote.
+///
+/// # Panics
+/// When `agent.conf` can't be changed.
+pub fn name_am(site: &Site, urls: &str) {
+    const NAMING: &str = "com.sun.identity.agents.config.naming.url";
+    let path = site.instance.join("config/agent.conf");
+    let text = std::fs::read_to_string(&path).expect("agent.conf");
+    let lines = text.lines().map(|line| match line.starts_with(NAMING) {
+        true => format!("{NAMING} = {urls}\n"),
+        false => format!("{line}\n"),
+    });
+    std::fs::write(&path, lines.collect::<String>()).expect("agent.conf");
 }
 
 /// Makes a file readable by its owner only.

@@ -32,8 +32,16 @@ use std::time::{Duration, Instant};
 ///
 /// # Panics
 /// When the event does not come within a minute.
-pub fn wait_until(what: &str, mut happened: impl FnMut() -> bool) {
-    let limit = Instant::now() + Duration::from_secs(60);
+pub fn wait_until(what: &str, happened: impl FnMut() -> bool) {
+    wait_within(Duration::from_secs(60), what, happened);
+}
+
+/// The same with a bound of its own, for what takes a minute by its nature.
+///
+/// # Panics
+/// When the event does not come before.
+pub fn wait_within(most: Duration, what: &str, mut happened: impl FnMut() -> bool) {
+    let limit = Instant::now() + most;
     while !happened() {
         assert!(Instant::now() < limit, "waited in vain for {what}");
         std::thread::park_timeout(Duration::from_millis(20));

@@ -1,8 +1,10 @@
 //! What the kernel says of a server's processes: threads, mappings, open files, owner.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeSet, fs, path::PathBuf};
 
 use rustix::process::{Pid, Signal, kill_process};
+
+use crate::{server::alive, site::Site, wait_until};
 
 /// Name of the shared mapping's file, as `/proc` shows it.
 const MEMFD: &str = "/memfd:portcullis";
@@ -16,6 +18,27 @@ pub fn threads(pid: u32) -> Vec<String> {
         .filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok())
         .map(|name| name.trim().to_owned())
         .collect()
+}
+
+/// Workers of the server that have the agent's thread.
+pub fn agent_workers(site: &Site) -> BTreeSet<u32> {
+    let has_thread = |pid: &u32| threads(*pid).iter().any(|name| name == "portcullis");
+    site.server
+        .workers()
+        .into_iter()
+        .filter(has_thread)
+        .collect()
+}
+
+/// Waits until every one of `old` is gone and others work. httpd may need fewer than before.
+///
+/// # Panics
+/// When they do not come in time.
+pub fn wait_for_successors(site: &Site, old: &BTreeSet<u32>) {
+    wait_until("new workers", || {
+        let now = agent_workers(site);
+        !now.is_empty() && now.is_disjoint(old) && !old.iter().any(|pid| alive(*pid))
+    });
 }
 
 /// The lines of a process's memory map that show the shared mapping.

@@ -262,6 +262,15 @@ impl Server {
         }
     }
 
+    /// Stops it and starts it again: nothing of its memory is left.
+    ///
+    /// # Panics
+    /// When it does not stop, or does not start.
+    pub fn restart(&mut self) {
+        self.end();
+        self.start();
+    }
+
     fn end(&mut self) {
         let Some(mut child) = self.child.take() else {
             return;

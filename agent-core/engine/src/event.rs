@@ -263,6 +263,15 @@ codes! {
     LinesLeftOut 622 Warning "lines of this code were left out of the web server's log"
         "More than 50 in a minute by one worker. The debug log has them, as far as its level says."
         "Look at the code that is named; the number behind it is that of the lines.";
+    EndedFile 630 Error "ended client-side sessions cannot be written down"
+        "The file `ended-sessions` beside `agent.conf` cannot be made, or is full, or the disk is. AM goes on \
+         calling such a session valid, so a logout that would be forgotten at the next start is refused."
+        "Check the folder's mode and the disk.";
+    EndedUnread 631 Error "it cannot be told which client-side sessions ended before this start"
+        "The file `ended-sessions` beside `agent.conf` is damaged, or was written with another agent key. Client-side \
+         sessions are refused for a day; others are not concerned."
+        "After a change of the key, or where nobody uses client-side sessions, remove the file and restart the web server: \
+         what ended before counts again then until it expires.";
 }
 
 impl Code {

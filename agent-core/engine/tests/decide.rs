@@ -7,9 +7,9 @@ use std::{cell::RefCell, net::IpAddr};
 use portcullis_engine::{
     config::{self, Properties, Secrets, Snapshot, Source},
     contract::{
-        Act, Ask, Cause, CookieKey, Decision, FactError, Facts, Header, Known, Local, MonoMillis,
-        Need, Now, Opened, Outcome, PolicyKey, Receipt, RequestView, RuleId, RuleList, SessionKey,
-        Sink, Step, UnixMillis, Why,
+        Act, Ask, AttributesKey, Cause, CookieKey, Decision, FactError, Facts, Header, Known,
+        Local, MonoMillis, Need, Now, Opened, Outcome, PolicyKey, Receipt, RequestView, RuleId,
+        RuleList, SessionKey, Sink, Step, UnixMillis, Why,
     },
     decide,
     decide::audited_user,
@@ -96,7 +96,7 @@ impl Facts for Memo {
     fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
         known(&self.policy, Policy::decode)
     }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, _: AttributesKey) -> Known<Attributes<'_>> {
         known(&self.attributes, Attributes::decode)
     }
     fn opened(&self, of: CookieKey) -> Option<Opened> {

@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use portcullis_engine::{
     config::{self, Config, Problem, Properties, RulesOnly, Severity, Snapshot, Source},
     contract::{
-        Act, Ask, Cause, Decision, FactError, Facts, Header, Known, Need, Opinion, Outcome,
-        PolicyKey, Receipt, RequestView, Second, SessionKey, Step,
+        Act, Ask, AttributesKey, Cause, Decision, FactError, Facts, Header, Known, Need, Opinion,
+        Outcome, PolicyKey, Receipt, RequestView, Second, SessionKey, Step,
     },
     decide, decide_unanswered,
     event::Code,
@@ -78,7 +78,7 @@ impl Facts for Memo {
             Policy::decode,
         )
     }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, _: AttributesKey) -> Known<Attributes<'_>> {
         known(&self.attributes, Attributes::decode)
     }
     fn form(&self) -> Known<&[u8]> {

@@ -7,7 +7,8 @@ mod support;
 use portcullis_engine::{
     config::{Severity, Snapshot},
     contract::{
-        Act, Ask, Facts, Header, Known, Need, Outcome, PolicyKey, Receipt, SessionKey, Step, Why,
+        Act, Ask, AttributesKey, Facts, Header, Known, Need, Outcome, PolicyKey, Receipt,
+        SessionKey, Step, Why,
     },
     decide,
     event::Code,
@@ -44,7 +45,7 @@ impl Facts for Memo {
     fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
         Known::Missing
     }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, _: AttributesKey) -> Known<Attributes<'_>> {
         Known::Missing
     }
     fn form(&self) -> Known<&[u8]> {

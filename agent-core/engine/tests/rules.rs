@@ -9,8 +9,8 @@ use std::net::IpAddr;
 use portcullis_engine::{
     config::Snapshot,
     contract::{
-        Act, Cause, CookieKey, FactError, Facts, Header, Known, Opened, Outcome, PolicyKey,
-        Receipt, RequestView, SessionKey, Sink, Step, UnixMillis,
+        Act, AttributesKey, Cause, CookieKey, FactError, Facts, Header, Known, Opened, Outcome,
+        PolicyKey, Receipt, RequestView, SessionKey, Sink, Step, UnixMillis,
     },
     decide,
     event::Code,
@@ -45,7 +45,7 @@ impl Facts for Memo {
     fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
         Known::Missing
     }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, _: AttributesKey) -> Known<Attributes<'_>> {
         Known::Missing
     }
     fn form(&self) -> Known<&[u8]> {

@@ -8,7 +8,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portcullis_engine::config::{OUTSIDE, PROPERTIES, State};
+use portcullis_engine::{
+    config::{OUTSIDE, PROPERTIES, State},
+    decide::{FAILURES, PROVOKED_BY},
+};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -82,6 +85,27 @@ fn what_works_names_a_test_that_exists() {
             Some(test) => assert!(known.contains(test), "{name}: no test is called {test}"),
             None => assert!(state != State::Works, "{name} works and names no test"),
         }
+    }
+}
+
+#[test]
+fn each_kind_of_failure_is_provoked_on_both_servers() {
+    let mut suites = String::new();
+    for entry in fs::read_dir(root().join("tests"))
+        .unwrap()
+        .map(Result::unwrap)
+    {
+        if entry.path().extension().is_some_and(|e| e == "rs") {
+            suites.push_str(&fs::read_to_string(entry.path()).unwrap());
+        }
+    }
+    for ((_, text), test) in FAILURES.iter().zip(PROVOKED_BY) {
+        // Only what `both_servers!` makes of it has this form.
+        let scenario = format!("fn {test}(kind: Kind)");
+        assert!(
+            suites.contains(&scenario),
+            "{text}: no test is called {test}"
+        );
     }
 }
 

@@ -20,11 +20,12 @@ use portcullis_engine::{
     },
     event::{Code, Severity},
 };
-use portcullis_shm::{InstanceId, InstanceState, Mapping, StatusWord};
+use portcullis_shm::{InstanceId, InstanceState, Mapping, StatusWord, clock};
 use zeroize::Zeroizing;
 
 use crate::{
     client::{ClientIdentity, IdentityError},
+    ended::{self, EndedFile},
     leader,
     logs::{HostLog, Logs, System, wall_ms},
     mode,
@@ -75,6 +76,8 @@ pub struct Instance {
     /// Published version that [`Agent::catch_up`] has looked at; 0: none.
     looked_at: AtomicU64,
     logs: Logs,
+    /// Client-side sessions that ended, where they can be written down.
+    ended: Option<EndedFile>,
     /// What of its configurations is not in `agent.conf`, for those who read recorded requests.
     elsewhere: Elsewhere,
     id: OnceLock<InstanceId>,
@@ -147,6 +150,7 @@ impl Agent {
             fallback: None,
             looked_at: AtomicU64::new(0),
             logs: Logs::default(),
+            ended: None,
             elsewhere: Elsewhere::default(),
             id: OnceLock::new(),
         });
@@ -200,6 +204,11 @@ impl Agent {
                     continue;
                 }
             }
+            let (ended, unread) = open_ended(&instance.path, start, &mapping);
+            if let Some((code, text)) = unread {
+                instance.logs.line(&self.log, None, code, &text, true);
+            }
+            instance.ended = ended;
             if let Some((code, text)) = mode::at_start(&start.config, wall_ms()) {
                 instance.logs.line(&self.log, None, code, &text, true);
             }
@@ -326,6 +335,28 @@ impl Agent {
     }
 }
 
+/// Reads which client-side sessions ended before the server was stopped (rule S1); and what is wrong
+/// with the file.
+fn open_ended(
+    conf: &Path,
+    start: &Start,
+    mapping: &Mapping,
+) -> (Option<EndedFile>, Option<(Code, String)>) {
+    let path = ended::beside(conf);
+    let about = |what: String| format!("{}: {what}", path.display());
+    let file = match EndedFile::open(&path, start) {
+        Ok(file) => file,
+        Err(error) => return (None, Some((Code::EndedFile, about(error.to_string())))),
+    };
+    let unread = match file.load(mapping, wall_ms(), clock::boottime_ms()) {
+        Ok(found) if found.unreadable == 0 => None,
+        Ok(found) => Some(format!("{} lines", found.unreadable)),
+        Err(error) => Some(error.to_string()),
+    };
+    let unread = unread.map(|what| (Code::EndedUnread, about(what)));
+    (Some(file), unread)
+}
+
 /// The exemptions that `agent.conf` names, for as long as nothing else is known.
 fn fallback_config(start: &Start) -> Option<Config> {
     let asked = start.config.fallback_mode && start.config.repository == Repository::Centralized;
@@ -341,6 +372,11 @@ pub fn built_in_scrubs(name: &[u8]) -> bool {
 }
 
 impl Instance {
+    /// Where ended client-side sessions are written down.
+    pub(crate) fn ended(&self) -> Option<&EndedFile> {
+        self.ended.as_ref()
+    }
+
     /// Its place in the generation.
     pub fn index(&self) -> usize {
         self.index

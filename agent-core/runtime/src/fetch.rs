@@ -13,7 +13,11 @@ use std::{
 };
 
 use portcullis_engine::{
-    am::{AmError, a::policy::Question},
+    am::{
+        AmError,
+        a::{is_client_side, logout, policy::Question},
+    },
+    config,
     contract::{Act, Ask, Cause, FactError, Need, Receipt, SessionKey, UnixMillis},
     event::Code,
     record::{Policy, Session},
@@ -26,7 +30,7 @@ use crate::{
     agent::{Agent, Instance, Start},
     am::{Am, Site},
     client::{Call, ClientError, ForwardProxy, Permit, Settings},
-    leader,
+    ended, leader,
     lines::Line,
     logs::wall_ms,
     memo::{Kind, table_key},
@@ -41,6 +45,8 @@ const DEAD_FOR: u64 = 30_000;
 const JUST_ALIVE: u64 = 30_000;
 /// How long an ended session is remembered whose own end is not known.
 const ENDED_FOR: u64 = 24 * 3_600_000;
+/// The same of a client-side one, which AM never forgets by itself.
+const CLIENT_SIDE_ENDED_FOR: u64 = 30 * ENDED_FOR;
 /// Between attempts to tell AM of a logout.
 const LOGOUT_RETRY: Duration = Duration::from_secs(5);
 /// Names the file for `tls.keylog.enable`.
@@ -71,8 +77,8 @@ fn token_of(ask: &Ask) -> Option<&Secret> {
 /// The session that an ask is about: when AM calls its token dead, that is known of all of them.
 fn session_of(ask: &Ask) -> Option<SessionKey> {
     match ask {
-        Ask::Session { key, .. } | Ask::Attributes { key, .. } => Some(*key),
-        Ask::Policy { session, .. } => Some(*session),
+        Ask::Session { key, .. } => Some(*key),
+        Ask::Policy { session, .. } | Ask::Attributes { session, .. } => Some(*session),
         Ask::Form { .. } => None,
     }
 }
@@ -278,9 +284,14 @@ impl Fetcher {
                 let permit = self.permit(*session);
                 self.policy(ask, call(permit, deadline), deadline).await
             }
-            Ask::Attributes { key, token, names } => {
+            Ask::Attributes {
+                key,
+                session,
+                token,
+                names,
+            } => {
                 let before = self.counters();
-                let record = self.attributes(*key, token, names, deadline).await?;
+                let record = self.attributes(*session, token, names, deadline).await?;
                 let minutes = self.minutes(|c| c.sso_cache_interval);
                 self.store(Kind::Attributes, key.0, &record, minutes, before);
                 Ok(record)
@@ -384,11 +395,7 @@ impl Fetcher {
         let session = Session::decode(&record).ok_or(FactError::Unavailable(Cause::Protocol))?;
         // Rule S1: looked at after the answer, because AM calls a client-side token valid even
         // after its logout.
-        match self
-            .mapping()
-            .ended()
-            .look(Key(key.0), clock::boottime_ms())
-        {
+        match self.ended(key, token, session.client_side) {
             Ended::Yes => return Err(FactError::Dead),
             Ended::Unknown if session.client_side => {
                 return Err(FactError::Unavailable(Cause::Store));
@@ -397,6 +404,27 @@ impl Fetcher {
         }
         self.store_session(key.0, &record, &session, before);
         Ok(record)
+    }
+
+    /// Whether a session ended here: in this run of the server or, for what AM forgets, before it.
+    fn ended(&self, key: SessionKey, token: &Secret, client_side: bool) -> Ended {
+        let now = clock::boottime_ms();
+        let in_this_run = self.mapping().ended().look(Key(key.0), now);
+        match (client_side, in_this_run) {
+            (false, _) | (true, Ended::Yes) => in_this_run,
+            (true, known) => {
+                let name = ended::name(&self.identity(), token);
+                match self.mapping().ended().look(name, now) {
+                    Ended::No => known,
+                    before => before,
+                }
+            }
+        }
+    }
+
+    fn identity(&self) -> [u8; 16] {
+        let start = self.instance().start();
+        start.map_or([0; 16], |start| config::identity(&start.config))
     }
 
     /// Rule S3.
@@ -538,11 +566,13 @@ impl Fetcher {
         deadline: Instant,
     ) -> Result<Receipt, FactError> {
         let now = clock::boottime_ms();
+        let client_side = is_client_side(token.expose());
         let life = match expires.0.saturating_sub(wall_ms()) {
+            0 if client_side => CLIENT_SIDE_ENDED_FOR,
             0 => ENDED_FOR,
             left => left,
         };
-        let recorded = self.mapping().ended().insert(Key(key.0), now + life, now);
+        let mut recorded = self.mapping().ended().insert(Key(key.0), now + life, now);
         let _ = self.mapping().sessions().remove(Key(key.0)); // the other set decides
         self.state().bump_revocations();
         let told = self
@@ -550,24 +580,43 @@ impl Fetcher {
             .within(deadline, self.tell_logout(token, deadline))
             .await;
         self.learn(key.0, &told);
+        // A token that AM has never given out, or that is over, needs no line.
+        let over = matches!(told, Ok(logout::Ended::Before) | Err(FactError::Dead));
+        if client_side && !over {
+            recorded &= self.write_down(token, life);
+        }
         match (recorded, told) {
-            (true, Ok(())) | (true, Err(FactError::Dead)) => {}
+            (true, Ok(_)) | (true, Err(FactError::Dead)) => {}
             (true, Err(_)) => self.clone().tell_later(token.clone()),
             // Not recorded, but AM itself has ended it: enough for all but client-side tokens.
-            (false, Ok(())) if !portcullis_engine::am::a::is_client_side(token.expose()) => {}
+            (false, Ok(_)) if !client_side => {}
             (false, _) => return Err(FactError::Unavailable(Cause::Store)),
         }
         Ok(Receipt::Done)
     }
 
-    async fn tell_logout(&self, token: &Secret, deadline: Instant) -> Result<(), FactError> {
+    /// What AM forgets has to survive a stop of the server (rule S1).
+    fn write_down(&self, token: &Secret, life: u64) -> bool {
+        let until = UnixMillis(wall_ms().saturating_add(life));
+        let kept = match self.instance().ended() {
+            Some(file) => file.keep(ended::name(file.instance(), token), until),
+            None => Err(std::io::Error::other("the file could not be opened")),
+        };
+        if let Err(error) = &kept {
+            let line = Line::log(Code::EndedFile, error.to_string());
+            self.worker.write(self.index, line);
+        }
+        kept.is_ok()
+    }
+
+    async fn tell_logout(
+        &self,
+        token: &Secret,
+        deadline: Instant,
+    ) -> Result<logout::Ended, FactError> {
         self.refuse_while_open()?;
         let call = call(Permit::KnownSession, deadline);
-        self.am
-            .logout(token, call)
-            .await
-            .map(drop)
-            .map_err(AmError::fact)
+        self.am.logout(token, call).await.map_err(AmError::fact)
     }
 
     fn tell_later(self: Rc<Self>, token: Secret) {
@@ -582,7 +631,7 @@ impl Fetcher {
                     .within(deadline, self.tell_logout(&token, deadline))
                     .await
                 {
-                    Ok(()) | Err(FactError::Dead) => return,
+                    Ok(_) | Err(FactError::Dead) => return,
                     Err(_) => {}
                 }
             }

@@ -7,6 +7,7 @@ pub mod am;
 mod audit;
 mod breaker;
 pub mod client;
+mod ended;
 mod evaluate;
 mod fetch;
 mod leader;

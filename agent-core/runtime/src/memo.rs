@@ -7,7 +7,8 @@ use std::cell::{Cell, OnceCell, RefCell};
 
 use portcullis_engine::{
     contract::{
-        Act, Cause, CookieKey, FactError, Facts, Known, Now, Opened, PolicyKey, Receipt, SessionKey,
+        Act, AttributesKey, Cause, CookieKey, FactError, Facts, Known, Now, Opened, PolicyKey,
+        Receipt, SessionKey,
     },
     record::{Attributes, Policy, Session},
 };
@@ -247,7 +248,7 @@ impl Facts for View<'_> {
         self.record(Kind::Policy, of.0, Policy::decode)
     }
 
-    fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, of: AttributesKey) -> Known<Attributes<'_>> {
         self.record(Kind::Attributes, of.0, Attributes::decode)
     }
 

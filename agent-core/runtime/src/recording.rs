@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use portcullis_engine::{
     config::{Kind, PROPERTIES, Snapshot, Source, fingerprint},
     contract::{
-        Act, Cause, CookieKey, Decision, FactError, Facts, Known, Now, Opened, PolicyKey, Receipt,
-        RequestView, SessionKey, Sink,
+        Act, AttributesKey, Cause, CookieKey, Decision, FactError, Facts, Known, Now, Opened,
+        PolicyKey, Receipt, RequestView, SessionKey, Sink,
     },
     decide::{
         outcome_word, pseudonym, why_not_again, written_form, written_headers, written_target,
@@ -170,7 +170,7 @@ impl Facts for Notes<'_> {
         found
     }
 
-    fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, of: AttributesKey) -> Known<Attributes<'_>> {
         let found = self.facts.attributes(of);
         self.note(
             What::Attributes(of.0),

@@ -55,7 +55,7 @@ impl<'m> KeySet<'m> {
         KeySet::at(mapping, region, key.place(region.sets))
     }
 
-    fn at(mapping: &'m Mapping, region: &'m Region, index: usize) -> KeySet<'m> {
+    pub(crate) fn at(mapping: &'m Mapping, region: &'m Region, index: usize) -> KeySet<'m> {
         let first = region.first + index * region.set_words;
         KeySet {
             mapping,

@@ -109,6 +109,15 @@ impl<'m> EndedSet<'m> {
         }
     }
 
+    /// From now on and until then, no absence is proven: somebody knows that there are ended keys, and
+    /// not which.
+    pub fn doubt_all(&self, until: u64) {
+        let region = &self.mapping.layout().ended;
+        for index in 0..region.sets {
+            KeySet::at(self.mapping, region, index).doubt_until(until);
+        }
+    }
+
     fn set(&self, key: Key) -> KeySet<'m> {
         KeySet::of(self.mapping, &self.mapping.layout().ended, key)
     }

@@ -8,7 +8,7 @@ use anyhow::{Result, anyhow};
 use portcullis_engine::{
     config::Snapshot,
     contract::{
-        Act, Age, Cause, FactError, Facts, Known, MonoMillis, Now, PolicyKey, Receipt, SessionKey,
+        Act, Age, Cause, FactError, Facts, Known, MonoMillis, Now, AttributesKey, PolicyKey, Receipt, SessionKey,
         UnixMillis,
     },
     record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
@@ -222,7 +222,7 @@ impl Facts for Told {
         self.looked_up("policy", self.policy.known(of.0, Policy::decode))
     }
 
-    fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, of: AttributesKey) -> Known<Attributes<'_>> {
         self.looked_up(
             "attributes",
             self.attributes.known(of.0, Attributes::decode),

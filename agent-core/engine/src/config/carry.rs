@@ -3,7 +3,7 @@
 
 use alloc::{format, string::String, vec::Vec};
 
-use super::{AttributeMap, Config, FetchMode, web::fold};
+use super::{AttributeMap, AuditAccess, Config, FetchMode, UserIdType, web::fold};
 
 /// Prefix of the variables that carry attributes: `$portcullis_attr_…`.
 pub(super) const VARIABLE_PREFIX: &[u8] = b"portcullis_attr_";
@@ -49,6 +49,25 @@ pub struct Target {
     pub header: String,
     /// The variable of the host: the header's name folded, as CGI would, behind a prefix of ours.
     pub variable: Vec<u8>,
+}
+
+/// The profile attributes that AM is asked for: those that travel, and those that name users.
+pub(super) fn profile_names(config: &Config) -> Vec<String> {
+    let map = &config.profile_attributes;
+    let mapped = map.map.iter().map(|(name, _)| name.clone());
+    let mut names: Vec<String> = match map.mode {
+        FetchMode::None => Vec::new(),
+        _ => mapped.collect(),
+    };
+    if config.userid_type == UserIdType::Ldap {
+        names.push(config.userid_param.clone());
+    }
+    if config.universal_id_type == UserIdType::Ldap && config.audit_access != AuditAccess::None {
+        names.push(config.universal_id_param.clone());
+    }
+    names.sort_unstable();
+    names.dedup();
+    names
 }
 
 impl Carried {

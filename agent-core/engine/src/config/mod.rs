@@ -13,6 +13,7 @@ mod outage;
 mod outside;
 mod parse;
 mod raw;
+mod reset;
 mod rules;
 mod scrub;
 mod secrets;
@@ -37,6 +38,7 @@ pub use outage::{RulesOnly, Strategy};
 pub use outside::{OUTSIDE, Outside, Place, SystemLog, cache_bytes, environment, system_log};
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source};
+pub use reset::CookieReset;
 pub use rules::RuleLine;
 pub(crate) use rules::{Addresses, Condition, IpList, List, Rules, Test};
 pub use scrub::ScrubNames;
@@ -394,6 +396,16 @@ pub struct Config {
     pub cookie_prefix: String,
     /// `com.sun.identity.agents.config.encode.cookie.special.chars.enable`
     pub encode_cookie_values: bool,
+    /// `com.sun.identity.agents.config.cookie.reset.enable`
+    pub cookie_reset_enable: bool,
+    /// `com.sun.identity.agents.config.cookie.reset`
+    pub cookie_reset: Vec<CookieReset>,
+    /// `org.forgerock.agents.config.cdsso.persistent.cookie.enable`
+    pub persistent_cookie: bool,
+    /// `com.forgerock.agents.jwt.aud.disable`
+    pub any_audience: bool,
+    /// `com.forgerock.agents.jwt.aud.whitelist`
+    pub audiences: Vec<String>,
     // --- logout
     /// `com.sun.identity.agents.config.agent.logout.url`
     pub agent_logout_url: Vec<String>,
@@ -405,6 +417,16 @@ pub struct Config {
     pub logout_redirect_disable: bool,
     /// `org.forgerock.agents.config.logout.session.invalidate`
     pub logout_session_invalidate: bool,
+    /// `org.forgerock.agents.config.logout.regex.enable`
+    pub logout_regex: bool,
+    /// `com.forgerock.agents.agent.logout.url.regex`
+    pub logout_url_regex: Option<String>,
+    /// `com.sun.identity.agents.config.logout.cookie.reset`
+    pub logout_cookie_reset: Vec<CookieReset>,
+    /// `portcullis.logout.url`, by path.
+    pub logout_urls: Vec<(String, String)>,
+    /// `portcullis.logout.parameter`
+    pub logout_parameter: Option<String>,
     // --- audit
     /// `com.sun.identity.agents.config.audit.accesstype`
     pub audit_access: AuditAccess,
@@ -556,11 +578,21 @@ impl Default for Config {
             mime_encode: MimeEncode::NonAscii,
             cookie_prefix: "HTTP_".to_string(),
             encode_cookie_values: false,
+            cookie_reset_enable: false,
+            cookie_reset: vec![],
+            persistent_cookie: false,
+            any_audience: false,
+            audiences: vec![],
             agent_logout_url: vec![],
             logout_url: vec![],
             logout_redirect_url: None,
             logout_redirect_disable: true,
             logout_session_invalidate: true,
+            logout_regex: false,
+            logout_url_regex: None,
+            logout_cookie_reset: vec![],
+            logout_urls: vec![],
+            logout_parameter: None,
             audit_access: AuditAccess::None,
             audit_to: AuditTo::Remote,
             universal_id_param: "universalId".to_string(),

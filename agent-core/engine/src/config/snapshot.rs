@@ -23,7 +23,7 @@ use super::{
     web::{self, Base},
 };
 use crate::{
-    contract::{CookieKey, PolicyKey, SessionKey},
+    contract::{AttributesKey, CookieKey, PolicyKey, SessionKey},
     token::{
         Secret, jwt,
         sealed::{KeyRing, Purpose, SealKey},
@@ -32,7 +32,7 @@ use crate::{
 };
 
 /// Cookies of logins under way begin so, on https with the browser's prefix in front (rule L3).
-const PRE_AUTHENTICATION: &[u8] = b"agent-authn-";
+pub(super) const PRE_AUTHENTICATION: &[u8] = b"agent-authn-";
 /// The prefix that makes browsers refuse a cookie set from elsewhere.
 const HOST_PREFIX: &[u8] = b"__Host-";
 
@@ -105,6 +105,8 @@ pub struct Snapshot {
     pub scrub: ScrubNames,
     /// Attributes that the application is told.
     pub carried: Carried,
+    /// Profile attributes to ask AM for, sorted; none where nothing needs them.
+    pub(crate) profile_names: Vec<String>,
     /// What the driver calls the part of the configuration that is not in `agent.conf`, for those who
     /// write requests down; empty where there is none.
     pub elsewhere: String,
@@ -165,6 +167,7 @@ impl Snapshot {
             login_realms: login_realms(&config),
             scrub: ScrubNames::of_config(&config),
             carried: Carried::of_config(&config),
+            profile_names: carry::profile_names(&config),
             elsewhere: String::new(),
             continuous: !config.continuous_cookies.is_empty()
                 || !config.continuous_headers.is_empty(),
@@ -220,6 +223,13 @@ impl Snapshot {
         Question(digest)
     }
 
+    /// Where a user's profile attributes are kept. It covers the names that are asked for: what was
+    /// asked under an earlier configuration is no answer to this one's question.
+    #[inline]
+    pub fn attributes_key(&self, session: SessionKey) -> AttributesKey {
+        AttributesKey(session.0 ^ self.digests.profile_names)
+    }
+
     /// The name under which a login's `state` is entered as spent (rule L2).
     pub fn state_key(&self, state: &[u8]) -> u128 {
         let mut digest = self.digests.state;
@@ -273,6 +283,8 @@ struct Digests {
     /// Without either.
     any_policy: SipHasher24,
     state: SipHasher24,
+    /// Of the profile attributes to ask for: told apart by it, the key of a session stays uniform.
+    profile_names: u128,
 }
 
 impl Digests {
@@ -299,6 +311,13 @@ impl Digests {
             policy: within(any_policy, &config.policy_realm, &config.policy_set),
             any_policy,
             state: begin(b't'),
+            profile_names: {
+                let mut digest = begin(b'a');
+                for name in carry::profile_names(config) {
+                    part(&mut digest, name.as_bytes());
+                }
+                digest.finish128().into()
+            },
         }
     }
 }
@@ -383,11 +402,42 @@ fn pattern(
 
 fn logout(config: &Config, problems: &mut Vec<Problem>) -> Index {
     const NAME: &str = "com.sun.identity.agents.config.agent.logout.url";
-    let urls = config.agent_logout_url.iter();
-    Index::build(
-        urls.filter_map(|u| pattern(config, NAME, u, problems))
-            .collect(),
-    )
+    const ONE: &str = "com.forgerock.agents.agent.logout.url.regex";
+    const BY_PATH: &str = "portcullis.logout.url";
+    for (_, url) in &config.logout_urls {
+        if let Err(why) = web::page(url) {
+            reject(config, BY_PATH, format!("\"{url}\" {why}"), problems);
+        }
+    }
+    let one = config.logout_url_regex.iter();
+    let mut rules: Vec<UrlRule> = one
+        .filter_map(|text| regex(config, ONE, text, problems))
+        .collect();
+    for text in &config.agent_logout_url {
+        rules.extend(match config.logout_regex {
+            true => regex(config, NAME, text, problems),
+            false => pattern(config, NAME, text, problems),
+        });
+    }
+    Index::build(rules)
+}
+
+/// An expression that has to stand for the whole URL: found anywhere, it would open more pages than
+/// its author saw (rule U5).
+fn regex(
+    config: &Config,
+    property: &str,
+    text: &str,
+    problems: &mut Vec<Problem>,
+) -> Option<UrlRule> {
+    match Regex::parse(text, true, config.case_ignore) {
+        Ok(regex) => Some(UrlRule::Regex(regex)),
+        Err(why) => {
+            let what = format!("\"{text}\" is no regular expression here: {why}");
+            reject(config, property, what, problems);
+            None
+        }
+    }
 }
 
 /// Found anywhere, and with regard to case, as the Web Agent's expressions are.

@@ -1,6 +1,6 @@
 //! What is known: the memo of one request, as the engine sees it. Never waits.
 
-use super::need::{Act, CookieKey, PolicyKey, Receipt, SessionKey};
+use super::need::{Act, AttributesKey, CookieKey, PolicyKey, Receipt, SessionKey};
 use crate::record::{Attributes, Policy, Session};
 
 /// Wall clock, milliseconds since 1970 (UTC).
@@ -88,7 +88,7 @@ pub trait Facts {
     /// AM's decision about one resource for one session.
     fn policy(&self, of: PolicyKey) -> Known<Policy<'_>>;
     /// Profile attributes of the session's user.
-    fn attributes(&self, of: SessionKey) -> Known<Attributes<'_>>;
+    fn attributes(&self, of: AttributesKey) -> Known<Attributes<'_>>;
     /// What an earlier request found in this sealed cookie ([`super::Basis::opened`]). Only saves
     /// opening it again: a driver may always say that it does not know.
     fn opened(&self, _of: CookieKey) -> Option<Opened> {

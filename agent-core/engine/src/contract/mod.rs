@@ -11,5 +11,7 @@ pub use decision::{
     Shadow, Sink, Why, Would,
 };
 pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, Opened, UnixMillis};
-pub use need::{Act, Ask, CookieKey, Environment, Need, PolicyKey, Receipt, SessionKey, Step};
+pub use need::{
+    Act, Ask, AttributesKey, CookieKey, Environment, Need, PolicyKey, Receipt, SessionKey, Step,
+};
 pub use request::{Header, Local, RequestView};

@@ -9,6 +9,10 @@ use crate::token::Secret;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SessionKey(pub u128);
 
+/// Keyed digest of a session token and of the attributes that are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct AttributesKey(pub u128);
+
 /// Keyed digest of everything a policy answer depends on (rule S7).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyKey(pub u128);
@@ -50,7 +54,9 @@ pub enum Ask {
     /// Profile attributes of the session's user.
     Attributes {
         /// Where the answer is kept.
-        key: SessionKey,
+        key: AttributesKey,
+        /// The session it is about.
+        session: SessionKey,
         /// AM's session token.
         token: Secret,
         /// Attribute names in AM's spelling.

@@ -77,7 +77,7 @@ fn known_user<'a>(cx: &Cx<'a, '_>) -> Option<Identity<'a>> {
         Known::Fresh(policy) if policy::allows(cx, &policy) => Some(policy),
         _ => None,
     };
-    let attributes = match cx.facts.attributes(key) {
+    let attributes = match cx.facts.attributes(cx.snap.attributes_key(key)) {
         Known::Fresh(attributes) => Some(attributes),
         _ => None,
     };

@@ -72,9 +72,12 @@ facts! {
 }
 
 macro_rules! failures {
-    ($($pattern:pat, $example:expr, $text:literal => $kind:expr;)*) => {
+    ($($pattern:pat, $example:expr, $text:literal => $kind:expr, shown by $test:literal;)*) => {
         /// One failure of each kind, with its words for the reference.
         pub const FAILURES: &[(FactError, &str)] = &[$(($example, $text),)*];
+
+        /// For each of them the test that provokes it on real servers.
+        pub const PROVOKED_BY: &[&str] = &[$($test,)*];
 
         const fn kind(error: FactError) -> Kind {
             match error {
@@ -88,29 +91,41 @@ use FactError::{Dead, NotAllowed, Unavailable};
 
 failures! {
     Dead, Dead,
-        "AM says that the user's token is dead" => Kind::Dead;
+        "AM says that the user's token is dead" => Kind::Dead,
+            shown by "a_session_that_ended_at_am_is_asked_about_again";
     NotAllowed, NotAllowed,
-        "AM refuses this agent the answer" => Kind::NotAllowed(Code::AmNotAllowed);
+        "AM refuses this agent the answer" => Kind::NotAllowed(Code::AmNotAllowed),
+            shown by "each_path_has_the_policies_of_its_realm_and_set";
     Unavailable(Cause::Transport), Unavailable(Cause::Transport),
-        "no connection to AM, or it broke" => Kind::Unavailable(Code::UnavailableTransport);
+        "no connection to AM, or it broke" => Kind::Unavailable(Code::UnavailableTransport),
+            shown by "whatever_is_wrong_with_am_is_refused_with_its_code_and_mends_by_itself";
     Unavailable(Cause::Timeout), Unavailable(Cause::Timeout),
-        "no answer before the deadline" => Kind::Unavailable(Code::UnavailableTimeout);
+        "no answer before the deadline" => Kind::Unavailable(Code::UnavailableTimeout),
+            shown by "whatever_is_wrong_with_am_is_refused_with_its_code_and_mends_by_itself";
     Unavailable(Cause::Tls), Unavailable(Cause::Tls),
-        "AM's certificate is not verified" => Kind::Unavailable(Code::UnavailableTls);
+        "AM's certificate is not verified" => Kind::Unavailable(Code::UnavailableTls),
+            shown by "an_am_that_becomes_another_is_not_believed";
     Unavailable(Cause::Status(_)), Unavailable(Cause::Status(500)),
-        "a status that AM must not give here" => Kind::Unavailable(Code::UnavailableStatus);
+        "a status that AM must not give here" => Kind::Unavailable(Code::UnavailableStatus),
+            shown by "whatever_is_wrong_with_am_is_refused_with_its_code_and_mends_by_itself";
     Unavailable(Cause::Protocol), Unavailable(Cause::Protocol),
-        "an answer that is not the protocol" => Kind::Unavailable(Code::UnavailableProtocol);
+        "an answer that is not the protocol" => Kind::Unavailable(Code::UnavailableProtocol),
+            shown by "whatever_is_wrong_with_am_is_refused_with_its_code_and_mends_by_itself";
     Unavailable(Cause::Busy), Unavailable(Cause::Busy),
-        "too many calls or waiting threads" => Kind::Unavailable(Code::UnavailableBusy);
+        "too many calls or waiting threads" => Kind::Unavailable(Code::UnavailableBusy),
+            shown by "more_questions_than_am_may_be_asked_at_once_are_refused";
     Unavailable(Cause::AgentLogin), Unavailable(Cause::AgentLogin),
-        "the agent cannot log in" => Kind::Unavailable(Code::UnavailableAgentLogin);
+        "the agent cannot log in" => Kind::Unavailable(Code::UnavailableAgentLogin),
+            shown by "a_wrong_agent_password_is_named_and_does_not_storm_am";
     Unavailable(Cause::Draining), Unavailable(Cause::Draining),
-        "this worker is shutting down" => Kind::Unavailable(Code::UnavailableDraining);
+        "this worker is shutting down" => Kind::Unavailable(Code::UnavailableDraining),
+            shown by "a_reload_does_not_wait_for_an_am_that_hangs";
     Unavailable(Cause::Store), Unavailable(Cause::Store),
-        "a shared table took no entry" => Kind::Unavailable(Code::UnavailableStore);
+        "a shared table took no entry" => Kind::Unavailable(Code::UnavailableStore),
+            shown by "where_no_end_of_a_session_can_be_kept_a_logout_is_refused";
     Unavailable(Cause::Breaker), Unavailable(Cause::Breaker),
-        "AM is known to be away" => Kind::Unavailable(Code::UnavailableBreaker);
+        "AM is known to be away" => Kind::Unavailable(Code::UnavailableBreaker),
+            shown by "an_am_that_is_away_is_not_asked_until_it_is_back";
 }
 
 /// The table.
@@ -118,6 +133,10 @@ pub const fn fail_closed(fact: Fact, error: FactError, strategy: Strategy) -> Fa
     match kind(error) {
         Kind::Dead => fact.if_dead(),
         Kind::NotAllowed(code) => Failure::Refuse(403, code),
+        // What cannot be kept is a login's state: it has a code of its own, which says what to do.
+        Kind::Unavailable(Code::UnavailableStore) if matches!(fact, Fact::SpentState) => {
+            Failure::Refuse(strategy.status(), Code::LoginStateStore)
+        }
         Kind::Unavailable(code) => Failure::Refuse(strategy.status(), code),
     }
 }

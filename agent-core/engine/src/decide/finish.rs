@@ -1,6 +1,6 @@
 //! What an allowed request carries to the application: user, attributes, cookies without ours.
 
-use alloc::{string::String, vec::Vec};
+use alloc::vec::Vec;
 
 use super::{
     Cx, Stage, allow, ask, attribute_cookies,
@@ -8,7 +8,7 @@ use super::{
     session::{Token, User},
 };
 use crate::{
-    config::{Attribute, AuditAccess, Config, FetchMode, MimeEncode, UserIdType},
+    config::{Attribute, Config, MimeEncode, UserIdType},
     contract::{Ask, Basis, Decision, Edits, FactError, Identity, Known, RequestView, Sink, Why},
     event::Code,
     login,
@@ -57,50 +57,20 @@ pub(super) fn attributes<'a>(
     cx: &Cx<'a, '_>,
     token: &Token<'_>,
 ) -> Stage<'a, Result<Option<Attributes<'a>>, FactError>> {
-    if !wants_profile(cx) {
+    if cx.snap.profile_names.is_empty() {
         return Ok(Ok(None));
     }
-    match cx.facts.attributes(token.key) {
+    let key = cx.snap.attributes_key(token.key);
+    match cx.facts.attributes(key) {
         Known::Fresh(attributes) => Ok(Ok(Some(attributes))),
         Known::Failed(error, _) => Ok(Err(error)),
         Known::Stale(..) | Known::Missing => Err(ask(Ask::Attributes {
-            key: token.key,
+            key,
+            session: token.key,
             token: token.secret(cx),
-            names: names(cx),
+            names: cx.snap.profile_names.clone(),
         })),
     }
-}
-
-fn wants_profile(cx: &Cx<'_, '_>) -> bool {
-    let config = &cx.snap.config;
-    config.profile_attributes.mode != FetchMode::None
-        || config.userid_type == UserIdType::Ldap
-        || audits_attribute(config)
-}
-
-/// Whether audit events shall name users by a profile attribute.
-fn audits_attribute(config: &Config) -> bool {
-    config.universal_id_type == UserIdType::Ldap && config.audit_access != AuditAccess::None
-}
-
-/// The profile attributes to ask for.
-fn names(cx: &Cx<'_, '_>) -> Vec<String> {
-    let config = &cx.snap.config;
-    let mut names: Vec<String> = config
-        .profile_attributes
-        .map
-        .iter()
-        .map(|(name, _)| name.clone())
-        .collect();
-    if config.userid_type == UserIdType::Ldap {
-        names.push(config.userid_param.clone());
-    }
-    if audits_attribute(config) {
-        names.push(config.universal_id_param.clone());
-    }
-    names.sort_unstable();
-    names.dedup();
-    names
 }
 
 /// What an audit event calls the user of a decision; empty where there is none.
@@ -245,6 +215,8 @@ fn push_separated(out: &mut Vec<u8>, value: &str, separator: &str) {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::String;
+
     use super::*;
 
     fn encoded(value: &str, encode: MimeEncode) -> String {

@@ -18,6 +18,7 @@ mod pages;
 mod plan;
 mod policy;
 mod report;
+pub(crate) mod reset;
 mod session;
 mod shadow;
 mod watch;
@@ -27,8 +28,9 @@ use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
 pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
-pub use fail_closed::{FAILURES, Fact, Failure, fail_closed};
+pub use fail_closed::{FAILURES, Fact, Failure, PROVOKED_BY, fail_closed};
 pub use finish::audited_user;
+pub(crate) use pages::below;
 use plan::Plan;
 pub use session::cookie_of;
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};

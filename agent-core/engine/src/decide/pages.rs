@@ -55,17 +55,20 @@ pub(super) fn instead(cx: &Cx<'_, '_>, decision: &mut Decision<'_>) {
     }
 }
 
-/// The page of the most specific path, with the address that was refused.
-fn denied(cx: &Cx<'_, '_>) -> Option<String> {
-    let path = cx.asked.path();
+/// What is said of the most specific path that holds this one.
+pub(crate) fn below<'t, T>(by_path: &'t [(String, T)], path: &str) -> Option<&'t T> {
     let within = |prefix: &str| {
         path.strip_prefix(prefix)
             .is_some_and(|rest| prefix.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
     };
-    let pages = cx.snap.pages.denied.iter();
-    let (_, page) = pages
-        .filter(|(prefix, _)| within(prefix))
-        .max_by_key(|(prefix, _)| prefix.len())?;
+    let held = by_path.iter().filter(|(prefix, _)| within(prefix));
+    let longest = held.max_by_key(|(prefix, _)| prefix.len());
+    longest.map(|(_, what)| what)
+}
+
+/// The page of the most specific path, with the address that was refused.
+fn denied(cx: &Cx<'_, '_>) -> Option<String> {
+    let page = below(&cx.snap.pages.denied, cx.asked.path())?;
     let mut location = page.location();
     // Rule L7: an address under a host that nobody configured is not handed on.
     if let Ok(back) = ReturnUrl::from_canonical(cx.asked, &cx.snap.allowed_hosts) {

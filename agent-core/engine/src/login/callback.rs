@@ -230,6 +230,8 @@ fn token(cx: &Cx<'_, '_>, form: &Form, pending: &Pending) -> Result<Secret, Refu
     let issuers: Vec<&str> = cx.snap.issuers.iter().map(String::as_str).collect();
     let expect = jwt::Expect {
         client: &cx.snap.config.username,
+        any_client: cx.snap.config.any_audience,
+        also: &cx.snap.config.audiences,
         issuers: &issuers,
         nonce: &nonce,
         realm: &pending.realm,
@@ -291,9 +293,7 @@ fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decisio
         Known::Fresh(Receipt::Replayed) => Ok(refused(cx, Refusal::of(Code::CallbackReplayed))),
         Known::Failed(error, _) => Ok(match fail_closed(Fact::SpentState, error, strategy) {
             Failure::Login => refused(cx, Refusal::of(Code::LoginStateStore)),
-            Failure::Refuse(status, _) => {
-                refused(cx, Refusal(Code::LoginStateStore, status, "".into()))
-            }
+            Failure::Refuse(status, code) => refused(cx, Refusal(code, status, "".into())),
         }),
         Known::Stale(..) | Known::Missing => Err(Need::Do(act)),
     }
@@ -325,7 +325,11 @@ fn session_cookies(
     domains
         .into_iter()
         .map(|domain| {
-            let value = SetCookie::new(&config.jwt_name, &sealed)
+            let mut cookie = SetCookie::new(&config.jwt_name, &sealed);
+            if config.persistent_cookie {
+                cookie = cookie.max_age(session.max_end.saturating_sub(cx.now.wall.0) / 1000);
+            }
+            let value = cookie
                 .domain(domain)
                 .secure(config.cookie_secure || cx.https())
                 .http_only(config.cookie_httponly)

@@ -20,7 +20,7 @@ pub(crate) use step_up::step_up;
 
 use crate::{
     contract::Decision,
-    decide::{Cx, clear_session_cookies, refuse, respond},
+    decide::{Cx, below, clear_session_cookies, refuse, reset, respond},
     event::Code,
     page,
     url::ReturnUrl,
@@ -69,6 +69,7 @@ pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Decision<'a> {
         response.headers.extend(clear_session_cookies(cx));
     }
     response.headers.extend(step_up::forget(cx));
+    response.headers.extend(reset::on_login(cx));
     respond(cx.facts, code, response, None, "".into())
 }
 
@@ -110,13 +111,25 @@ fn legacy_address(cx: &Cx<'_, '_>, back: &str) -> String {
     address
 }
 
-/// Where a logout with redirection ends (`com.sun.identity.agents.config.logout.url`).
-pub(crate) fn logout_address(cx: &Cx<'_, '_>) -> String {
+/// Where a logout with redirection ends (`portcullis.logout.url`,
+/// `com.sun.identity.agents.config.logout.url`). AM is told the user's realm, where that is known and
+/// not the one that it assumes.
+pub(crate) fn logout_address(cx: &Cx<'_, '_>, realm: Option<&str>) -> String {
     let config = &cx.snap.config;
-    let mut address = match config.logout_url.first() {
+    let by_path = below(&config.logout_urls, cx.asked.path());
+    let mut address = match by_path.or(config.logout_url.first()) {
         Some(url) => url.clone(),
         None => format!("{}UI/Logout", public_am(cx)),
     };
+    let mut ams = config.naming_url.iter().map(String::as_str);
+    let at_am = address.starts_with(public_am(cx)) || ams.any(|base| address.starts_with(base));
+    if let Some(realm) = realm
+        && realm != "/"
+        && at_am
+        && !address.contains("realm=")
+    {
+        append(&mut address, "realm", realm);
+    }
     if let Some(target) = &config.logout_redirect_url {
         append(&mut address, &config.redirect_param, target);
     }

@@ -74,6 +74,10 @@ pub enum JwtError {
 pub struct Expect<'e> {
     /// The agent's profile name: `aud` and `azp`, exactly.
     pub client: &'e str,
+    /// `com.forgerock.agents.jwt.aud.disable`: any other name in both will do as well.
+    pub any_client: bool,
+    /// `com.forgerock.agents.jwt.aud.whitelist`: one of these in both will do as well.
+    pub also: &'e [String],
     /// AM's addresses up to and including `/oauth2`. `iss` is one of them, or goes on with a realm's
     /// path. AM makes it from the `Host` that the browser sent, so public addresses belong here.
     pub issuers: &'e [&'e str],
@@ -188,7 +192,12 @@ impl Claims {
         if !expect.issuers.iter().any(|base| is_issuer(&iss, base)) {
             return Err(JwtError::WrongIssuer);
         }
-        if aud.0.as_deref() != Some(expect.client) || azp != expect.client {
+        // There is one audience in any case, and the token was made for it (rule L1).
+        let made_for = aud.0.filter(|aud| *aud == azp);
+        let ours = |aud: &String| {
+            *aud == expect.client || expect.any_client || expect.also.iter().any(|also| also == aud)
+        };
+        if !made_for.as_ref().is_some_and(ours) {
             return Err(JwtError::WrongAudience);
         }
         if expect.nonce.is_empty() || !bool::from(nonce.as_bytes().ct_eq(expect.nonce.as_bytes())) {
@@ -351,6 +360,8 @@ mod tests {
     fn check_at(token: &str, now: u64) -> Result<IdToken, JwtError> {
         let expect = Expect {
             client: "wa1",
+            any_client: false,
+            also: &[],
             issuers: &[
                 "https://am.example.com:8443/openam/oauth2",
                 "http://am2/am/oauth2",
@@ -480,6 +491,46 @@ mod tests {
                 Some(JwtError::WrongIssuer),
                 "{bad}"
             );
+        }
+    }
+
+    #[test]
+    fn other_audiences_count_where_told_and_there_is_one() {
+        let check = |aud: &str, azp: &str, any_client: bool, also: &[String]| {
+            let claims = Claims {
+                aud: Some(serde_json::from_str(aud).unwrap()),
+                azp: Some(azp.into()),
+                iss: Some("https://am/oauth2".into()),
+                nonce: Some("n".into()),
+                realm: Some("/".into()),
+                exp: Some(100),
+                iat: Some(100),
+                sso_token: Some(Zeroizing::new("t".into())),
+                ..Claims::default()
+            };
+            let expect = Expect {
+                client: "wa1",
+                any_client,
+                also,
+                issuers: &["https://am/oauth2"],
+                nonce: "n",
+                realm: "/",
+            };
+            claims.check(&expect, 100).is_ok()
+        };
+        let list = ["wa2".to_string()];
+        for (aud, azp, plain, listed, any) in [
+            ("\"wa1\"", "wa1", true, true, true),
+            ("\"wa2\"", "wa2", false, true, true),
+            ("[\"wa3\"]", "wa3", false, false, true),
+            ("\"wa2\"", "wa1", false, false, false),
+            ("\"wa1\"", "wa2", false, false, false),
+            ("[\"wa1\",\"wa2\"]", "wa1", false, false, false),
+            ("[]", "wa1", false, false, false),
+        ] {
+            assert_eq!(check(aud, azp, false, &[]), plain, "{aud}");
+            assert_eq!(check(aud, azp, false, &list), listed, "{aud}");
+            assert_eq!(check(aud, azp, true, &[]), any, "{aud}");
         }
     }
 

@@ -32,3 +32,4 @@ pub use regex::{Regex, RegexError};
 pub use return_url::{AllowedHostError, AllowedHosts, ReturnUrl, ReturnUrlError};
 pub use rule::UrlRule;
 pub use view::View;
+pub(crate) use view::has_parameter;

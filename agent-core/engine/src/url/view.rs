@@ -73,6 +73,11 @@ impl View {
     }
 }
 
+/// Whether a query has a parameter of this name, with or without a value.
+pub(crate) fn has_parameter(query: &str, wanted: &str) -> bool {
+    query.split('&').any(|parameter| name(parameter) == wanted)
+}
+
 fn name(parameter: &str) -> &str {
     parameter.split('=').next().unwrap_or(parameter)
 }

@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use portcullis_engine::{
     config::{self, Config, Problem, Properties, Secrets, Severity, Snapshot, Source},
     contract::{
-        Act, Facts, Header, Known, Local, MonoMillis, Now, PolicyKey, Receipt, RequestView,
-        SessionKey, UnixMillis,
+        Act, AttributesKey, Facts, Header, Known, Local, MonoMillis, Now, PolicyKey, Receipt,
+        RequestView, SessionKey, UnixMillis,
     },
     record::{Attributes, Policy, Session},
     token::Secret,
@@ -98,7 +98,7 @@ impl Facts for Nothing {
     fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
         Known::Missing
     }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, _: AttributesKey) -> Known<Attributes<'_>> {
         Known::Missing
     }
     fn form(&self) -> Known<&[u8]> {

@@ -40,7 +40,7 @@ pub(super) const ATTRIBUTES: &[Property] = &[
         |c, v| v.checked(&mut c.anonymous_user_id, |s| s.bytes().all(|b| matches!(b, 0x20..=0x7e)), "is not plain ASCII", "use letters, digits and signs")).test("nobody_in_particular_has_a_name_where_told"),
     works("com.forgerock.agents.header.mime.encode", Choice, "0", "5.7",
         "0: encode header values with other than ASCII characters by RFC 2047. 1: all. 2: none but those with control characters. A user's name counts as 0 where 1 is set.",
-        |c, v| v.choice(&mut c.mime_encode, &[("0", MimeEncode::NonAscii), ("1", MimeEncode::Always), ("2", MimeEncode::Never)])).test("headers_are_encoded_as_configured"),
+        |c, v| v.choice(&mut c.mime_encode, &[("0", MimeEncode::NonAscii), ("1", MimeEncode::Always), ("2", MimeEncode::Never)])).test("headers_arrive_encoded_as_configured"),
 ];
 
 fn mode(to: &mut FetchMode, v: &mut Values<'_>) {

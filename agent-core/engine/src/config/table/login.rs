@@ -1,7 +1,9 @@
 //! Rows about how users come in, stay recognised and leave.
 
-use super::{From, Kind::*, Property, idle, later, refused, works};
-use crate::config::web;
+use alloc::string::String;
+
+use super::{From, Kind::*, Property, idle, later, works};
+use crate::config::{reset, web};
 
 #[rustfmt::skip]
 pub(super) const LOGIN: &[Property] = &[
@@ -56,10 +58,15 @@ fn parameter_name(text: &str) -> bool {
 
 #[rustfmt::skip]
 pub(super) const ID_TOKEN: &[Property] = &[
-    later("com.forgerock.agents.jwt.aud.disable", Switch, "0", "5.7",
-        "1: do not compare the audience of ID tokens with the profile's name. It is always compared here."),
-    later("com.forgerock.agents.jwt.aud.whitelist", Text, "", "5.7",
-        "Further profile names that ID tokens may be made out to, separated by commas."),
+    works("com.forgerock.agents.jwt.aud.disable", Switch, "0", "5.7",
+        "1: do not compare the audience of ID tokens with the profile's name. There still has to be exactly one.",
+        |c, v| v.switch(&mut c.any_audience)).test("id_tokens_for_others_count_where_told"),
+    works("com.forgerock.agents.jwt.aud.whitelist", Text, "", "5.7",
+        "Further profile names that ID tokens may be made out to, separated by commas.",
+        |c, v| {
+            let names = v.lines().iter().flat_map(|line| line.value.split(','));
+            c.audiences = names.map(str::trim).filter(|n| !n.is_empty()).map(Into::into).collect();
+        }).test("id_tokens_for_others_count_where_told"),
     idle("com.forgerock.agents.jwt.validate.signature.locally", Switch, "0", "2024.9",
         "Verify the signature of ID tokens.", "it is always verified").boot(),
 ];
@@ -103,15 +110,18 @@ pub(super) const COOKIES: &[Property] = &[
     works("com.sun.identity.agents.config.profile.attribute.cookie.prefix", Text, "HTTP_", "4.x",
         "What the names of attribute cookies begin with.",
         |c, v| v.checked(&mut c.cookie_prefix, web::is_token, "cannot begin a cookie's name", "use letters, digits and _")).test("attributes_travel_as_cookies_that_nobody_can_forge"),
-    later("com.sun.identity.agents.config.cookie.reset", List, "", "4.x",
-        "Cookies to clear on the way to login: name[=value][;Domain=domain]."),
-    later("com.sun.identity.agents.config.cookie.reset.enable", Switch, "false", "4.x",
-        "Clear those cookies."),
+    works("com.sun.identity.agents.config.cookie.reset", List, "", "4.x",
+        "Cookies to clear on the way to login: name[=value][;Domain=domain][;Path=path]. Without a domain the host's own, and one that fqdn.default set for its name.",
+        |c, v| reset::read(&mut c.cookie_reset, v)).test("cookies_are_taken_back_on_login_and_logout"),
+    works("com.sun.identity.agents.config.cookie.reset.enable", Switch, "false", "4.x",
+        "Clear those cookies.",
+        |c, v| v.switch(&mut c.cookie_reset_enable)).test("cookies_are_taken_back_on_login_and_logout"),
     works("com.sun.identity.agents.config.encode.cookie.special.chars.enable", Switch, "false", "4.x",
         "Percent-encode the values of attribute cookies. Values with what no cookie can hold are encoded anyway.",
-        |c, v| v.switch(&mut c.encode_cookie_values)).test("cookie_values_are_encoded_where_told_or_needed"),
-    later("org.forgerock.agents.config.cdsso.persistent.cookie.enable", Switch, "false", "4.x",
-        "Let the session cookie outlive the browser."),
+        |c, v| v.switch(&mut c.encode_cookie_values)).test("cookies_arrive_encoded_as_configured"),
+    works("org.forgerock.agents.config.cdsso.persistent.cookie.enable", Switch, "false", "4.x",
+        "Let the session cookie outlive the browser, until the session's own end.",
+        |c, v| v.switch(&mut c.persistent_cookie)).test("a_session_cookie_lives_as_long_as_its_session_where_told"),
 ];
 
 #[rustfmt::skip]
@@ -131,10 +141,24 @@ pub(super) const LOGOUT: &[Property] = &[
     works("org.forgerock.agents.config.logout.session.invalidate", Switch, "true", "5.6",
         "End the session in AM, not only the agent's cookie. false where the page itself does.",
         |c, v| v.switch(&mut c.logout_session_invalidate)).test("a_logout_may_leave_the_session_to_the_page"),
-    refused("org.forgerock.agents.config.logout.regex.enable", Switch, "false", "4.x",
-        "Read agent.logout.url as regular expressions.", "the patterns would be read as wildcards, and logouts missed"),
-    refused("com.forgerock.agents.agent.logout.url.regex", Text, "", "4.x",
-        "One regular expression for logout URLs.", "logouts would be missed; list the URLs in agent.logout.url"),
-    later("com.sun.identity.agents.config.logout.cookie.reset", List, "", "4.x",
-        "Cookies to clear on logout: name[=value][;Domain=domain].").from(From::Profile),
+    works("org.forgerock.agents.config.logout.regex.enable", Switch, "false", "4.x",
+        "Read agent.logout.url as regular expressions, each for a whole URL.",
+        |c, v| v.switch(&mut c.logout_regex)).test("logout_urls_may_be_regular_expressions"),
+    works("com.forgerock.agents.agent.logout.url.regex", Text, "", "4.x",
+        "One regular expression for whole logout URLs, beside agent.logout.url.",
+        |c, v| v.optional(&mut c.logout_url_regex)).test("logout_urls_may_be_regular_expressions"),
+    works("com.sun.identity.agents.config.logout.cookie.reset", List, "", "4.x",
+        "Cookies to clear on logout: name[=value][;Domain=domain][;Path=path].",
+        |c, v| reset::read(&mut c.logout_cookie_reset, v)).from(From::Profile).test("cookies_are_taken_back_on_login_and_logout"),
+    works("portcullis.logout.url", Map, "", "own",
+        "Pages that users are sent to on logout, by path: [/app]=https://am.example.com/am/UI/Logout. The longest path counts, before logout.url.",
+        |c, v| v.map(&mut c.logout_urls, web::path_prefix, "write [/app]=https://am.example.com/am/UI/Logout"))
+        .from(From::FileFirst).test("each_application_has_its_logout_page"),
+    works("portcullis.logout.parameter", Text, "", "own",
+        "Name of a query parameter that makes any request a logout. The page itself is never shown: the browser is sent to the logout page.",
+        |c, v| {
+            let mut name = String::new();
+            v.checked(&mut name, parameter_name, "is not a parameter name", "use letters, digits, -, _ and .");
+            c.logout_parameter = Some(name).filter(|n| !n.is_empty());
+        }).from(From::FileFirst).test("a_parameter_may_end_the_session"),
 ];

@@ -204,20 +204,6 @@ const fn idle(
     row
 }
 
-/// A row that must keep its default, because leaving it out would let somebody in.
-const fn refused(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    since: &'static str,
-    doc: &'static str,
-    why: &'static str,
-) -> Property {
-    let mut row = works(name, kind, default, since, doc, nothing);
-    row.state = State::RefusedUnlessDefault(why);
-    row
-}
-
 /// For rows that set nothing.
 fn nothing(_: &mut Config, _: &mut Values<'_>) {}
 

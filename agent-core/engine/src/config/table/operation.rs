@@ -5,8 +5,9 @@ use crate::config::{AuditAccess, AuditTo, UserIdType};
 
 #[rustfmt::skip]
 pub(super) const RESPONSES: &[Property] = &[
-    later("com.forgerock.agents.cache_control_header.enable", Switch, "false", "4.x",
-        "Forbid caches to keep what is served without a session. The agent's own answers are never kept."),
+    idle("com.forgerock.agents.cache_control_header.enable", Switch, "false", "4.x",
+        "Forbid caches to keep the agent's redirects and pages.",
+        "they are never to be kept, whatever it says").test("each_strategy_lets_through_what_it_says"),
     later("com.forgerock.agents.csp.frame.ancestors.none", Switch, "0", "2025.3",
         "1: the agent's pages may not be framed at all.").boot(),
     later("com.forgerock.agents.csp.frame.ancestors.sources", Text, "", "2025.3",

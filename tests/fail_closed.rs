@@ -1,0 +1,141 @@
+//! The kinds of failure of the fail-closed table that other suites do not provoke: an AM that nobody can
+//! vouch for, too many questions at once, and a table that takes no more entries.
+
+// What can't be had fails the test that wanted it.
+#![allow(clippy::expect_used, clippy::panic)]
+
+use std::path::Path;
+
+use am_simulator::{Damage, Fault};
+use portcullis_tests::{
+    both_servers,
+    client::{Request, Response},
+    front::{Certificates, Front, name_am},
+    outage::{Crowd, evaluations},
+    outcome::logged,
+    site::{AmServer, Site, site},
+    wait_until,
+};
+
+const NAME: &str = "am.test.example.org";
+
+fn certificates(folder: &Path) -> Certificates {
+    // Workers read the authority's file; the key they never see.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder, mode).expect("mode");
+    Certificates::make(folder, NAME)
+}
+
+fn assert_unavailable(answer: &Response) {
+    assert_eq!(answer.status, 503, "{answer:?}");
+}
+
+/// A logout with a session cookie of AM that nobody gave out.
+fn logout(n: usize) -> Request {
+    let cookie = format!("iPlanetDirectoryPro=AQIC5w-made-up-{n}.*AAJTSQACMDE.*");
+    Request::get("/logout/done.html").header("Cookie", &cookie)
+}
+
+/// Logs so many made-up sessions out that hardly any place is left where such ends are kept.
+fn fill(site: &Site) {
+    for first in (0..5000).step_by(40) {
+        let some = (first..first + 40).map(logout).collect();
+        for answer in Crowd::send(site, some).rest() {
+            // httpd lets only so many threads wait long.
+            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+        }
+    }
+}
+
+both_servers! {
+    fn an_am_that_becomes_another_is_not_believed(kind: Kind) {
+        let (ours, others) = (tempfile::tempdir().expect("folder"), tempfile::tempdir().expect("folder"));
+        let (ours, others) = (certificates(ours.path()), certificates(others.path()));
+        let am = AmServer::simulated();
+        let (address, url) = (am.simulator().address(), am.url());
+        let path = url.rsplit_once('/').expect("path").1.to_owned();
+        let tls = Front::tls(address, &ours);
+        let text = |path: &Path| path.to_string_lossy().into_owned();
+        let mut site = site(kind)
+            .am(am)
+            .profile("com.forgerock.agents.public.am.url", &[&url])
+            .property("com.forgerock.agents.config.cert.ca.file", &text(&ours.authority))
+            .property("com.forgerock.agents.config.cert.file", &text(&ours.certificate))
+            .property("com.forgerock.agents.config.cert.key", &text(&ours.key))
+            .prepare();
+        name_am(&site, &format!("https://{NAME}:{}/{path}", tls.port()));
+        // A connection that was open may break first.
+        for code in ["PCL05", "PCL0607", "PCL0608"] {
+            site.server.expect(code);
+        }
+        site.server.start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let tls = tls.replaced_by_tls(address, &others);
+        wait_until("PCL0502", || {
+            assert_unavailable(&visitor.get("/app/unknown"));
+            site.debug_log().contains("PCL0502")
+        });
+        assert_eq!(tls.passed(), 0);
+        assert_eq!(visitor.get("/app/known").status, 200);
+        site.stop();
+    }
+
+    fn more_questions_than_am_may_be_asked_at_once_are_refused(kind: Kind) {
+        let mut site = site(kind)
+            .property("portcullis.am.deadline", "60000")
+            .property("portcullis.am.calls.max", "2")
+            .start();
+        site.server.expect("PCL0505");
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let am = site.am.simulator();
+        am.reset_calls();
+        am.add_fault(Fault::on("/json/policies", Damage::Hold));
+        let cookie = visitor.cookie_header();
+        let requests = (0..12).map(|n| Request::get(&format!("/app/held-{n}")).header("Cookie", &cookie));
+        let mut crowd = Crowd::send(&site, requests.collect());
+        // Two workers may ask two questions each; who asks more is refused while AM holds those back.
+        for _ in 0..8 {
+            assert_unavailable(&crowd.answer());
+        }
+        site.wait_for_line("PCL0505");
+        assert!((1..=4).contains(&evaluations(am)), "{}", evaluations(am));
+        assert_eq!(visitor.get("/app/known").status, 200, "what is known needs no question");
+        am.clear_faults();
+        for answer in crowd.rest() {
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+        site.stop();
+    }
+
+    /// Rule S1: a logout that could not be kept is not said to have happened.
+    fn where_no_end_of_a_session_can_be_kept_a_logout_is_refused(kind: Kind) {
+        let mut site = site(kind)
+            .profile("com.forgerock.agents.accept.sso.token", &["1"])
+            .profile("org.forgerock.openam.agents.config.allow.custom.login", &["2"])
+            .prepare();
+        site.server.variable("AM_MAX_SESSION_CACHE_SIZE", "1048576");
+        for code in ["PCL05", "PCL0609"] {
+            site.server.expect(code);
+        }
+        site.server.start();
+        wait_until("the profile", || site.get("/public/a.html").status == 200);
+        fill(&site);
+        // As long as AM itself ends the session, that is enough.
+        assert_eq!(site.send(&logout(9000)).status, 200);
+        site.am.simulator().add_fault(Fault::on("/json/sessions", Damage::Reset));
+        let mut n = 10_000;
+        wait_until("a logout that is kept nowhere", || {
+            n += 1;
+            let answer = site.send(&logout(n));
+            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+            answer.status == 503 && site.debug_log().contains("PCL0508")
+        });
+        // A page that needs no such entry is there for all.
+        assert_eq!(site.get("/public/a.html").status, 200);
+        let login = logged(&site, "PCL0200", || site.get("/docs/a.html"));
+        assert_eq!(login.status, 302);
+        site.stop();
+    }
+}
