@@ -275,7 +275,9 @@ both_servers! {
     /// Rule S1: AM goes on calling such a token valid, and all shared memory is new.
     fn a_client_side_session_stays_ended_over_a_stop_of_the_server(kind: Kind) {
         let mut site = start(site(kind), &[]);
-        site.server.expect("PCL0631");
+        for code in ["PCL0631", "PCL0508"] {
+            site.server.expect(code);
+        }
         site.am.simulator().set_client_side_sessions(true);
         let log_in = |site: &Site| {
             let mut visitor = site.visitor();

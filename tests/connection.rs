@@ -157,6 +157,27 @@ both_servers! {
         site.stop();
     }
 
+    fn the_installer_keeps_the_proxys_password(kind: Kind) {
+        let (builder, address, url) = with_am(kind);
+        let path = context(&url);
+        let proxy = Front::proxy(address, "agent:the proxy's password");
+        let mut site = builder
+            .installed_with("AM_PROXY_HOST", "127.0.0.1")
+            .installed_with("AM_PROXY_PORT", &proxy.port().to_string())
+            .installed_with("AM_PROXY_USER", "agent")
+            .installed_with("AM_PROXY_PASSWORD", "the proxy's password")
+            .prepare();
+        name_am(&site, &format!("http://{NAME}:9/{path}"));
+        for file in ["agent.conf", "agent-password.conf"] {
+            let text = std::fs::read_to_string(site.instance.join("config").join(file)).expect(file);
+            assert!(!text.contains("the proxy's password"), "{file}: {text}");
+        }
+        site.server.start();
+        assert_eq!(site.visitor().log_in("/app/known").status, 200);
+        assert!(proxy.passed() > 0);
+        site.stop();
+    }
+
     fn a_client_certificate_opens_the_way_to_am(kind: Kind) {
         let folder = tempfile::tempdir().expect("folder");
         // Workers read the authority's file; the key they never see.

@@ -9,7 +9,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use portcullis_engine::config::{self, Place, Properties};
+use portcullis_engine::{
+    config::{self, Line, Place, Properties},
+    token::Secret,
+};
 
 use crate::{
     home::{Entry, Home},
@@ -51,7 +54,12 @@ pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
     let with_agent = kind.with_agent(&text, &lines)?;
     let password = secrets::read_password(&request.password_file)?;
     let key = secrets::new_key()?;
-    let encrypted = secrets::encrypt(&key, &password)?;
+    let environment = environment();
+    let mut passwords = vec![(
+        secrets::PASSWORD.to_owned(),
+        secrets::encrypt(&key, &password)?,
+    )];
+    passwords.extend(encrypted(&key, &environment)?);
     println!("Validating...");
     if request.force {
         println!("Validating... Skipped.");
@@ -65,10 +73,10 @@ pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
     make_folders(home, &folder, &mut undo)?;
     fs::write(
         &lines.agent_conf,
-        agent_conf(request, &folder, &environment())?,
+        agent_conf(request, &folder, &environment)?,
     )
     .context("agent.conf")?;
-    secrets::write(&folder.join("config"), &key, &encrypted)?;
+    secrets::write(&folder.join("config"), &key, &passwords)?;
     if kind == Kind::Nginx {
         fs::write(&lines.include, nginx::include(&lines)).context("nginx.conf of the instance")?;
     }
@@ -198,7 +206,7 @@ fn agent_conf(request: &Request, folder: &Path, environment: &Properties) -> Res
     ] {
         conf = conf.replace(&format!("= {word}\n"), &format!("= {value}\n"));
     }
-    for line in environment.lines() {
+    for line in environment.lines().iter().filter(|line| !is_secret(line)) {
         ensure!(
             !line.value.contains(char::is_control),
             "{}: the value holds a control character",
@@ -223,6 +231,23 @@ fn environment() -> Properties {
         eprintln!("warning: {problem}");
     }
     lines
+}
+
+/// Passwords that the environment names, as they are written down.
+fn encrypted(key: &Secret, environment: &Properties) -> Result<Vec<(String, String)>> {
+    let lines = environment.lines().iter().filter(|line| is_secret(line));
+    let pair = |line: &Line| {
+        let plain = Secret::new(line.value.as_bytes().to_vec());
+        let text = secrets::encrypt(key, &plain).with_context(|| line.source.to_string())?;
+        Ok((line.name.clone(), text))
+    };
+    lines.map(pair).collect()
+}
+
+/// Whether a line's place is `agent-password.conf`.
+fn is_secret(line: &Line) -> bool {
+    let mut rows = config::PROPERTIES.iter();
+    rows.any(|row| row.name == line.name && row.kind == config::Kind::Secret)
 }
 
 /// The text with this value of a property, in the place that the template has for it.
@@ -354,6 +379,41 @@ mod tests {
     }
 
     #[test]
+    fn passwords_of_the_environment_are_written_encrypted() {
+        let variables = [
+            ("AM_SSL_PASSWORD", "the key's pass phrase"),
+            ("AM_PROXY_PASSWORD", "the proxy's password"),
+        ];
+        let (environment, problems) = config::environment(Place::Tool, variables);
+        assert_eq!(problems, []);
+        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), &environment).unwrap();
+        assert!(!conf.contains("pass phrase") && !conf.contains("proxy's"));
+        let key = secrets::new_key().unwrap();
+        let mut all = encrypted(&key, &environment).unwrap();
+        all.sort();
+        let opened: Vec<(&str, Secret)> = all
+            .iter()
+            .map(|(name, text)| (name.as_str(), config::decrypt_password(&key, text).unwrap()))
+            .collect();
+        assert_eq!(opened.len(), 2);
+        for ((name, opened), (wanted, plain)) in opened.iter().zip([
+            (
+                "com.forgerock.agents.config.cert.key.password",
+                "the key's pass phrase",
+            ),
+            (
+                "com.sun.identity.agents.config.forward.proxy.password",
+                "the proxy's password",
+            ),
+        ]) {
+            assert_eq!(*name, wanted);
+            assert!(opened.expose() == plain.as_bytes(), "{name}");
+        }
+        let (environment, _) = config::environment(Place::Tool, [("AM_PROXY_PASSWORD", "a\nb")]);
+        assert!(encrypted(&key, &environment).is_err());
+    }
+
+    #[test]
     fn every_word_of_the_template_is_replaced() {
         let conf = agent_conf(
             &request(),
@@ -377,10 +437,9 @@ mod tests {
             ("AM_PROXY_PORT", "3128"),
             ("AM_PROXY_USER", "agent"),
             ("AM_AGENT_AUTH_MODE", "1"),
-            ("AM_PROXY_PASSWORD", "not read"),
         ];
         let (environment, problems) = config::environment(Place::Tool, variables);
-        assert_eq!(problems.len(), 1, "{problems:?}");
+        assert_eq!(problems, []);
         let conf = agent_conf(&request(), Path::new("/opt/agent_1"), &environment).unwrap();
         for line in [
             "com.forgerock.agents.config.cert.ca.file = /etc/ssl/am.pem",

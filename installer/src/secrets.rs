@@ -13,7 +13,7 @@ use rand_core::TryRngCore;
 use zeroize::{Zeroize, Zeroizing};
 
 const KEY: &str = "com.sun.identity.agents.config.key";
-const PASSWORD: &str = "com.sun.identity.agents.config.password";
+pub(crate) const PASSWORD: &str = "com.sun.identity.agents.config.password";
 /// Shorter passwords can be guessed off line from what every user holds (rule K2).
 const GOOD_LENGTH: usize = 16;
 
@@ -84,14 +84,16 @@ pub(crate) fn encrypt_files(key: &Path, password: &Path) -> Result<String> {
     encrypt(&key, &read_password(password)?)
 }
 
-/// Writes `agent-key.conf` and `agent-password.conf`, mode 0600.
-pub(crate) fn write(folder: &Path, key: &Secret, password: &str) -> Result<()> {
+/// Writes `agent-key.conf` and `agent-password.conf`, mode 0600; of each password its property and its
+/// encrypted form.
+pub(crate) fn write(folder: &Path, key: &Secret, passwords: &[(String, String)]) -> Result<()> {
     let text = Zeroizing::new(format!("{KEY} = {}\n", config::key_text(key).as_str()));
     write_private(&folder.join("agent-key.conf"), &text)?;
-    write_private(
-        &folder.join("agent-password.conf"),
-        &format!("{PASSWORD} = {password}\n"),
-    )
+    let lines = passwords.iter();
+    let lines: String = lines
+        .map(|(name, text)| format!("{name} = {text}\n"))
+        .collect();
+    write_private(&folder.join("agent-password.conf"), &lines)
 }
 
 fn write_private(path: &Path, text: &str) -> Result<()> {
@@ -117,7 +119,7 @@ mod tests {
         write_private(&file, "a-Long-enough-pass-phrase\nrest\n").unwrap();
         let password = read_password(&file).unwrap();
         let text = encrypt(&key, &password).unwrap();
-        write(folder.path(), &key, &text).unwrap();
+        write(folder.path(), &key, &[(PASSWORD.to_owned(), text.clone())]).unwrap();
         let opened = config::decrypt_password(&key, &text).unwrap();
         assert!(opened == password);
         let again = encrypt_files(&folder.path().join("agent-key.conf"), &file).unwrap();

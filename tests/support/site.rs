@@ -91,6 +91,8 @@ pub struct Builder {
     am: Option<AmServer>,
     layout: Layout,
     properties: Vec<String>,
+    /// Environment of the installation.
+    variables: Vec<(String, String)>,
     profile: Value,
     local: bool,
     recorded: bool,
@@ -127,6 +129,7 @@ pub fn site(kind: Kind) -> Builder {
             "com.forgerock.agents.config.hostmap[0] = am.test.example.org|127.0.0.1".into(),
             "com.sun.identity.agents.config.debug.level = debug".into(),
         ],
+        variables: Vec::new(),
         profile: json!({}),
         local: false,
         recorded: true,
@@ -173,6 +176,12 @@ impl Builder {
     /// Adds a line to `agent.conf`.
     pub fn property(mut self, name: &str, value: &str) -> Builder {
         self.properties.push(format!("{name} = {value}"));
+        self
+    }
+
+    /// Installs the agent with this variable in the environment.
+    pub fn installed_with(mut self, name: &str, value: &str) -> Builder {
+        self.variables.push((name.into(), value.into()));
         self
     }
 
@@ -245,6 +254,7 @@ impl Builder {
             &server,
             [&am.url(), &site_url, "/", &agent],
             &self.password,
+            &self.variables,
         );
         let conf = instance.join("config/agent.conf");
         let mut file = fs::OpenOptions::new()
@@ -356,7 +366,13 @@ fn seed_agent(am: &AmServer, agent: &str, site_url: &str, profile: &Value) -> Op
 
 /// Runs `agentadmin --s` as an operator would; the folder of the instance. `names` are AM's URL, the
 /// site's, the realm and the agent.
-fn install(home: &Path, server: &Server, names: [&str; 4], password: &str) -> PathBuf {
+fn install(
+    home: &Path,
+    server: &Server,
+    names: [&str; 4],
+    password: &str,
+    variables: &[(String, String)],
+) -> PathBuf {
     let password_file = home.join("password");
     fs::write(&password_file, password).expect("password file");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
@@ -366,6 +382,7 @@ fn install(home: &Path, server: &Server, names: [&str; 4], password: &str) -> Pa
     command
         .env("PORTCULLIS_HOME", &agents)
         .env("PORTCULLIS_MODULES", modules::directory())
+        .envs(variables.iter().map(|(n, v)| (n, v)))
         .arg("--s")
         .arg(server.conf())
         .args(names)

@@ -344,7 +344,11 @@ fn open_ended(
 ) -> (Option<EndedFile>, Option<(Code, String)>) {
     let path = ended::beside(conf);
     let about = |what: String| format!("{}: {what}", path.display());
-    let file = match EndedFile::open(&path, start) {
+    let file = match EndedFile::open(
+        &path,
+        &start.secrets.agent_key,
+        config::identity(&start.config),
+    ) {
         Ok(file) => file,
         Err(error) => return (None, Some((Code::EndedFile, about(error.to_string())))),
     };

@@ -15,7 +15,6 @@ use arrayvec::ArrayVec;
 use aws_lc_rs::digest;
 use portcullis_engine::{
     am::a,
-    config,
     contract::UnixMillis,
     token::{
         Secret,
@@ -25,8 +24,6 @@ use portcullis_engine::{
 use portcullis_shm::{Key, Mapping};
 use rand_core::TryRngCore;
 use rustix::fs::{FlockOperation, fcntl_lock};
-
-use crate::agent::Start;
 
 /// Name of the file, beside `agent.conf`.
 const NAME: &str = "ended-sessions";
@@ -74,7 +71,11 @@ pub(crate) fn beside(conf: &Path) -> PathBuf {
 
 impl EndedFile {
     /// Opens the file or makes it, readable by its owner only.
-    pub(crate) fn open(path: &Path, start: &Start) -> io::Result<EndedFile> {
+    pub(crate) fn open(
+        path: &Path,
+        agent_key: &Secret,
+        instance: [u8; 16],
+    ) -> io::Result<EndedFile> {
         let file = OpenOptions::new()
             .read(true)
             .append(true)
@@ -84,8 +85,8 @@ impl EndedFile {
         Ok(EndedFile {
             path: path.to_owned(),
             file,
-            key: SealKey::derive(&start.secrets.agent_key, Purpose::EndedSessions),
-            instance: config::identity(&start.config),
+            key: SealKey::derive(agent_key, Purpose::EndedSessions),
+            instance,
         })
     }
 
@@ -183,5 +184,121 @@ impl Drop for Lock<'_> {
     fn drop(&mut self) {
         // It ends with the process otherwise.
         let _ = fcntl_lock(self.0, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use portcullis_shm::Ended;
+
+    use super::*;
+
+    const INSTANCE: [u8; 16] = [7; 16];
+    const NOW: (u64, u64) = (1_700_000_000_000, 5_000);
+
+    fn key(byte: u8) -> Secret {
+        Secret::new(vec![byte; 32])
+    }
+
+    fn token(n: usize) -> Secret {
+        Secret::new(format!("*AAJTSQ.*token-{n}").into_bytes())
+    }
+
+    fn open(path: &Path) -> EndedFile {
+        EndedFile::open(path, &key(1), INSTANCE).unwrap()
+    }
+
+    /// What a start finds, a day's part after the file was written.
+    fn start(file: &EndedFile, later: u64) -> (Mapping, Loaded) {
+        let mapping = Mapping::create(1 << 20).unwrap();
+        let found = file.load(&mapping, NOW.0 + later, NOW.1).unwrap();
+        (mapping, found)
+    }
+
+    fn look(mapping: &Mapping, n: usize) -> Ended {
+        mapping.ended().look(name(&INSTANCE, &token(n)), NOW.1)
+    }
+
+    #[test]
+    fn what_was_kept_is_there_after_a_start() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = beside(&folder.path().join("agent.conf"));
+        let file = open(&path);
+        for n in 0..3 {
+            let until = UnixMillis(NOW.0 + 1000 * (n as u64 + 1));
+            file.keep(name(&INSTANCE, &token(n)), until).unwrap();
+        }
+        let (mapping, found) = start(&open(&path), 1500);
+        assert_eq!(
+            found,
+            Loaded {
+                ended: 2,
+                unreadable: 0
+            }
+        );
+        assert_eq!(look(&mapping, 0), Ended::No, "over anyway");
+        assert_eq!(look(&mapping, 1), Ended::Yes);
+        assert_eq!(look(&mapping, 2), Ended::Yes);
+        assert_eq!(look(&mapping, 3), Ended::No);
+        // Written otherwise it is the same token; another instance's is another.
+        let same = Secret::new(b"@AAJTSQ=#token-2".to_vec());
+        assert_eq!(name(&INSTANCE, &same), name(&INSTANCE, &token(2)));
+        assert_ne!(name(&[8; 16], &token(2)), name(&INSTANCE, &token(2)));
+    }
+
+    #[test]
+    fn what_is_over_is_taken_out_of_a_long_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let file = open(&path);
+        let last = 900;
+        for n in 0..=last {
+            let life = if n == last { 5000 } else { 1000 };
+            let until = UnixMillis(NOW.0 + life);
+            file.keep(name(&INSTANCE, &token(n)), until).unwrap();
+        }
+        assert!(std::fs::metadata(&path).unwrap().len() > SHORT as u64);
+        let (mapping, found) = start(&open(&path), 2000);
+        assert_eq!((found.ended, look(&mapping, last)), (1, Ended::Yes));
+        assert_eq!(
+            std::fs::read(&path).unwrap().split(|b| *b == b'\n').count(),
+            2
+        );
+        // Whoever had it open before goes on writing to it.
+        let until = UnixMillis(NOW.0 + 5000);
+        file.keep(name(&INSTANCE, &token(1)), until).unwrap();
+        let (mapping, found) = start(&open(&path), 2000);
+        assert_eq!((found.ended, look(&mapping, 1)), (2, Ended::Yes));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_doubt() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(NAME);
+        let until = UnixMillis(NOW.0 + 5000);
+        open(&path).keep(name(&INSTANCE, &token(1)), until).unwrap();
+        let other_key = EndedFile::open(&path, &key(2), INSTANCE).unwrap();
+        let (mapping, found) = start(&other_key, 0);
+        assert_eq!(
+            found,
+            Loaded {
+                ended: 0,
+                unreadable: 1
+            }
+        );
+        assert_eq!(look(&mapping, 1), Ended::Unknown);
+        assert_eq!(look(&mapping, 2), Ended::Unknown);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, [&whole[..], b"torn"].concat()).unwrap();
+        let (mapping, found) = start(&open(&path), 0);
+        assert_eq!(
+            found,
+            Loaded {
+                ended: 1,
+                unreadable: 1
+            }
+        );
+        assert_eq!(look(&mapping, 1), Ended::Yes);
+        assert_eq!(look(&mapping, 2), Ended::Unknown);
     }
 }

@@ -8,8 +8,8 @@ use anyhow::{Result, anyhow};
 use portcullis_engine::{
     config::Snapshot,
     contract::{
-        Act, Age, Cause, FactError, Facts, Known, MonoMillis, Now, AttributesKey, PolicyKey, Receipt, SessionKey,
-        UnixMillis,
+        Act, Age, AttributesKey, Cause, FactError, Facts, Known, MonoMillis, Now, PolicyKey,
+        Receipt, SessionKey, UnixMillis,
     },
     record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
 };

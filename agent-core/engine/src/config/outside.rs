@@ -161,8 +161,9 @@ pub const OUTSIDE: &[Outside] = &[
         .sets("com.forgerock.agents.config.cert.file").test("the_environment_fills_the_template"),
     row(Tool, "AM_SSL_KEY", "", "File with its key.", Works)
         .sets("com.forgerock.agents.config.cert.key").test("the_environment_fills_the_template"),
-    row(Tool, "AM_SSL_PASSWORD", "", "Encrypted pass phrase of that key.", NotYet)
-        .sets("com.forgerock.agents.config.cert.key.password"),
+    row(Tool, "AM_SSL_PASSWORD", "",
+        "Pass phrase of that key, in the clear: it is written down encrypted with the key of the new instance.", Works)
+        .sets("com.forgerock.agents.config.cert.key.password").test("passwords_of_the_environment_are_written_encrypted"),
     row(Tool, "AM_SSL_CIPHERS", "", "Ciphers offered to AM.", Works)
         .sets("com.forgerock.agents.config.ciphers").test("the_environment_fills_the_template"),
     row(Tool, "AM_SSL_SCHANNEL", "", "On Windows, use Schannel.", NoEffect("it concerns Windows only")),
@@ -174,8 +175,8 @@ pub const OUTSIDE: &[Outside] = &[
         .sets("com.sun.identity.agents.config.forward.proxy.port").test("the_environment_fills_the_template"),
     row(Tool, "AM_PROXY_USER", "", "User name for the proxy.", Works)
         .sets("com.sun.identity.agents.config.forward.proxy.user").test("the_environment_fills_the_template"),
-    row(Tool, "AM_PROXY_PASSWORD", "", "Password for the proxy.", NotYet)
-        .sets("com.sun.identity.agents.config.forward.proxy.password"),
+    row(Tool, "AM_PROXY_PASSWORD", "", "Password for the proxy, in the clear; as before.", Works)
+        .sets("com.sun.identity.agents.config.forward.proxy.password").test("the_installer_keeps_the_proxys_password"),
     row(Tool, "AM_AGENT_AUTH_MODE", "0", "Whether the agent logs in by tree or by module.", Works)
         .sets("com.forgerock.agents.config.agent.auth.mode").test("the_environment_fills_the_template"),
 
