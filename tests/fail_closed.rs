@@ -116,7 +116,8 @@ both_servers! {
             .profile("org.forgerock.openam.agents.config.allow.custom.login", &["2"])
             .prepare();
         site.server.variable("AM_MAX_SESSION_CACHE_SIZE", "1048576");
-        for code in ["PCL05", "PCL0609"] {
+        // The last is httpd's own.
+        for code in ["PCL05", "PCL0609", "AH00484"] {
             site.server.expect(code);
         }
         site.server.start();

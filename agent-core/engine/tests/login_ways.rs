@@ -6,7 +6,8 @@ mod support;
 use portcullis_engine::{
     config::Snapshot,
     contract::{
-        Act, Facts, Header, Known, Outcome, PolicyKey, Receipt, Response, SessionKey, Step,
+        Act, AttributesKey, Facts, Header, Known, Outcome, PolicyKey, Receipt, Response,
+        SessionKey, Step,
     },
     decide,
     event::Code,
@@ -58,7 +59,7 @@ impl Facts for Memo {
     fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
         Known::Fresh(Policy::decode(&self.policy).expect("record"))
     }
-    fn attributes(&self, _: SessionKey) -> Known<Attributes<'_>> {
+    fn attributes(&self, _: AttributesKey) -> Known<Attributes<'_>> {
         Known::Missing
     }
     fn form(&self) -> Known<&[u8]> {

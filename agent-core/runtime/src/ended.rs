@@ -21,7 +21,7 @@ use portcullis_engine::{
         sealed::{Purpose, SealKey, Unsealed, sealed_len},
     },
 };
-use portcullis_shm::{Key, Mapping};
+use portcullis_shm::{Ended, Key, Mapping};
 use rand_core::TryRngCore;
 use rustix::fs::{FlockOperation, fcntl_lock};
 
@@ -148,10 +148,11 @@ impl EndedFile {
             match opened.map(|(plain, until)| (<[u8; DIGEST]>::try_from(plain), until)) {
                 Ok((Ok(digest), until)) => {
                     let end = mono.saturating_add(until.0.saturating_sub(wall));
-                    // Without room the set itself doubts from now on.
-                    let _ = mapping
-                        .ended()
-                        .insert(Key(u128::from_le_bytes(digest)), end, mono);
+                    let name = Key(u128::from_le_bytes(digest));
+                    // A reload finds it there already. Without room the set itself doubts from now on.
+                    if mapping.ended().look(name, mono) != Ended::Yes {
+                        let _ = mapping.ended().insert(name, end, mono);
+                    }
                     loaded.ended += 1;
                     alive.extend_from_slice(line);
                     alive.push(b'\n');
@@ -189,8 +190,6 @@ impl Drop for Lock<'_> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_shm::Ended;
-
     use super::*;
 
     const INSTANCE: [u8; 16] = [7; 16];
