@@ -339,6 +339,34 @@ both_servers! {
         for _ in 0..16 {
             to_login(&site, &site.send(&old));
         }
+        // The worker that took the logout is gone; another tells AM.
+        site.am.simulator().clear_faults();
+        wait_until("AM to be told of the logout", || !lives(&mut visitor));
+        site.stop();
+    }
+
+    fn those_who_come_after_tell_am_of_a_logout(kind: Kind) {
+        let mut site = site::site(kind).start();
+        for code in ["PCL0500", "PCL0515"] {
+            site.server.expect(code);
+        }
+        let token = {
+            let (mut visitor, _) = logged_in(&site);
+            let token = visitor.am_token();
+            site.am.simulator().add_fault(Fault::on("/json/sessions", Damage::Reset));
+            page_follows(&logged(&site, "PCL0609", || visitor.get("/logout/done.html")));
+            token
+        };
+        site.server.restart();
+        let am = site.am.simulator();
+        assert!(am.session(&token).is_some(), "AM can't know yet");
+        let file = site.instance.join("config/untold-logouts");
+        let text = std::fs::read_to_string(&file).expect("file");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        assert!(!text.contains(&token));
+        am.clear_faults();
+        wait_until("AM to be told of the logout", || am.session(&token).is_none());
+        wait_until("an empty file", || std::fs::metadata(&file).expect("file").len() == 0);
         site.stop();
     }
 

@@ -263,9 +263,10 @@ codes! {
     LinesLeftOut 622 Warning "lines of this code were left out of the web server's log"
         "More than 50 in a minute by one worker. The debug log has them, as far as its level says."
         "Look at the code that is named; the number behind it is that of the lines.";
-    EndedFile 630 Error "ended client-side sessions cannot be written down"
-        "The file `ended-sessions` beside `agent.conf` cannot be made, or is full, or the disk is. AM goes on \
-         calling such a session valid, so a logout that would be forgotten at the next start is refused."
+    EndedFile 630 Error "logouts cannot be written down"
+        "The files `ended-sessions` and `untold-logouts` beside `agent.conf` cannot be made, or are full, or the disk is. \
+         AM goes on calling a client-side session valid, so its logout, which would be forgotten at the next start, is refused; \
+         a logout that AM could not be told of is not told later."
         "Check the folder's mode and the disk.";
     EndedUnread 631 Error "it cannot be told which client-side sessions ended before this start"
         "The file `ended-sessions` beside `agent.conf` is damaged, or was written with another agent key. Client-side \

@@ -30,6 +30,7 @@ use crate::{
     logs::{HostLog, Logs, System, wall_ms},
     mode,
     recording::Elsewhere,
+    untold::Untold,
     worker::{StartError, Worker, WorkerOptions},
 };
 
@@ -78,6 +79,8 @@ pub struct Instance {
     logs: Logs,
     /// Client-side sessions that ended, where they can be written down.
     ended: Option<EndedFile>,
+    /// Logouts that AM does not know of yet.
+    untold: Option<Untold>,
     /// What of its configurations is not in `agent.conf`, for those who read recorded requests.
     elsewhere: Elsewhere,
     id: OnceLock<InstanceId>,
@@ -151,6 +154,7 @@ impl Agent {
             looked_at: AtomicU64::new(0),
             logs: Logs::default(),
             ended: None,
+            untold: None,
             elsewhere: Elsewhere::default(),
             id: OnceLock::new(),
         });
@@ -209,6 +213,15 @@ impl Agent {
                 instance.logs.line(&self.log, None, code, &text, true);
             }
             instance.ended = ended;
+            let (key, identity) = (&start.secrets.agent_key, config::identity(&start.config));
+            match Untold::open(&instance.path, key, identity) {
+                Ok(untold) => instance.untold = Some(untold),
+                Err(error) => {
+                    let text = format!("logouts that AM does not know of: {error}");
+                    let code = Code::EndedFile;
+                    instance.logs.line(&self.log, None, code, &text, true);
+                }
+            }
             if let Some((code, text)) = mode::at_start(&start.config, wall_ms()) {
                 instance.logs.line(&self.log, None, code, &text, true);
             }
@@ -376,6 +389,11 @@ pub fn built_in_scrubs(name: &[u8]) -> bool {
 }
 
 impl Instance {
+    /// Where logouts are written down that AM has to be told.
+    pub(crate) fn untold(&self) -> Option<&Untold> {
+        self.untold.as_ref()
+    }
+
     /// Where ended client-side sessions are written down.
     pub(crate) fn ended(&self) -> Option<&EndedFile> {
         self.ended.as_ref()

@@ -5,30 +5,22 @@
 //! It must not hold tokens, and what cannot be read is doubt, never "not ended".
 
 use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Seek, SeekFrom, Write},
-    os::unix::fs::OpenOptionsExt,
+    io,
     path::{Path, PathBuf},
 };
 
-use arrayvec::ArrayVec;
 use aws_lc_rs::digest;
 use portcullis_engine::{
     am::a,
     contract::UnixMillis,
-    token::{
-        Secret,
-        sealed::{Purpose, SealKey, Unsealed, sealed_len},
-    },
+    token::{Secret, sealed::Purpose},
 };
 use portcullis_shm::{Ended, Key, Mapping};
-use rand_core::TryRngCore;
-use rustix::fs::{FlockOperation, fcntl_lock};
+
+use crate::sealed_file::SealedFile;
 
 /// Name of the file, beside `agent.conf`.
 const NAME: &str = "ended-sessions";
-/// Longest file: some 150,000 sessions. When it is full, logouts of such sessions are refused.
-const MOST: u64 = 16 << 20;
 /// A file is not made shorter below this.
 const SHORT: usize = 64 << 10;
 /// Bytes of a session's digest.
@@ -36,13 +28,8 @@ const DIGEST: usize = 16;
 /// How long nobody can tell what ended, after a file that could not be read.
 const DOUBT_MS: u64 = 24 * 3_600_000;
 
-/// The file of one instance. Opened by the parent; workers write through what they inherit.
-pub(crate) struct EndedFile {
-    path: PathBuf,
-    file: File,
-    key: SealKey,
-    instance: [u8; 16],
-}
+/// The file of one instance.
+pub(crate) struct EndedFile(SealedFile);
 
 /// What a start found.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -76,23 +63,12 @@ impl EndedFile {
         agent_key: &Secret,
         instance: [u8; 16],
     ) -> io::Result<EndedFile> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)?;
-        Ok(EndedFile {
-            path: path.to_owned(),
-            file,
-            key: SealKey::derive(agent_key, Purpose::EndedSessions),
-            instance,
-        })
+        SealedFile::open(path, Purpose::EndedSessions, agent_key, instance).map(EndedFile)
     }
 
     /// The instance that the names of this file are about.
     pub(crate) fn instance(&self) -> &[u8; 16] {
-        &self.instance
+        self.0.instance()
     }
 
     /// Writes down that a session ended, which would otherwise live until then.
@@ -100,25 +76,7 @@ impl EndedFile {
     /// # Errors
     /// It could not be written: the file is full, or the disk is.
     pub(crate) fn keep(&self, name: Key, until: UnixMillis) -> io::Result<()> {
-        let line = self.line(name, until)?;
-        // Not while another process makes the file shorter. The lock is the process's: it holds between
-        // a parent and its workers, and ends with whoever dies.
-        let _lock = Lock::of(&self.file)?;
-        if self.file.metadata()?.len() + line.len() as u64 > MOST {
-            return Err(io::Error::other("the file of ended sessions is full"));
-        }
-        (&self.file).write_all(&line)
-    }
-
-    fn line(&self, name: Key, until: UnixMillis) -> io::Result<Vec<u8>> {
-        let mut nonce = [0; 12];
-        rand_core::OsRng
-            .try_fill_bytes(&mut nonce)
-            .map_err(|error| io::Error::other(error.to_string()))?;
-        let plain = name.0.to_le_bytes();
-        let mut line = self.key.seal(&self.instance, "", until, &plain, nonce);
-        line.push('\n');
-        Ok(line.into_bytes())
+        self.0.add(&name.0.to_le_bytes(), until)
     }
 
     /// Enters what the file says into the shared set. Lines that do not open make every absence from
@@ -127,64 +85,38 @@ impl EndedFile {
     /// # Errors
     /// The file could not be read: as doubtful.
     pub(crate) fn load(&self, mapping: &Mapping, wall: u64, mono: u64) -> io::Result<Loaded> {
-        let found = self.read(mapping, wall, mono);
+        let found = self.enter(mapping, wall, mono);
         if !matches!(&found, Ok(Loaded { unreadable: 0, .. })) {
             mapping.ended().doubt_all(mono + DOUBT_MS);
         }
         found
     }
 
-    fn read(&self, mapping: &Mapping, wall: u64, mono: u64) -> io::Result<Loaded> {
-        let _lock = Lock::of(&self.file)?;
-        let mut text = Vec::new();
-        (&self.file).seek(SeekFrom::Start(0))?;
-        (&self.file).read_to_end(&mut text)?;
-        let (mut loaded, mut alive) = (Loaded::default(), Vec::new());
-        for line in text.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
-            let mut room: ArrayVec<u8, { sealed_len(DIGEST) }> = ArrayVec::new();
-            let opened = self
-                .key
-                .open(&self.instance, "", UnixMillis(wall), line, &mut room);
-            match opened.map(|(plain, until)| (<[u8; DIGEST]>::try_from(plain), until)) {
-                Ok((Ok(digest), until)) => {
-                    let end = mono.saturating_add(until.0.saturating_sub(wall));
-                    let name = Key(u128::from_le_bytes(digest));
-                    // A reload finds it there already. Without room the set itself doubts from now on.
-                    if mapping.ended().look(name, mono) != Ended::Yes {
-                        let _ = mapping.ended().insert(name, end, mono);
-                    }
-                    loaded.ended += 1;
-                    alive.extend_from_slice(line);
-                    alive.push(b'\n');
-                }
-                Err(Unsealed::Expired) => {}
-                Ok((Err(_), _)) | Err(_) => loaded.unreadable += 1,
+    fn enter(&self, mapping: &Mapping, wall: u64, mono: u64) -> io::Result<Loaded> {
+        let contents = self.0.read(UnixMillis(wall))?;
+        let mut loaded = Loaded {
+            ended: 0,
+            unreadable: contents.unreadable,
+        };
+        let mut alive = 0;
+        for line in &contents.lines {
+            let Ok(digest) = <[u8; DIGEST]>::try_from(line.plain.expose()) else {
+                loaded.unreadable += 1;
+                continue;
+            };
+            let end = mono.saturating_add(line.until.0.saturating_sub(wall));
+            let name = Key(u128::from_le_bytes(digest));
+            // A reload finds it there already. Without room the set itself doubts from now on.
+            if mapping.ended().look(name, mono) != Ended::Yes {
+                let _ = mapping.ended().insert(name, end, mono);
             }
+            loaded.ended += 1;
+            alive += line.raw.len() + 1;
         }
-        if loaded.unreadable == 0 && text.len() > SHORT && alive.len() < text.len() / 2 {
-            // Over the old lines first: whoever dies in between leaves half a line, which is doubt.
-            let whole = OpenOptions::new().write(true).open(&self.path)?;
-            (&whole).write_all(&alive)?;
-            whole.set_len(alive.len() as u64)?;
+        if loaded.unreadable == 0 && contents.bytes > SHORT && alive < contents.bytes / 2 {
+            self.0.compact(UnixMillis(wall))?;
         }
         Ok(loaded)
-    }
-}
-
-/// A lock of the whole file against other processes.
-struct Lock<'f>(&'f File);
-
-impl Lock<'_> {
-    fn of(file: &File) -> io::Result<Lock<'_>> {
-        fcntl_lock(file, FlockOperation::LockExclusive)?;
-        Ok(Lock(file))
-    }
-}
-
-impl Drop for Lock<'_> {
-    fn drop(&mut self) {
-        // It ends with the process otherwise.
-        let _ = fcntl_lock(self.0, FlockOperation::Unlock);
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
     logs::wall_ms,
     memo::{Kind, table_key},
     ticket::{Answer, Completions, Mailbox},
-    transaction,
+    transaction, untold,
     worker::{Job, Worker},
 };
 
@@ -48,11 +48,9 @@ const ENDED_FOR: u64 = 24 * 3_600_000;
 /// The same of a client-side one, which AM never forgets by itself.
 const CLIENT_SIDE_ENDED_FOR: u64 = 30 * ENDED_FOR;
 /// Between attempts to tell AM of a logout.
-const LOGOUT_RETRY: Duration = Duration::from_secs(5);
+pub(crate) const LOGOUT_RETRY: Duration = Duration::from_secs(5);
 /// Names the file for `tls.keylog.enable`.
 const KEY_LOG_FILE: &str = "AM_SSL_KEYLOG_FILE";
-/// Attempts, after which AM's own limits end the session.
-const LOGOUT_TRIES: u32 = 120;
 
 /// The slot that an ask's answer goes to; a form comes from the host.
 pub(crate) fn name(ask: &Ask) -> Option<(Kind, u128)> {
@@ -587,7 +585,7 @@ impl Fetcher {
         }
         match (recorded, told) {
             (true, Ok(_)) | (true, Err(FactError::Dead)) => {}
-            (true, Err(_)) => self.clone().tell_later(token.clone()),
+            (true, Err(_)) => untold::later(self, token),
             // Not recorded, but AM itself has ended it: enough for all but client-side tokens.
             (false, Ok(_)) if !client_side => {}
             (false, _) => return Err(FactError::Unavailable(Cause::Store)),
@@ -609,7 +607,7 @@ impl Fetcher {
         kept.is_ok()
     }
 
-    async fn tell_logout(
+    pub(crate) async fn tell_logout(
         &self,
         token: &Secret,
         deadline: Instant,
@@ -617,25 +615,6 @@ impl Fetcher {
         self.refuse_while_open()?;
         let call = call(Permit::KnownSession, deadline);
         self.am.logout(token, call).await.map_err(AmError::fact)
-    }
-
-    fn tell_later(self: Rc<Self>, token: Secret) {
-        self.worker
-            .write(self.index, Line::log(Code::LogoutRetry, String::new()));
-        tokio::task::spawn_local(async move {
-            for _ in 0..LOGOUT_TRIES {
-                tokio::time::sleep(LOGOUT_RETRY).await;
-                let deadline = Instant::now() + LOGOUT_RETRY;
-                match self
-                    .worker
-                    .within(deadline, self.tell_logout(&token, deadline))
-                    .await
-                {
-                    Ok(_) | Err(FactError::Dead) => return,
-                    Err(_) => {}
-                }
-            }
-        });
     }
 }
 

@@ -18,9 +18,11 @@ mod memo;
 mod mode;
 mod opened;
 mod recording;
+mod sealed_file;
 mod second;
 mod ticket;
 mod transaction;
+mod untold;
 mod worker;
 
 pub use agent::{AddError, Agent, Instance, MAX_INSTANCES, Start, built_in_scrubs};

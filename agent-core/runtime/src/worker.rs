@@ -29,6 +29,7 @@ use crate::{
     lines::{Line, Lines},
     mode, second,
     ticket::{Completions, Mailbox, Waits},
+    untold,
 };
 
 /// How long requests may still wait for AM in a worker that is to end (they began to wait before).
@@ -270,6 +271,7 @@ async fn serve(
     }
     for fetcher in fetchers.iter().flatten() {
         tokio::task::spawn_local(leader::follow(fetcher.clone()));
+        tokio::task::spawn_local(untold::tell(fetcher.clone()));
     }
     while let Some(message) = inbox.recv().await {
         match message {

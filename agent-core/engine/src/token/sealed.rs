@@ -53,6 +53,8 @@ pub enum Purpose {
     LastKnownGood,
     /// The file of ended client-side sessions (rule S1).
     EndedSessions,
+    /// The file of logouts that AM has to be told.
+    UntoldLogouts,
 }
 
 impl Purpose {
@@ -64,6 +66,7 @@ impl Purpose {
             Purpose::PostStore => 3,
             Purpose::LastKnownGood => 4,
             Purpose::EndedSessions => 5,
+            Purpose::UntoldLogouts => 6,
         }
     }
 }
