@@ -7,7 +7,7 @@
 //! administration that seeds them. With [`Dialect::ForgeRock`] and [`Dialect::PingAm`] agents log in by a tree, ask for
 //! others' sessions with `getSessionInfo` 4.0, and there are no XML services; everything else stays OpenAM's. **Not simulated yet: what is published** on that WebSocket; a subscriber waits in
 //! vain. Also
-//! not: `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`, client-side sessions,
+//! not: `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`,
 //! OAuth2 beyond `authorize`, scripted and other conditions than IPv4, AuthLevel, SimpleTime and their combinations.
 //!
 //! A test starts one in its own process:

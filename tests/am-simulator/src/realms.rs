@@ -10,6 +10,28 @@ use serde_json::{Value, json};
 /// The only version of the route.
 const VERSION: (u32, u32) = (1, 0);
 
+/// Answers a call about the settings of a realm: of them one is simulated, that its sessions are client-side.
+pub(crate) fn configure(call: &Call<'_>) -> Answer {
+    call.caller()?;
+    call.admin().map_err(|r| r.version(VERSION))?;
+    let rest: Vec<&str> = call.rest.iter().map(String::as_str).collect();
+    if (call.req.method.as_str(), rest.as_slice()) != ("PUT", &["authentication"]) {
+        return Err(unsimulated("this part of realm-config"));
+    }
+    let body = json_body(call.req)?;
+    let Some(on) = body
+        .get("statelessSessionsEnabled")
+        .and_then(Value::as_bool)
+    else {
+        return Err(unsimulated(
+            "settings of authentication other than statelessSessionsEnabled",
+        ));
+    };
+    call.am.data.lock().realm_mut(&call.realm)?.client_side = on;
+    let general = json!({ "general": { "statelessSessionsEnabled": on } });
+    Ok(Reply::json(200, &general).version(VERSION))
+}
+
 /// Answers a call.
 pub(crate) fn answer(call: &Call<'_>) -> Answer {
     call.caller()?;

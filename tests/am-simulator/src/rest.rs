@@ -134,7 +134,7 @@ fn route(am: &Am, req: &Req) -> Answer {
         "resourcetypes" => policies::resource_types(&call),
         "realm-audit" | "global-audit" => audit::answer(&call, endpoint),
         "realms" => Err(call.caller().err().unwrap_or_else(|| unsimulated("realms"))),
-        "realm-config" => call.admin().and_then(|_| Err(unsimulated(endpoint))),
+        "realm-config" => realms::configure(&call),
         "global-config" => realms::answer(&call),
         _ => Err(Reply::error(
             404,

@@ -211,7 +211,8 @@ impl Am {
         let now = self.now_ms();
         let (mut token, handle) = token::new_pair();
         let mut data = self.data.lock();
-        let client_side = data.client_side && !login.application;
+        let here = data.realms.get(&login.realm).is_some_and(|r| r.client_side);
+        let client_side = (data.client_side || here) && !login.application;
         if client_side {
             token = token::new_client_side();
         }

@@ -85,6 +85,8 @@ pub(crate) struct Realm {
     pub(crate) resource_types: BTreeMap<String, Value>,
     /// Authentication modules and the level that each gives.
     pub(crate) modules: BTreeMap<String, u32>,
+    /// New user sessions are client-side here.
+    pub(crate) client_side: bool,
 }
 
 /// Why an operation on the data was refused: the status and words that AM answers.

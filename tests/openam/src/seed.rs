@@ -368,6 +368,20 @@ impl Admin {
         )
     }
 
+    /// Makes sessions that users begin in this realm from now on client-side, or ordinary ones again.
+    ///
+    /// # Errors
+    /// [`SeedError::Refused`] when AM refuses it.
+    pub fn set_client_side_sessions(&self, realm: &str, on: bool) -> Result<(), SeedError> {
+        let target = self.am.realm_target(realm, "/realm-config/authentication");
+        self.write(
+            &format!("sessions of realm {realm}"),
+            self.am.client.put(&target),
+            MODULES,
+            &json!({ "statelessSessionsEnabled": on }),
+        )
+    }
+
     /// Creates a policy in the default policy set. It holds for every authenticated user and allows
     /// `GET`, unless `members` (merged over it) says otherwise: `actionValues`, `subject`,
     /// `condition`, `resourceAttributes` and so on, as AM's REST interface has them.

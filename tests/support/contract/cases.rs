@@ -12,8 +12,8 @@ use super::observe::{
     authorize_form, decisions, head, masked, only, session_document, sorted, whole,
 };
 use super::world::{
-    AGENT, AGENT_PASSWORD, OTHER_AGENT, Problem, SITE, SUB_AGENT, SUB_REALM, USER, USER_PASSWORD,
-    World,
+    AGENT, AGENT_PASSWORD, CLIENT_SIDE_REALM, OTHER_AGENT, Problem, SITE, SUB_AGENT, SUB_REALM,
+    USER, USER_PASSWORD, World,
 };
 
 type Seen = Result<Value, Problem>;
@@ -562,6 +562,24 @@ pub const CASES: &[Case] = &[
             &w.dead_agent()?,
             &parameter,
         )?))
+    }),
+    // A client-side session is one as long as AM's list of ended ones is off: its logout ends nothing (rule S1).
+    case("client-side session.life", |w| {
+        let token = w.am.login(CLIENT_SIDE_REALM, USER, USER_PASSWORD)?;
+        w.label(&token, "<client-side token>");
+        let parameter = format!("&tokenId={}", escape(&token));
+        let begun = session_document(&get_session(w, &w.agent, &token)?)?;
+        let validated = whole(&sessions(w, "validate", "1.2", &token, "")?);
+        let logout = whole(&sessions(w, "logout", "1.2", &w.agent, &parameter)?);
+        let again = whole(&sessions(w, "logout", "1.2", &w.agent, &parameter)?);
+        let after = session_document(&get_session(w, &w.agent, &token)?)?;
+        Ok(json!({
+            "begins with a star": token.starts_with('*'), "long": token.len() > 1000,
+            "session": begun["session"], "validate": validated,
+            "logout": logout, "logout again": again,
+            "state after the logout": after["session"]["state"],
+            "validate after the logout": whole(&sessions(w, "validate", "1.2", &token, "")?),
+        }))
     }),
     // The user's entry
     case("user.own entry", |w| {

@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 pub const SITE: &str = "http://contract.test.example.org:8080";
 /// The sub-realm.
 pub const SUB_REALM: &str = "/ct-shop";
+/// A realm whose sessions are client-side.
+pub const CLIENT_SIDE_REALM: &str = "/ct-client-side";
 /// The user's name; the same in every realm, because realms share one directory.
 pub const USER: &str = "ct-user";
 /// The user's password.
@@ -236,6 +238,8 @@ const POLICIES: &[Policy] = &[
 fn seed(admin: &Admin) -> Result<(), Problem> {
     // The realm of an earlier run is as good as a new one.
     let _ = admin.create_realm("/", SUB_REALM.trim_start_matches('/'));
+    let _ = admin.create_realm("/", CLIENT_SIDE_REALM.trim_start_matches('/'));
+    admin.set_client_side_sessions(CLIENT_SIDE_REALM, true)?;
     let attributes = json!({ "mail": "ct@example.com", "givenName": "Contract", "sn": "User", "cn": "Contract User" });
     admin.create_user("/", USER, USER_PASSWORD, &attributes)?;
     let attributes = json!({
