@@ -63,6 +63,7 @@ typedef enum pc_state {
     PC_UNDECIDED = 0,      /* must be 0: a fresh record has it */
     PC_ALLOWED,
     PC_ANSWERED,           /* the library's answer, or ours when it failed */
+    PC_REPLACED,           /* a kept POST takes its place, by an internal redirect */
     PC_ERROR_DOCUMENT      /* httpd's page about a denial of ours: passes, without identity */
 } pc_state;
 
@@ -88,7 +89,8 @@ typedef struct pc_record {
     const char *content_type;
     const char *body;
     apr_size_t body_len;
-    struct pc_body *kept;  /* the request body, when it was read here */
+    struct pc_body *kept;  /* the request body, when it was read here, or comes from the store */
+    int consumed;          /* it went into the store: nobody can read it any more */
 } pc_record;
 
 pc_record *pc_record_of(request_rec *r);
@@ -117,6 +119,10 @@ void pc_watch_trailers(request_rec *r);
 /* Reads the body up to `limit` bytes and leaves it to be read again. 1: complete, in `*data` (r's
  * pool); 0: larger than the limit, or it could not be read. */
 int pc_body_read(request_rec *r, pc_record *record, uint64_t limit, portcullis_str *data);
+/* Reads the body and hands it over piece by piece; it is not kept. */
+void pc_body_parts(request_rec *r, portcullis_ticket *ticket);
+/* The body that an internal redirect of `r` will read. */
+void pc_body_give(request_rec *r, pc_record *record, portcullis_str data);
 /* Lets `r`, an internal redirect, read the body that an earlier request kept. */
 void pc_body_inherit(request_rec *r, pc_record *record, const pc_record *earlier);
 

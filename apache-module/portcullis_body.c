@@ -79,6 +79,61 @@ int pc_body_read(request_rec *r, pc_record *record, uint64_t limit, portcullis_s
     return body->complete && body->len <= limit;
 }
 
+/* Hands the data over. 1: go on; 0: the end of the body was among it, or no more is wanted. */
+static int hand_over(portcullis_ticket *ticket, apr_bucket_brigade *from, int *complete,
+                     apr_status_t *rv)
+{
+    apr_bucket *b;
+
+    for (b = APR_BRIGADE_FIRST(from); b != APR_BRIGADE_SENTINEL(from); b = APR_BUCKET_NEXT(b)) {
+        const char *data;
+        apr_size_t len;
+
+        if (APR_BUCKET_IS_EOS(b)) {
+            *complete = 1;
+            return 0;
+        }
+        if (APR_BUCKET_IS_METADATA(b)) {
+            continue;
+        }
+        *rv = apr_bucket_read(b, &data, &len, APR_BLOCK_READ);
+        if (*rv != APR_SUCCESS
+            || portcullis_ticket_part(ticket, (const uint8_t *)data, len) != PORTCULLIS_OK) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+void pc_body_parts(request_rec *r, portcullis_ticket *ticket)
+{
+    apr_bucket_brigade *in = apr_brigade_create(r->pool, r->connection->bucket_alloc);
+    apr_status_t rv = APR_SUCCESS;
+    int complete = 0, more = !r->main;
+
+    while (more) {
+        rv = ap_get_brigade(r->input_filters, in, AP_MODE_READBYTES, APR_BLOCK_READ,
+                            HUGE_STRING_LEN);
+        more = rv == APR_SUCCESS && hand_over(ticket, in, &complete, &rv);
+        apr_brigade_cleanup(in);
+    }
+    if (rv != APR_SUCCESS) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, rv, r, "could not read the request body");
+    }
+    apr_brigade_destroy(in);
+    portcullis_ticket_parts_end(ticket, complete != 0);
+}
+
+void pc_body_give(request_rec *r, pc_record *record, portcullis_str data)
+{
+    pc_body *body = apr_pcalloc(r->pool, sizeof(*body));
+
+    body->data = apr_pmemdup(r->pool, data.data, data.len);
+    body->len = data.len;
+    body->complete = 1;
+    record->kept = body;
+}
+
 void pc_body_inherit(request_rec *r, pc_record *record, const pc_record *earlier)
 {
     /* An internal redirect starts with the protocol's filters only. */

@@ -20,6 +20,7 @@ typedef struct pc_edit {
 } pc_edit;
 
 typedef struct pc_sink_ctx {
+    request_rec *r;
     apr_pool_t *pool;
     pc_record *record;
 } pc_sink_ctx;
@@ -165,6 +166,14 @@ static void sink_body(void *ctx_, portcullis_str body)
     ctx->record->body_len = body.len;
 }
 
+static void sink_replay(void *ctx_, portcullis_str method, portcullis_str body)
+{
+    const pc_sink_ctx *ctx = ctx_;
+
+    ctx->record->method = copy(ctx, method);
+    pc_body_give(ctx->r, ctx->record, body);
+}
+
 /* --- deciding */
 
 static portcullis_address address_of(const apr_sockaddr_t *from)
@@ -263,9 +272,10 @@ static void start_over(request_rec *r, pc_record *record)
 
 static void ask(request_rec *r, pc_record *record)
 {
-    pc_sink_ctx ctx = { r->pool, record };
+    pc_sink_ctx ctx = { r, r->pool, record };
     portcullis_sink sink = { sizeof(sink), &ctx, sink_request_header, sink_remove_request_header,
-                             sink_variable, sink_user, sink_response_header, sink_body };
+                             sink_variable, sink_user, sink_response_header, sink_body,
+                             sink_replay };
     portcullis_verdict verdict = { sizeof(verdict), PORTCULLIS_RESPOND, 0, 0, 0, 0 };
     portcullis_result result = PORTCULLIS_PENDING;
     portcullis_ticket *ticket = NULL;
@@ -284,12 +294,21 @@ static void ask(request_rec *r, pc_record *record)
         if (portcullis_ticket_wants(ticket, &limit) == PORTCULLIS_WANTS_BODY) {
             hand_over_body(r, record, &view, ticket, limit);
         }
+        else if (portcullis_ticket_wants(ticket, NULL) == PORTCULLIS_WANTS_PARTS) {
+            record->consumed = 1;
+            pc_body_parts(r, ticket);
+            fill_headers(r, record, &view);
+        }
         else {
             portcullis_ticket_wait(ticket);
         }
     }
     portcullis_ticket_free(ticket);
-    if (result == PORTCULLIS_OK && verdict.kind == PORTCULLIS_ALLOW) {
+    if (result == PORTCULLIS_OK && verdict.kind == PORTCULLIS_REPLAY && record->kept) {
+        record->state = PC_REPLACED;
+        return;
+    }
+    if (result == PORTCULLIS_OK && verdict.kind == PORTCULLIS_ALLOW && !record->consumed) {
         record->open = verdict.exempt != 0;
         record->exempt = verdict.exempt == 1;
         record->refused = verdict.refused != 0;
@@ -371,12 +390,12 @@ static pc_record *decided(request_rec *r)
 
 /* --- carrying it out */
 
-void pc_apply_headers(request_rec *r, const pc_record *record)
+static void edit_headers(request_rec *r, const pc_record *record)
 {
     const pc_edit *edit;
     int i;
 
-    for (i = 0; record->state == PC_ALLOWED && i < record->edits->nelts; i++) {
+    for (i = 0; i < record->edits->nelts; i++) {
         edit = &APR_ARRAY_IDX(record->edits, i, pc_edit);
         if (edit->kind == PC_SET) {
             apr_table_setn(r->headers_in, edit->name, edit->value);
@@ -384,6 +403,13 @@ void pc_apply_headers(request_rec *r, const pc_record *record)
         else if (edit->kind == PC_REMOVE) {
             apr_table_unset(r->headers_in, edit->name);
         }
+    }
+}
+
+void pc_apply_headers(request_rec *r, const pc_record *record)
+{
+    if (record->state == PC_ALLOWED) {
+        edit_headers(r, record);
     }
 }
 
@@ -475,6 +501,26 @@ static int answer(request_rec *r, const pc_record *record)
     return write_page(r, record);
 }
 
+/* The kept POST goes through httpd from the beginning, as if the client had sent it: rules and handlers
+ * that look at the method see its own. */
+static int replace(request_rec *r, const pc_record *record)
+{
+    if (r->main) {
+        return HTTP_FORBIDDEN;
+    }
+    edit_headers(r, record);
+    r->method = record->method;
+    r->method_number = ap_method_number_of(r->method);
+    r->no_cache = 1;
+    add_headers(r, record);
+    /* httpd asks nobody again where the configuration is that of the request before, by its address:
+     * a copy is another one. */
+    r->per_dir_config = ap_merge_per_dir_configs(r->pool, r->per_dir_config,
+                                                 ap_create_request_config(r->pool));
+    ap_internal_redirect(record->target, r);
+    return DONE;
+}
+
 int pc_access_checker(request_rec *r)
 {
     const pc_record *record;
@@ -483,6 +529,9 @@ int pc_access_checker(request_rec *r)
         return DECLINED;
     }
     record = decided(r);
+    if (record->state == PC_REPLACED) {
+        return replace(r, record);
+    }
     if (record->state != PC_ANSWERED) {
         let_through(r, record);
         return OK;
@@ -512,6 +561,9 @@ int pc_fixups(request_rec *r)
         return DECLINED;
     }
     record = decided(r);
+    if (record->state == PC_REPLACED) {
+        return replace(r, record);
+    }
     if (record->state == PC_ANSWERED) {
         return answer(r, record);
     }

@@ -69,6 +69,9 @@ typedef enum portcullis_verdict_kind {
     PORTCULLIS_ALLOW = 1,
     // Answer with what the sink received.
     PORTCULLIS_RESPOND = 2,
+    // Put the request that the sink received in the place of this one, and decide it from the beginning, as if
+    // the client had sent it.
+    PORTCULLIS_REPLAY = 3,
 } portcullis_verdict_kind;
 
 // What a ticket waits for.
@@ -77,6 +80,9 @@ typedef enum portcullis_wants {
     PORTCULLIS_WANTS_AM = 1,
     // Read the request body and hand it over.
     PORTCULLIS_WANTS_BODY = 2,
+    // Read the request body and hand it over piece by piece, with `portcullis_ticket_part`; nobody else
+    // will want to read it.
+    PORTCULLIS_WANTS_PARTS = 3,
 } portcullis_wants;
 
 // One generation of the host's configuration: its instances. Made by the parent, inherited.
@@ -196,6 +202,8 @@ typedef struct portcullis_sink {
     void (*response_header)(void *ctx, struct portcullis_str name, struct portcullis_str value);
     // The body of an answer of the agent's own.
     void (*body)(void *ctx, struct portcullis_str body);
+    // Method and body of a request that takes the place of this one; its headers came before.
+    void (*replay)(void *ctx, struct portcullis_str method, struct portcullis_str body);
 } portcullis_sink;
 
 // The decision.
@@ -361,6 +369,22 @@ uint32_t portcullis_ticket_deadline_ms(const struct portcullis_ticket *ticket);
 enum portcullis_result portcullis_ticket_body(struct portcullis_ticket *ticket,
                                               const uint8_t *data,
                                               size_t len);
+
+// Hands the next piece of the body over (copied). OK: go on; NONE: no more of it is wanted; in any case
+// `portcullis_ticket_parts_end` follows.
+//
+// # Safety
+// `ticket` must be NULL or a ticket of ours; `data` NULL or `len` readable bytes.
+enum portcullis_result portcullis_ticket_part(struct portcullis_ticket *ticket,
+                                              const uint8_t *data,
+                                              size_t len);
+
+// Ends the pieces. `complete` not 0: they are the whole body.
+//
+// # Safety
+// `ticket` must be NULL or a ticket of ours.
+enum portcullis_result portcullis_ticket_parts_end(struct portcullis_ticket *ticket,
+                                                   uint8_t complete);
 
 // Cancels and frees; NULL is fine.
 //

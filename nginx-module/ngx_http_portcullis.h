@@ -115,6 +115,7 @@ void pc_cancel(void *data);
 
 /* body.c */
 ngx_int_t pc_read_body(pc_ctx_t *ctx, uint64_t limit);
+ngx_int_t pc_give_body(ngx_http_request_t *r, portcullis_str body);
 
 #pragma GCC visibility pop
 

@@ -215,6 +215,18 @@ static void on_content(void *data, portcullis_str body)
     keep_text(data, &((edits_t *) data)->ctx->content, body);
 }
 
+static void on_replay(void *data, portcullis_str method, portcullis_str body)
+{
+    edits_t  *edits = data;
+
+    if (edits->request != edits->request->main
+        || pc_copy(edits->request->pool, method, &edits->request->method_name) != NGX_OK
+        || pc_give_body(edits->request, body) != NGX_OK)
+    {
+        edits->failed = 1;
+    }
+}
+
 /* --- asking */
 
 static portcullis_result ask(ngx_http_request_t *r, pc_ctx_t *ctx, uint32_t instance,
@@ -227,7 +239,8 @@ static portcullis_result ask(ngx_http_request_t *r, pc_ctx_t *ctx, uint32_t inst
                                   .request_header = on_request_header,
                                   .remove_request_header = on_remove_request_header,
                                   .variable = on_variable, .user = on_user,
-                                  .response_header = on_response_header, .body = on_content };
+                                  .response_header = on_response_header, .body = on_content,
+                                  .replay = on_replay };
     portcullis_request   view = { .size = sizeof(view) };
 
     view.method = pc_str(r->method_name);
@@ -332,7 +345,7 @@ static ngx_int_t wait_for(ngx_http_request_t *r, pc_ctx_t *ctx)
     if (ctx->ticket == NULL) {
         return pc_fail(r, ctx, NGX_HTTP_SERVICE_UNAVAILABLE);
     }
-    if (portcullis_ticket_wants(ctx->ticket, &limit) == PORTCULLIS_WANTS_BODY) {
+    if (portcullis_ticket_wants(ctx->ticket, &limit) != PORTCULLIS_WANTS_AM) {
         rc = pc_read_body(ctx, limit);
     } else {
         rc = pc_suspend(ctx);
@@ -348,6 +361,29 @@ static ngx_int_t wait_for(ngx_http_request_t *r, pc_ctx_t *ctx)
 static ngx_int_t allowed(pc_ctx_t *ctx)
 {
     return ctx->user.len && !ctx->exempt ? NGX_OK : NGX_DECLINED;
+}
+
+/* The kept POST is in the request's place now: nginx chooses a location for it, and the library is
+ * asked about it, as if the client had sent it. */
+static ngx_int_t start_over(ngx_http_request_t *r, pc_ctx_t *ctx)
+{
+    ngx_http_core_srv_conf_t   *cscf = ngx_http_get_module_srv_conf(r, ngx_http_core_module);
+    ngx_http_core_main_conf_t  *cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    r->method = NGX_HTTP_POST;   /* it is no other */
+    r->uri = ctx->client_uri;
+    r->args = ctx->client_args;
+    ngx_http_set_exten(r);
+
+    ngx_memzero(r->ctx, sizeof(void *) * ngx_http_max_module);
+    ngx_http_set_ctx(r, ctx, ngx_http_portcullis_module);
+    ngx_memzero(r->variables, cmcf->variables.nelts * sizeof(ngx_http_variable_value_t));
+
+    r->loc_conf = cscf->ctx->loc_conf;
+    ngx_http_update_location_config(r);
+    r->phase_handler = cmcf->phase_engine.server_rewrite_index;
+    ngx_http_core_run_phases(r);
+    return NGX_DONE;
 }
 
 static ngx_int_t decide(ngx_http_request_t *r, pc_ctx_t *ctx)
@@ -371,6 +407,9 @@ static ngx_int_t decide(ngx_http_request_t *r, pc_ctx_t *ctx)
         ctx->state = PC_ALLOWED;
         ctx->exempt = verdict.exempt != 0;
         return allowed(ctx);
+    }
+    if (rc == PORTCULLIS_OK && verdict.kind == PORTCULLIS_REPLAY && r == r->main) {
+        return start_over(r, ctx);
     }
     if (rc == PORTCULLIS_OK && verdict.kind == PORTCULLIS_RESPOND
         && verdict.status >= NGX_HTTP_OK && verdict.status < 600)

@@ -36,6 +36,7 @@ impl Callbacks<'_> {
             && sink.user.is_some()
             && sink.response_header.is_some()
             && sink.body.is_some()
+            && sink.replay.is_some()
     }
 
     fn pair(
@@ -93,6 +94,10 @@ impl Sink for Callbacks<'_> {
 impl Host for Callbacks<'_> {
     fn body(&mut self, body: &[u8]) {
         self.single(self.0.body, body);
+    }
+
+    fn replay(&mut self, method: &[u8], body: &[u8]) {
+        self.pair(self.0.replay, method, body);
     }
 }
 
@@ -153,9 +158,10 @@ pub unsafe extern "C" fn portcullis_decide(
                 PORTCULLIS_PENDING
             }
             Some(Progress::Decided(decided)) => {
-                verdict.kind = match decided.status {
-                    None => PORTCULLIS_ALLOW,
-                    Some(_) => PORTCULLIS_RESPOND,
+                verdict.kind = match (decided.status, decided.replay) {
+                    (_, true) => PORTCULLIS_REPLAY,
+                    (None, false) => PORTCULLIS_ALLOW,
+                    (Some(_), false) => PORTCULLIS_RESPOND,
                 };
                 verdict.status = decided.status.unwrap_or(0);
                 verdict.exempt = match (decided.exempt, decided.for_everybody) {
@@ -247,6 +253,14 @@ pub unsafe extern "C" fn portcullis_ticket_wants(
         };
         match ticket.0.wants() {
             Wants::Am => PORTCULLIS_WANTS_AM,
+            Wants::Spool => {
+                // The pieces themselves end where it is too much.
+                // SAFETY: NULL or writable.
+                if let Some(out) = unsafe { body_limit.as_mut() } {
+                    *out = u64::MAX;
+                }
+                PORTCULLIS_WANTS_PARTS
+            }
             Wants::Body(limit) => {
                 // SAFETY: NULL or writable.
                 if let Some(out) = unsafe { body_limit.as_mut() } {
@@ -299,6 +313,43 @@ pub unsafe extern "C" fn portcullis_ticket_body(
         // SAFETY: valid for the call.
         let body = (!data.is_null()).then(|| unsafe { portcullis_str { data, len }.bytes() });
         ticket.0.body(body);
+        PORTCULLIS_OK
+    })
+}
+
+/// Hands the next piece of the body over (copied). OK: go on; NONE: no more of it is wanted; in any case
+/// `portcullis_ticket_parts_end` follows.
+///
+/// # Safety
+/// `ticket` must be NULL or a ticket of ours; `data` NULL or `len` readable bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_ticket_part(
+    ticket: *mut portcullis_ticket,
+    data: *const u8,
+    len: usize,
+) -> portcullis_result {
+    guard(|| {
+        let ticket = borrow_mut!(ticket);
+        // SAFETY: valid for the call.
+        let bytes = unsafe { portcullis_str { data, len }.bytes() };
+        match ticket.0.part(bytes) {
+            true => PORTCULLIS_OK,
+            false => PORTCULLIS_NONE,
+        }
+    })
+}
+
+/// Ends the pieces. `complete` not 0: they are the whole body.
+///
+/// # Safety
+/// `ticket` must be NULL or a ticket of ours.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn portcullis_ticket_parts_end(
+    ticket: *mut portcullis_ticket,
+    complete: u8,
+) -> portcullis_result {
+    guard(|| {
+        borrow_mut!(ticket).0.parts_end(complete != 0);
         PORTCULLIS_OK
     })
 }

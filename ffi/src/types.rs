@@ -95,6 +95,9 @@ pub enum portcullis_wants {
     PORTCULLIS_WANTS_AM = 1,
     /// Read the request body and hand it over.
     PORTCULLIS_WANTS_BODY = 2,
+    /// Read the request body and hand it over piece by piece, with `portcullis_ticket_part`; nobody else
+    /// will want to read it.
+    PORTCULLIS_WANTS_PARTS = 3,
 }
 
 /// What a decision is.
@@ -105,6 +108,9 @@ pub enum portcullis_verdict_kind {
     PORTCULLIS_ALLOW = 1,
     /// Answer with what the sink received.
     PORTCULLIS_RESPOND = 2,
+    /// Put the request that the sink received in the place of this one, and decide it from the beginning, as if
+    /// the client had sent it.
+    PORTCULLIS_REPLAY = 3,
 }
 
 /// Called on any thread that calls into the library, and on the worker's own thread: it must be safe
@@ -199,6 +205,10 @@ pub struct portcullis_sink {
         Option<unsafe extern "C" fn(ctx: *mut c_void, name: portcullis_str, value: portcullis_str)>,
     /// The body of an answer of the agent's own.
     pub body: Option<unsafe extern "C" fn(ctx: *mut c_void, body: portcullis_str)>,
+    /// Method and body of a request that takes the place of this one; its headers came before.
+    pub replay: Option<
+        unsafe extern "C" fn(ctx: *mut c_void, method: portcullis_str, body: portcullis_str),
+    >,
 }
 
 /// The decision.

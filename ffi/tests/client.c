@@ -115,6 +115,11 @@ static void on_body(void *ctx, portcullis_str body) {
     a->body += body.len;
 }
 
+static void on_replay(void *ctx, portcullis_str method, portcullis_str body) {
+    (void)method;
+    on_body(ctx, body);
+}
+
 /* --- a request */
 
 struct request {
@@ -149,7 +154,8 @@ static void header(struct request *r, const char *name, const char *value) {
 
 static portcullis_result decide(portcullis_agent *agent, struct request *r, struct answer *a) {
     portcullis_sink sink = {sizeof sink,        a,       on_request_header,  on_remove,
-                            on_variable,        on_user, on_response_header, on_body};
+                            on_variable,        on_user, on_response_header, on_body,
+                            on_replay};
     memset(a, 0, sizeof *a);
     a->verdict.size = sizeof a->verdict;
     return portcullis_decide(agent, 0, &r->view, &sink, &r->ticket, &a->verdict);

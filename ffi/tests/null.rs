@@ -62,6 +62,7 @@ fn sink() -> portcullis_sink {
         user: Some(single),
         response_header: Some(pair),
         body: Some(single),
+        replay: Some(pair),
     }
 }
 
@@ -471,13 +472,14 @@ fn decide_refuses_structs_of_other_sizes() {
 #[test]
 fn decide_wants_every_callback_and_the_headers() {
     let agent = Agent::started();
-    let without: [fn(&mut portcullis_sink); 6] = [
+    let without: [fn(&mut portcullis_sink); 7] = [
         |s| s.request_header = None,
         |s| s.remove_request_header = None,
         |s| s.variable = None,
         |s| s.user = None,
         |s| s.response_header = None,
         |s| s.body = None,
+        |s| s.replay = None,
     ];
     for take in without {
         let mut sink = sink();
@@ -560,6 +562,37 @@ fn portcullis_ticket_body() {
         let result = c::portcullis_ticket_body(null_mut(), b"x".as_ptr(), 1);
         assert_eq!(result, PORTCULLIS_NULL_PARAMETER);
         let result = c::portcullis_ticket_body(ticket, null(), 1);
+        assert_eq!(result, PORTCULLIS_OK);
+        c::portcullis_ticket_free(ticket);
+    }
+}
+
+#[test]
+fn portcullis_ticket_part() {
+    let agent = Agent::started();
+    let ticket = agent.ticket();
+    // SAFETY: NULL is allowed; the ticket is the library's.
+    unsafe {
+        let result = c::portcullis_ticket_part(null_mut(), b"x".as_ptr(), 1);
+        assert_eq!(result, PORTCULLIS_NULL_PARAMETER);
+        // It waits for something else.
+        for data in [null(), b"x".as_ptr()] {
+            let result = c::portcullis_ticket_part(ticket, data, 1);
+            assert_eq!(result, PORTCULLIS_NONE);
+        }
+        c::portcullis_ticket_free(ticket);
+    }
+}
+
+#[test]
+fn portcullis_ticket_parts_end() {
+    let agent = Agent::started();
+    let ticket = agent.ticket();
+    // SAFETY: NULL is allowed; the ticket is the library's.
+    unsafe {
+        let result = c::portcullis_ticket_parts_end(null_mut(), 1);
+        assert_eq!(result, PORTCULLIS_NULL_PARAMETER);
+        let result = c::portcullis_ticket_parts_end(ticket, 1);
         assert_eq!(result, PORTCULLIS_OK);
         c::portcullis_ticket_free(ticket);
     }

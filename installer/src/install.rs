@@ -270,7 +270,7 @@ fn with_line(conf: &str, name: &str, value: &str) -> String {
     out
 }
 
-/// The folders of the instance: read by the parent, logs written by workers.
+/// The folders of the instance: read by the parent, logs and kept POSTs written by workers.
 fn make_folders(home: &Home, folder: &Path, undo: &mut Undo) -> Result<()> {
     fs::create_dir_all(home.instances()).context("instances")?;
     fs::create_dir(folder).with_context(|| format!("cannot make {}", folder.display()))?;
@@ -281,6 +281,7 @@ fn make_folders(home: &Home, folder: &Path, undo: &mut Undo) -> Result<()> {
         ("logs", 0o755),
         ("logs/debug", 0o750),
         ("logs/audit", 0o750),
+        ("pdp-cache", 0o700),
     ] {
         let path = folder.join(name);
         if !name.is_empty() {
@@ -291,18 +292,19 @@ fn make_folders(home: &Home, folder: &Path, undo: &mut Undo) -> Result<()> {
     Ok(())
 }
 
-/// Gives the log folders to the workers' user, so that a rotated log can be opened again.
+/// Gives the log folders to the workers' user, so that a rotated log can be opened again, and the folder
+/// for kept POSTs, which nobody else may have.
 fn give_logs(folder: &Path, worker: Option<(String, String)>) -> Result<()> {
     let Some((user, group)) = worker else {
         bail!(
             "--changeOwner: the configuration names no user; set APACHE_RUN_USER and APACHE_RUN_GROUP"
         );
     };
-    let logs = folder.join("logs");
+    let (logs, posts) = (folder.join("logs"), folder.join("pdp-cache"));
     let done = Command::new("chown")
         .arg("-R")
         .arg(format!("{user}:{group}"))
-        .arg(&logs)
+        .args([&logs, &posts])
         .status();
     let done = done.context("chown")?;
     ensure!(

@@ -126,8 +126,15 @@ fn request(input: &mut impl BufRead) -> Option<serde_json::Value> {
     let text = String::from_utf8_lossy(&body[..body.len().min(4096)]).into_owned();
     Some(json!({
         "method": method, "target": target, "headers": headers,
-        "length": body.len(), "body": text,
+        "length": body.len(), "body": text, "hash": hash(&body),
     }))
+}
+
+/// Tells a body from others, of whatever length.
+pub fn hash(body: &[u8]) -> String {
+    let mut hasher = std::hash::DefaultHasher::new();
+    std::hash::Hasher::write(&mut hasher, body);
+    format!("{:016x}", std::hash::Hasher::finish(&hasher))
 }
 
 fn read_chunks(input: &mut impl BufRead) -> Option<Vec<u8>> {

@@ -38,10 +38,15 @@ impl<'s> Visitor<'s> {
             false => request.header("Cookie", &self.cookie_header()),
         };
         let response = self.site.send(&request);
+        self.take(&response);
+        response
+    }
+
+    /// Keeps the cookies of an answer to a request that something else has sent.
+    pub fn take(&mut self, response: &Response) {
         for cookie in response.all("set-cookie") {
             self.keep(cookie);
         }
-        response
     }
 
     fn keep(&mut self, cookie: &str) {

@@ -172,6 +172,24 @@ codes! {
         "If the URL should be served, widen the expression.";
     DeniedAutonomous 325 Info "denied: no rule lets everybody in, and AM is never asked"
         "`portcullis.autonomous.mode` is true." "Add a not-enforced rule if everybody may see it.";
+    PostTooLarge 340 Info "refused: the POST needs a login first and is too large to be kept meanwhile"
+        "Its body is longer than `portcullis.postdata.body.max`, or did not come to its end. Nothing of it was stored."
+        "Raise that property if such bodies are meant to survive a login; see docs/post-data.md.";
+    PostsFull 341 Warning "refused: the POST needs a login first and there is no room to keep it"
+        "The client keeps as many POSTs or bytes as it may, or all clients together do."
+        "See the four `portcullis.postdata.…` limits; many in a short time from one address may be an attack.";
+    PostNotKept 342 Error "refused: a POST that needs a login could not be kept, or not be read again"
+        "The directory or a file in it cannot be used; the line with PCL0346 says why." "See that line.";
+    PostReplayed 343 Info "a kept POST takes the place of the request"
+        "The user has logged in and came back. The POST itself is decided next." "Nothing.";
+    PostGone 344 Info "the kept POST is no more"
+        "Its time has passed, it was used before, or it is kept on another node of the farm."
+        "For a farm, set `postdata.preserve.stickysession.mode` and `.value`.";
+    PostOtherUser 345 Warning "login done; the POST of an earlier user was dropped"
+        "Somebody else logged in than the user whose session the POST came with." "Nothing.";
+    PostDirectory 346 Error "the directory of kept POSTs cannot be used"
+        "It is missing, of another owner, open to others, or full; the line says which."
+        "Make it belong to the user of the web server's workers, with mode 0700: `agentadmin --changeOwner`, or `org.forgerock.agents.config.postdata.preserve.dir`.";
     LoginStepUp 360 Info "login: AM asks for more than this session has"
         "A condition of the policy, named by its advices, is not met: the user is sent to AM with them."
         "Nothing; if users do not expect it, look at the policy's conditions.";

@@ -203,6 +203,8 @@ fn described(need: &Need) -> &'static str {
         },
         Need::Do(Act::SpendState { .. }) => "spend",
         Need::Do(Act::EndSession { .. }) => "end",
+        Need::Do(Act::StorePost { .. }) => "store",
+        Need::Do(Act::TakePost { .. }) => "take",
     }
 }
 
@@ -210,6 +212,7 @@ fn status(decision: &Decision<'_>) -> u16 {
     match &decision.outcome {
         Outcome::Allow(_) => 0,
         Outcome::Respond(response) => response.status,
+        Outcome::Replay => 1,
     }
 }
 
@@ -267,6 +270,8 @@ fn failures() -> Vec<FactError> {
         Cause::AgentLogin,
         Cause::Draining,
         Cause::Store,
+        Cause::Breaker,
+        Cause::Files,
     ];
     let unavailable = causes.into_iter().map(FactError::Unavailable);
     unavailable
@@ -285,7 +290,7 @@ fn an_exempt_page_needs_nothing() {
             };
             assert_eq!((grant.why(), d.rule), (Why::NotEnforced(rule), Some(rule)));
         }
-        Outcome::Respond(_) => panic!("{:?}", d.reason),
+        _ => panic!("{:?}", d.reason),
     };
     done(&Sent::get("/public/a"), &snap, &Memo::default(), allowed);
     // One byte beside it is not exempt.

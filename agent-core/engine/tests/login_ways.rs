@@ -96,7 +96,7 @@ fn answer<T>(
     match decide(&view, snap, facts, NOW) {
         Step::Done(decision) => match &decision.outcome {
             Outcome::Respond(response) => look(decision.reason, response),
-            Outcome::Allow(_) => panic!("allowed"),
+            Outcome::Allow(_) | Outcome::Replay => panic!("allowed"),
         },
         Step::Need(_) => panic!("needs something"),
     }

@@ -159,6 +159,7 @@ fn said(decision: &Decision<'_>) -> String {
             format!("would {:?} {}{user}", would.code, would.status)
         }
         (Outcome::Allow(_), None) => format!("{:?}{user}", decision.reason),
+        (Outcome::Replay, _) => "replay".to_owned(),
         (Outcome::Respond(page), would) => {
             assert!(would.is_none());
             format!("{} {:?}", page.status, decision.reason)

@@ -97,6 +97,7 @@ fn asked_by(snap: &Snapshot, realm: &str, address: &str) -> (String, Option<Poli
                     format!("open {rule}")
                 }
                 Outcome::Respond(page) => format!("{} {:?}", page.status, decision.reason),
+                Outcome::Replay => "replay".to_owned(),
             };
             (text, None)
         }

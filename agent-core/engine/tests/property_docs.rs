@@ -256,6 +256,7 @@ fn the_filled_template_is_right() {
         .replace("AM_AGENT_URL", "https://www.example.com:443/")
         .replace("AM_DEBUG_FILE_PATH", "/var/log/agent/debug.log")
         .replace("AM_AUDIT_FILE_PATH", "/var/log/agent/audit.log")
+        .replace("AM_PDP_TEMP_PATH", "/var/lib/agent/pdp-cache")
         .replace("AM_SSL_CA", "");
     let parse = |text: &str| {
         let (config, problems) = read(

@@ -443,6 +443,15 @@ impl Instance {
         &self.logs
     }
 
+    /// Where kept POSTs lie: `agent.conf` is in `config` of the instance.
+    pub(crate) fn posts(&self, config: &Config) -> PathBuf {
+        let instance = self.path.parent().and_then(Path::parent);
+        match &config.post_dir {
+            Some(path) => PathBuf::from(path),
+            None => instance.unwrap_or(Path::new("/")).join("pdp-cache"),
+        }
+    }
+
     pub(crate) fn elsewhere(&self) -> &Elsewhere {
         &self.elsewhere
     }

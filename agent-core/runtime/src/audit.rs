@@ -28,11 +28,15 @@ pub(crate) fn record(
 ) {
     let allowed = is_allowed(decision);
     // What is only reported counts as both.
-    if audited(instance, decision, |access| match access {
-        AuditAccess::Allow => allowed,
-        AuditAccess::Deny => !allowed || decision.would.is_some(),
-        AuditAccess::None | AuditAccess::Both => true,
-    }) {
+    // The request that takes the place of this one has an event of its own.
+    let replaced = matches!(decision.outcome, Outcome::Replay);
+    if !replaced
+        && audited(instance, decision, |access| match access {
+            AuditAccess::Allow => allowed,
+            AuditAccess::Deny => !allowed || decision.would.is_some(),
+            AuditAccess::None | AuditAccess::Both => true,
+        })
+    {
         let event = event_about(instance, req, decision, view);
         worker.write(instance.index(), Line::Audit(event.to_string()));
     }

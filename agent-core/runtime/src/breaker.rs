@@ -36,7 +36,8 @@ fn tells_of_am(cause: Cause) -> bool {
         | Cause::AgentLogin
         | Cause::Draining
         | Cause::Store
-        | Cause::Breaker => false,
+        | Cause::Breaker
+        | Cause::Files => false,
     }
 }
 

@@ -15,7 +15,9 @@ use portcullis_engine::{
         Act, Cause, Decision, FactError, Facts, MonoMillis, Need, Now, Outcome, Receipt,
         RequestView, SessionKey, Sink, Step, UnixMillis, Why,
     },
-    decide, decide_unanswered, decide_without_configuration,
+    decide,
+    decide::replayed_headers,
+    decide_unanswered, decide_without_configuration,
     event::Code,
 };
 use portcullis_shm::{Ended, Key, Spent, Stamp, clock};
@@ -23,9 +25,11 @@ use portcullis_shm::{Ended, Key, Spent, Stamp, clock};
 use crate::{
     agent::{Agent, Instance},
     audit, fetch,
+    lines::Line,
     logs::wall_ms,
-    memo::{Memo, View},
+    memo::{Memo, Post, View},
     opened,
+    posts::{self, Caps, Entry, Spool},
     recording::{self, Asked, How, Notes, Overheard},
     second,
     ticket::{Mailbox, Ticket, Wants},
@@ -46,6 +50,8 @@ thread_local! {
 pub trait Host: Sink {
     /// The body of an answer of our own, after its headers.
     fn body(&mut self, body: &[u8]);
+    /// Method and body of the request that takes the place of this one, after its headers.
+    fn replay(&mut self, method: &[u8], body: &[u8]);
 }
 
 /// What became of a call.
@@ -61,6 +67,8 @@ pub enum Progress {
 pub struct Verdict {
     /// Status of our own answer; `None` lets the request through.
     pub status: Option<u16>,
+    /// Neither let through nor answered: another request takes its place and is decided next.
+    pub replay: bool,
     /// Let through by a rule, whoever asks.
     pub exempt: bool,
     /// And nothing but method and URL had a say: the host may keep the page for others.
@@ -93,6 +101,16 @@ pub fn evaluate(
     Some(run.turn(req, call, host, memo))
 }
 
+/// What was done about a need that concerns kept POSTs.
+enum Handled {
+    /// It does not.
+    Not,
+    /// It was carried out, or failed.
+    Receipt,
+    /// The body goes there.
+    Spool(Box<Spool>),
+}
+
 /// One call of the host about one request.
 struct Run<'w> {
     instance: &'w Instance,
@@ -118,6 +136,9 @@ impl<'w> Run<'w> {
             };
             return (run, SPARE.take().unwrap_or_default());
         };
+        if let Some(trouble) = ticket.trouble.take() {
+            worker.write(instance.index(), Line::log(Code::PostDirectory, trouble));
+        }
         if ticket.wants == Wants::Am {
             match ticket.answered() {
                 true => ticket.collect(),
@@ -216,6 +237,14 @@ impl<'w> Run<'w> {
                 memo.give_receipt(act.clone(), self.spend(*key, *expires));
                 continue;
             }
+            let mut spool = None;
+            if !call.stored_only {
+                match self.post(&need, snap, &memo) {
+                    Handled::Not => {}
+                    Handled::Receipt => continue,
+                    Handled::Spool(begun) => spool = Some(*begun),
+                }
+            }
             if call.stored_only {
                 let verdict = {
                     let view = self.view(&memo);
@@ -225,7 +254,9 @@ impl<'w> Run<'w> {
                 return Ok((verdict, memo));
             }
             let id = transaction::of(req, Some(snap), &self.view(&memo)).into();
-            return Err(self.suspend(need, call, memo, snap, id));
+            let mut ticket = self.suspend(need, call, memo, snap, id);
+            ticket.spool = spool;
+            return Err(ticket);
         }
     }
 
@@ -303,6 +334,58 @@ impl<'w> Run<'w> {
         }
     }
 
+    /// Kept POSTs, on the host's own thread: it writes and reads files of this size itself.
+    fn post(&self, need: &Need, snap: &Snapshot, memo: &Memo) -> Handled {
+        let Need::Do(act) = need else {
+            return Handled::Not;
+        };
+        let path = self.instance.posts(&snap.config);
+        let entry = |name: u128| Entry {
+            key: &snap.keys.post_store,
+            instance: &snap.identity,
+            name,
+        };
+        let now = self.now.wall.0;
+        let receipt = match act {
+            Act::StorePost {
+                key,
+                client,
+                head,
+                limit,
+                expires,
+            } => {
+                let caps = Caps::of(&snap.config);
+                let place = (*client, *expires);
+                match Spool::begin(&path, entry(*key), place, head, *limit, caps, now) {
+                    Ok(Ok(spool)) => return Handled::Spool(Box::new(spool)),
+                    Ok(Err(receipt)) => Ok(receipt),
+                    Err(trouble) => Err(trouble),
+                }
+            }
+            Act::TakePost { key } => posts::take(&path, entry(*key), now).and_then(|taken| {
+                let Some(taken) = taken else {
+                    return Ok(Receipt::Gone);
+                };
+                let length = taken.body.len() as u64;
+                let headers = replayed_headers(&taken.head, length);
+                let headers = headers.ok_or_else(|| "what was kept makes no sense".to_owned())?;
+                memo.give_post(Post {
+                    headers,
+                    body: taken.body,
+                });
+                Ok(Receipt::Done)
+            }),
+            Act::SpendState { .. } | Act::EndSession { .. } => return Handled::Not,
+        };
+        let receipt = receipt.map_err(|trouble| {
+            let line = Line::log(Code::PostDirectory, trouble);
+            self.worker.write(self.instance.index(), line);
+            FactError::Unavailable(Cause::Files)
+        });
+        memo.give_receipt(act.clone(), receipt);
+        Handled::Receipt
+    }
+
     fn suspend(
         &mut self,
         need: Need,
@@ -328,15 +411,18 @@ impl<'w> Run<'w> {
                 last: None,
                 deadline: Instant::now() + Duration::from_millis(u64::from(budget)),
                 waits: self.worker.waits(),
+                spool: None,
+                trouble: None,
             })
         });
         ticket.snapshot = Some(snapshot.clone());
         ticket.memo = memo;
         ticket.rounds = self.rounds;
         ticket.last = Some(need.clone());
-        ticket.wants = match fetch::body_limit(&need) {
-            Some(limit) => Wants::Body(limit),
-            None => Wants::Am,
+        ticket.wants = match (&need, fetch::body_limit(&need)) {
+            (Need::Do(Act::StorePost { .. }), _) => Wants::Spool,
+            (_, Some(limit)) => Wants::Body(limit),
+            (_, None) => Wants::Am,
         };
         if ticket.wants == Wants::Am {
             let count = match &need {
@@ -395,6 +481,8 @@ impl<'w> Run<'w> {
             last: None,
             deadline,
             waits: self.worker.waits(),
+            spool: None,
+            trouble: None,
         }))
     }
 
@@ -436,14 +524,14 @@ impl<'w> Run<'w> {
     ) -> Verdict {
         let exempt = match &decision.outcome {
             Outcome::Allow(grant) => matches!(grant.why(), Why::NotEnforced(_)),
-            Outcome::Respond(_) => false,
+            Outcome::Respond(_) | Outcome::Replay => false,
         };
         let (instance, worker) = (self.instance, self.worker);
         let status = match how {
-            None => hand_over(req, decision, host),
+            None => hand_over(req, decision, view.memo, host),
             Some(how) => {
                 let mut host = Overheard::new(host);
-                let status = hand_over(req, decision, &mut host);
+                let status = hand_over(req, decision, view.memo, &mut host);
                 let answer = (status, how);
                 let (facts, now) = (view, self.now);
                 let asked = Asked { req, facts, now };
@@ -454,6 +542,7 @@ impl<'w> Run<'w> {
         audit::record(instance, worker, req, decision, view);
         Verdict {
             status,
+            replay: matches!(decision.outcome, Outcome::Replay),
             exempt,
             for_everybody: decision.for_everybody,
             code: decision.reason,
@@ -467,7 +556,12 @@ impl<'w> Run<'w> {
 }
 
 /// Tells the host what was decided; the status of an answer of our own.
-fn hand_over(req: &RequestView<'_>, decision: &Decision<'_>, host: &mut dyn Host) -> Option<u16> {
+fn hand_over(
+    req: &RequestView<'_>,
+    decision: &Decision<'_>,
+    memo: &Memo,
+    host: &mut dyn Host,
+) -> Option<u16> {
     match &decision.outcome {
         Outcome::Allow(_) => {
             let mut scratch = SCRATCH.take();
@@ -481,6 +575,21 @@ fn hand_over(req: &RequestView<'_>, decision: &Decision<'_>, host: &mut dyn Host
             }
             host.body(&response.body);
             Some(response.status)
+        }
+        Outcome::Replay => {
+            for (name, value) in &decision.edits.response {
+                host.response_header(name.as_bytes(), value);
+            }
+            // Without it there is no receipt that leads here; the host has nothing to put in place then.
+            let post = memo.post()?;
+            for (name, value) in &post.headers {
+                match value {
+                    Some(value) => host.request_header(name.as_bytes(), value),
+                    None => host.remove_request_header(name.as_bytes()),
+                }
+            }
+            host.replay(b"POST", &post.body);
+            None
         }
     }
 }

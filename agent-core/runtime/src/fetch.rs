@@ -550,8 +550,11 @@ impl Fetcher {
                 token,
                 expires,
             } => self.end_session(*key, token, *expires, deadline).await,
-            // Spent on the host's thread, where it needs no waiting.
+            // Done on the host's thread, where they need no waiting.
             Act::SpendState { .. } => Err(FactError::Unavailable(Cause::Store)),
+            Act::StorePost { .. } | Act::TakePost { .. } => {
+                Err(FactError::Unavailable(Cause::Files))
+            }
         }
     }
 

@@ -17,6 +17,7 @@ mod logs;
 mod memo;
 mod mode;
 mod opened;
+mod posts;
 mod recording;
 mod sealed_file;
 mod second;

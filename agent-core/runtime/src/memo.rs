@@ -10,10 +10,12 @@ use portcullis_engine::{
         Act, AttributesKey, Cause, CookieKey, FactError, Facts, Known, Now, Opened, PolicyKey,
         Receipt, SessionKey,
     },
+    decide::ReplayedHeader,
     record::{Attributes, Policy, Session},
 };
 use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table};
 use rand_core::TryRngCore;
+use zeroize::Zeroizing;
 
 use crate::opened;
 
@@ -43,12 +45,21 @@ struct Slot {
     held: OnceCell<Held>,
 }
 
+/// A kept request that was taken out of the store, to take the place of this one.
+pub(crate) struct Post {
+    /// Headers to set, or to take out.
+    pub(crate) headers: Vec<ReplayedHeader>,
+    /// The body.
+    pub(crate) body: Zeroizing<Vec<u8>>,
+}
+
 /// The memo of one request.
 #[derive(Default)]
 pub(crate) struct Memo {
     slots: [Slot; SLOTS],
     form: OnceCell<Result<Vec<u8>, FactError>>,
     receipts: RefCell<Vec<(Act, Result<Receipt, FactError>)>>,
+    post: OnceCell<Box<Post>>,
     seed: OnceCell<[u8; 32]>,
     away: OnceCell<bool>,
     spare: RefCell<Vec<Vec<u8>>>,
@@ -69,6 +80,7 @@ impl Memo {
         }
         self.form.take();
         self.receipts.get_mut().clear();
+        self.post.take();
         self.seed.take();
         self.away.take();
         self.oldest.set(0);
@@ -95,6 +107,16 @@ impl Memo {
     /// Gives the receipt of an act.
     pub(crate) fn give_receipt(&self, act: Act, receipt: Result<Receipt, FactError>) {
         self.receipts.borrow_mut().push((act, receipt));
+    }
+
+    /// Gives the request that was taken out of the store.
+    pub(crate) fn give_post(&self, post: Post) {
+        let _ = self.post.set(Box::new(post));
+    }
+
+    /// That request.
+    pub(crate) fn post(&self) -> Option<&Post> {
+        self.post.get().map(|post| &**post)
     }
 
     /// Age of the oldest fact used, milliseconds.

@@ -136,6 +136,7 @@ fn failure(error: FactError) -> Value {
         Cause::Draining => json!("draining"),
         Cause::Store => json!("store"),
         Cause::Breaker => json!("breaker"),
+        Cause::Files => json!("files"),
     }
 }
 
@@ -198,6 +199,9 @@ impl Facts for Notes<'_> {
             let word = |receipt: &Receipt| match receipt {
                 Receipt::Done => json!("done"),
                 Receipt::Replayed => json!("replayed"),
+                Receipt::Gone => json!("gone"),
+                Receipt::TooLarge => json!("too_large"),
+                Receipt::Full => json!("full"),
             };
             json!({ "receipt": known(&found, word) })
         });
@@ -271,6 +275,10 @@ impl Sink for Overheard<'_> {
 impl Host for Overheard<'_> {
     fn body(&mut self, body: &[u8]) {
         self.host.body(body);
+    }
+
+    fn replay(&mut self, method: &[u8], body: &[u8]) {
+        self.host.replay(method, body);
     }
 }
 

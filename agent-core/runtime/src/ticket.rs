@@ -16,7 +16,10 @@ use portcullis_engine::{
     contract::{Act, Cause, FactError, Need, Now, Receipt},
 };
 
-use crate::memo::{Kind, Memo};
+use crate::{
+    memo::{Kind, Memo},
+    posts::Spool,
+};
 
 /// After this long a waiting thread needs one of the few places for long waits (design 6).
 const LONG_WAIT: Duration = Duration::from_millis(300);
@@ -85,6 +88,8 @@ pub enum Wants {
     Am,
     /// The request body, at most this many bytes.
     Body(u64),
+    /// The request body, piece by piece, for the store.
+    Spool,
 }
 
 /// A suspended request.
@@ -98,6 +103,10 @@ pub struct Ticket {
     pub(crate) last: Option<Need>,
     pub(crate) deadline: Instant,
     pub(crate) waits: Arc<Waits>,
+    /// Where the body goes.
+    pub(crate) spool: Option<Spool>,
+    /// Why it could not be kept, for the log.
+    pub(crate) trouble: Option<String>,
 }
 
 impl Ticket {
@@ -118,6 +127,23 @@ impl Ticket {
     pub fn body(&mut self, body: Option<&[u8]>) {
         let refused = FactError::Unavailable(Cause::Protocol);
         self.memo.give_form(body.map(<[u8]>::to_vec).ok_or(refused));
+    }
+
+    /// Adds to the body that goes into the store. `false`: no more is wanted, but [`Ticket::parts_end`] is.
+    pub fn part(&mut self, bytes: &[u8]) -> bool {
+        self.spool.as_mut().is_some_and(|spool| spool.write(bytes))
+    }
+
+    /// Ends it; `complete` says that all of it has been handed over.
+    pub fn parts_end(&mut self, complete: bool) {
+        let (Some(spool), Some(Need::Do(act))) = (self.spool.take(), &self.last) else {
+            return; // asked once more, the engine sees that nothing has happened
+        };
+        let receipt = spool.finish(complete).map_err(|trouble| {
+            self.trouble = Some(trouble);
+            FactError::Unavailable(Cause::Files)
+        });
+        self.memo.give_receipt(act.clone(), receipt);
     }
 
     /// Blocks until all answers are there; for hosts that give a thread to each request.

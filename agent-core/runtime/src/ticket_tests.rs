@@ -36,6 +36,8 @@ fn ticket(keys: &[u128], patience: Duration, waits: &Arc<Waits>) -> Ticket {
         last: Some(Need::Ask(keys.iter().map(|key| ask(*key)).collect())),
         deadline: Instant::now() + patience,
         waits: waits.clone(),
+        spool: None,
+        trouble: None,
     }
 }
 

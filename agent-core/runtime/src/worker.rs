@@ -27,13 +27,16 @@ use crate::{
     fetch::Fetcher,
     leader,
     lines::{Line, Lines},
-    mode, second,
+    logs::wall_ms,
+    mode, posts, second,
     ticket::{Completions, Mailbox, Waits},
     untold,
 };
 
 /// How long requests may still wait for AM in a worker that is to end (they began to wait before).
 const LAST_WAIT: Duration = Duration::from_secs(1);
+/// How often kept POSTs are looked through.
+const CLEAN: Duration = Duration::from_secs(20);
 /// How often a call under way looks whether its worker is to end: that is said by a store only.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -258,6 +261,24 @@ fn run(agent: &Arc<Agent>, worker: Arc<Worker>, inbox: mpsc::UnboundedReceiver<M
     runtime.shutdown_background();
 }
 
+/// Removes kept POSTs that are past their time: each worker when it begins, then the one that leads.
+/// Trouble is said when a POST meets it.
+async fn clean_posts(agent: Arc<Agent>, worker: Arc<Worker>, index: usize) {
+    let Some(instance) = agent.instance(index) else {
+        return;
+    };
+    let mut begun = false;
+    loop {
+        if let Some(snap) = instance.snapshot().filter(|s| s.config.post_preserve)
+            && (!begun || worker.leads(index))
+        {
+            begun = true;
+            let _ = posts::sweep(&instance.posts(&snap.config), wall_ms());
+        }
+        tokio::time::sleep(CLEAN).await;
+    }
+}
+
 async fn serve(
     agent: &Arc<Agent>,
     worker: Arc<Worker>,
@@ -268,6 +289,7 @@ async fn serve(
         .collect();
     for index in 0..agent.len() {
         tokio::task::spawn_local(mode::end_of_reporting(agent.clone(), worker.clone(), index));
+        tokio::task::spawn_local(clean_posts(agent.clone(), worker.clone(), index));
     }
     for fetcher in fetchers.iter().flatten() {
         tokio::task::spawn_local(leader::follow(fetcher.clone()));

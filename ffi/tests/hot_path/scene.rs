@@ -228,6 +228,7 @@ fn sink(told: &mut Told) -> portcullis_sink {
         user: Some(user),
         response_header: Some(pair),
         body: Some(single),
+        replay: Some(pair),
     }
 }
 

@@ -115,6 +115,8 @@ impl Answer {
                 edits.response = headers.map(|(n, v)| (n.to_string(), text(v))).collect();
                 Some(response.status)
             }
+            // What takes its place is decided by itself.
+            Outcome::Replay => None,
         };
         for (name, value) in &mut edits.set {
             if name.eq_ignore_ascii_case("cookie") {

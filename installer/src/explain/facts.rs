@@ -173,10 +173,13 @@ impl Told {
                 Fact::Attributes(known) => attributes.push(held(known, attributes_record)?),
                 Fact::Form(known) => form = held(known, |text| Ok(text.clone().into_bytes()))?,
                 Fact::Receipt(known) => receipts.push(match known {
-                    question::Known::Fresh(question::Receipt::Done) => Some(Ok(Receipt::Done)),
-                    question::Known::Fresh(question::Receipt::Replayed) => {
-                        Some(Ok(Receipt::Replayed))
-                    }
+                    question::Known::Fresh(receipt) => Some(Ok(match receipt {
+                        question::Receipt::Done => Receipt::Done,
+                        question::Receipt::Replayed => Receipt::Replayed,
+                        question::Receipt::Gone => Receipt::Gone,
+                        question::Receipt::TooLarge => Receipt::TooLarge,
+                        question::Receipt::Full => Receipt::Full,
+                    })),
                     question::Known::Failed(failure) => Some(Err(failure.error())),
                     question::Known::Unknown => None,
                 }),
@@ -252,6 +255,8 @@ impl Facts for Told {
         let what = match of {
             Act::SpendState { .. } => "state spent",
             Act::EndSession { .. } => "session ended",
+            Act::StorePost { .. } => "POST kept",
+            Act::TakePost { .. } => "POST taken",
         };
         self.looked_up(what, known)
     }
@@ -291,6 +296,7 @@ impl Failure {
             Failure::Draining => Cause::Draining,
             Failure::Store => Cause::Store,
             Failure::Breaker => Cause::Breaker,
+            Failure::Files => Cause::Files,
         })
     }
 }

@@ -120,6 +120,9 @@ pub(super) enum Fact {
 pub(super) enum Receipt {
     Done,
     Replayed,
+    Gone,
+    TooLarge,
+    Full,
 }
 
 /// An answer, or why there was none.
@@ -148,6 +151,7 @@ pub(super) enum Failure {
     Draining,
     Store,
     Breaker,
+    Files,
 }
 
 /// What is known of the request's facts.

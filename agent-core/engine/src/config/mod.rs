@@ -166,6 +166,18 @@ pub enum Level {
     Debug,
 }
 
+/// How a browser is marked that comes back for a kept POST.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sticky {
+    /// Not at all.
+    #[default]
+    None,
+    /// By a cookie.
+    Cookie,
+    /// By a parameter of the address that it comes back to.
+    Url,
+}
+
 /// Every property the product acts on, typed. Names of fields follow the property names.
 /// Intervals are in the unit of the property (minutes unless said otherwise).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -427,6 +439,29 @@ pub struct Config {
     pub logout_urls: Vec<(String, String)>,
     /// `portcullis.logout.parameter`
     pub logout_parameter: Option<String>,
+    // --- POST data
+    /// `com.sun.identity.agents.config.postdata.preserve.enable`
+    pub post_preserve: bool,
+    /// `com.sun.identity.agents.config.postcache.entry.lifetime`, minutes
+    pub post_lifetime: u32,
+    /// `org.forgerock.agents.config.postdata.preserve.dir`; `pdp-cache` of the instance without it
+    pub post_dir: Option<String>,
+    /// `org.forgerock.agents.config.skip.post.url`
+    pub post_skip: Vec<String>,
+    /// `com.sun.identity.agents.config.postdata.preserve.stickysession.mode`
+    pub post_sticky: Sticky,
+    /// `com.sun.identity.agents.config.postdata.preserve.stickysession.value`: (name, value)
+    pub post_sticky_value: Option<(String, String)>,
+    /// `portcullis.postdata.body.max`, bytes
+    pub post_body_max: u32,
+    /// `portcullis.postdata.client.count`
+    pub post_client_count: u32,
+    /// `portcullis.postdata.client.bytes`
+    pub post_client_bytes: u32,
+    /// `portcullis.postdata.total.count`
+    pub post_total_count: u32,
+    /// `portcullis.postdata.total.bytes`
+    pub post_total_bytes: u32,
     // --- audit
     /// `com.sun.identity.agents.config.audit.accesstype`
     pub audit_access: AuditAccess,
@@ -593,6 +628,17 @@ impl Default for Config {
             logout_cookie_reset: vec![],
             logout_urls: vec![],
             logout_parameter: None,
+            post_preserve: false,
+            post_lifetime: 10,
+            post_dir: None,
+            post_skip: vec![],
+            post_sticky: Sticky::None,
+            post_sticky_value: None,
+            post_body_max: 10_485_760,
+            post_client_count: 20,
+            post_client_bytes: 104_857_600,
+            post_total_count: 1000,
+            post_total_bytes: 1_073_741_824,
             audit_access: AuditAccess::None,
             audit_to: AuditTo::Remote,
             universal_id_param: "universalId".to_string(),

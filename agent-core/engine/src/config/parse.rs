@@ -14,7 +14,8 @@ use alloc::{
 use core::fmt;
 
 use super::{
-    AuditAccess, AuditTo, Config, Dialect, FetchMode, FilterMode, Repository, by_path, mode,
+    AuditAccess, AuditTo, Config, Dialect, FetchMode, FilterMode, Repository, Sticky, by_path,
+    mode,
     raw::{Line, Properties, Source},
     rules,
     table::{From, Kind, PROPERTIES, Property, State},
@@ -414,6 +415,22 @@ fn together(config: &Config, complete: bool, problems: &mut Vec<Problem>) {
             "portcullis.autonomous.mode",
             "never asks AM, and repository.location says that the profile is in AM",
             "set com.sun.identity.agents.config.repository.location = local",
+        );
+    }
+    if config.post_preserve && config.allow_custom_login == 2 {
+        add(
+            Severity::Warning,
+            "com.sun.identity.agents.config.postdata.preserve.enable",
+            "keeps nothing with allow.custom.login = 2, which brings no ID token that ends a login",
+            "use allow.custom.login = 1 or 0",
+        );
+    }
+    if (config.post_sticky != Sticky::None) != config.post_sticky_value.is_some() {
+        add(
+            Severity::Warning,
+            "com.sun.identity.agents.config.postdata.preserve.stickysession.mode",
+            "has no effect without its value, nor the value without it",
+            "set both or none",
         );
     }
     if config.jwt_name == config.cookie_name {

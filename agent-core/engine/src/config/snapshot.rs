@@ -26,6 +26,7 @@ use crate::{
     contract::{AttributesKey, CookieKey, PolicyKey, SessionKey},
     token::{
         Secret, jwt,
+        pieces::PieceKey,
         sealed::{KeyRing, Purpose, SealKey},
     },
     url::{AllowedHosts, HostCheck, Index, Outside, Overrides, Page, Regex, UrlRule, View},
@@ -42,6 +43,10 @@ pub struct Keys {
     pub pre_authentication: KeyRing,
     /// Sessions.
     pub session_cookie: KeyRing,
+    /// What names a kept POST.
+    pub kept_post: KeyRing,
+    /// The kept POSTs themselves.
+    pub post_store: PieceKey,
 }
 
 const FQDN: &str = "com.sun.identity.agents.config.fqdn.default";
@@ -83,6 +88,8 @@ pub struct Snapshot {
     pub(crate) paths: Option<Paths>,
     /// Logout URL patterns.
     pub logout: Index,
+    /// URL patterns whose POSTs are not kept.
+    pub post_skip: Index,
     /// Hosts that a redirect may lead back to (rule L7).
     pub allowed_hosts: AllowedHosts,
     /// Where refused browsers are sent.
@@ -127,6 +134,7 @@ impl Snapshot {
         let mut problems = vec![];
         let rules = Rules::compile(&config, &mut problems);
         let logout = logout(&config, &mut problems);
+        let post_skip = post_skip(&config, &mut problems);
         let allowed_hosts = allowed_hosts(&config, &mut problems);
         let pages = pages(&config, &allowed_hosts, &mut problems);
         let valid_url = valid_url(&config, &mut problems);
@@ -146,6 +154,8 @@ impl Snapshot {
         let keys = Keys {
             pre_authentication: ring(&secrets.agent_key, Purpose::PreAuthentication),
             session_cookie: ring(&secrets.agent_key, Purpose::SessionCookie),
+            kept_post: ring(&secrets.agent_key, Purpose::PostStore),
+            post_store: PieceKey::derive(&secrets.agent_key),
         };
         Ok(Snapshot {
             identity: identity(&config),
@@ -156,6 +166,7 @@ impl Snapshot {
             filter_mode: config.filter_mode(),
             paths: Paths::compile(&config),
             logout,
+            post_skip,
             allowed_hosts,
             pages,
             outside: outside(&config),
@@ -237,6 +248,17 @@ impl Snapshot {
         digest.finish128().into()
     }
 
+    /// Stands for a client's address where the share of one client is limited; never 0.
+    pub fn client_key(&self, address: core::net::IpAddr) -> u64 {
+        let mut digest = self.digests.client;
+        match address.to_canonical() {
+            core::net::IpAddr::V4(v4) => part(&mut digest, &v4.octets()),
+            // One network gives a browser as many addresses as it likes.
+            core::net::IpAddr::V6(v6) => part(&mut digest, &v6.octets()[..8]),
+        }
+        (digest.finish128().h1) | 1
+    }
+
     /// Whether a cookie belongs to the agent and must not reach the application (rule L4). AM's own
     /// session cookie does not: applications may use it.
     #[inline]
@@ -285,6 +307,7 @@ struct Digests {
     state: SipHasher24,
     /// Of the profile attributes to ask for: told apart by it, the key of a session stays uniform.
     profile_names: u128,
+    client: SipHasher24,
 }
 
 impl Digests {
@@ -318,6 +341,7 @@ impl Digests {
                 }
                 digest.finish128().into()
             },
+            client: begin(b'n'),
         }
     }
 }
@@ -438,6 +462,15 @@ fn regex(
             None
         }
     }
+}
+
+fn post_skip(config: &Config, problems: &mut Vec<Problem>) -> Index {
+    const NAME: &str = "org.forgerock.agents.config.skip.post.url";
+    let urls = config.post_skip.iter();
+    Index::build(
+        urls.filter_map(|u| pattern(config, NAME, u, problems))
+            .collect(),
+    )
 }
 
 /// Found anywhere, and with regard to case, as the Web Agent's expressions are.

@@ -30,6 +30,14 @@ pub(super) fn is_token(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
+/// `name=value` as it can stand in a cookie.
+pub(super) fn mark(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=')?;
+    let plain = |b: u8| b.is_ascii_graphic() && !b"\",;\\".contains(&b);
+    let good = is_token(name) && !value.is_empty() && value.bytes().all(plain);
+    good.then(|| (name.into(), value.into()))
+}
+
 /// A DNS name or an IPv4 address.
 pub(super) fn is_host(text: &str) -> bool {
     !text.is_empty() && text.len() <= 253 && text.split('.').all(is_label)

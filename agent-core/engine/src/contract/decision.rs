@@ -165,6 +165,9 @@ pub enum Outcome {
     Allow(Grant),
     /// Answer it.
     Respond(Response),
+    /// Put the request that [`Act::TakePost`](super::Act) took out of the store in its place, and decide that
+    /// one: from the beginning, as if the browser had sent it. Allows nothing.
+    Replay,
 }
 
 /// The user of an allowed request; the edits are made from it while they are walked.

@@ -47,6 +47,8 @@ pub enum Cause {
     Store,
     /// Nobody asks: AM is known to be away (rule O1).
     Breaker,
+    /// The files of kept requests cannot be written or read.
+    Files,
 }
 
 /// Why a fact could not be had. Three kinds that are never mixed up (design 4).

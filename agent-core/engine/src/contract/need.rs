@@ -88,6 +88,25 @@ pub enum Act {
         /// When the session would end anyway, wall clock; 0 when unknown.
         expires: super::UnixMillis,
     },
+    /// Keep the request's body, read piece by piece, until the user has logged in (rule P1). What was
+    /// kept before its receipt is the whole of it, or nothing.
+    StorePost {
+        /// Names it; only the browser's sealed cookies know it.
+        key: u128,
+        /// Keyed digest of the client's address, whose share is limited; 0 where it is not known.
+        client: u64,
+        /// What is kept beside the body.
+        head: Vec<u8>,
+        /// Most bytes of the body.
+        limit: u64,
+        /// Until when it is kept, wall clock.
+        expires: super::UnixMillis,
+    },
+    /// Take a kept request out of the store; nobody else gets it (rule P3).
+    TakePost {
+        /// Names it.
+        key: u128,
+    },
 }
 
 /// What became of an act.
@@ -97,6 +116,12 @@ pub enum Receipt {
     Done,
     /// Somebody did it before: a replay.
     Replayed,
+    /// There is nothing of this name, or no more.
+    Gone,
+    /// The body is longer than allowed, or did not come to its end; nothing of it is left.
+    TooLarge,
+    /// There is no room for it, or this client has used up its share.
+    Full,
 }
 
 /// What is missing. Every `Ask` precedes every `Do`.

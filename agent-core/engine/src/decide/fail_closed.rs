@@ -69,6 +69,8 @@ facts! {
     SpentState "the record that a login's state is used up", dead: Failure::Refuse(403, Code::LoginStateStore);
     /// The end of a session by logout.
     EndedSession "the end of a session by logout", dead: Failure::Refuse(403, Code::LoggedOut);
+    /// The place of a POST that is kept during a login.
+    KeptPost "the keeping of a POST during a login", dead: Failure::Refuse(403, Code::PostNotKept);
 }
 
 macro_rules! failures {
@@ -126,6 +128,9 @@ failures! {
     Unavailable(Cause::Breaker), Unavailable(Cause::Breaker),
         "AM is known to be away" => Kind::Unavailable(Code::UnavailableBreaker),
             shown by "an_am_that_is_away_is_not_asked_until_it_is_back";
+    Unavailable(Cause::Files), Unavailable(Cause::Files),
+        "a file of kept POSTs cannot be written or read" => Kind::Unavailable(Code::PostNotKept),
+            shown by "nothing_is_lost_in_silence_when_the_directory_cannot_be_used";
 }
 
 /// The table.

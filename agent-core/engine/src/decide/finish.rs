@@ -25,8 +25,10 @@ pub(super) fn finish<'a>(
     let attributes = match attributes(cx, &user.token)? {
         Ok(attributes) => attributes,
         Err(error) => {
-            let refused = refuse_for(cx, Fact::Attributes, error);
-            return Ok(refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead)));
+            return match refuse_for(cx, Fact::Attributes, error) {
+                Some(refused) => Ok(refused),
+                None => login::start(cx, Code::LoginSessionDead),
+            };
         }
     };
     let identity = Identity {

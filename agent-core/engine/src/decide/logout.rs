@@ -3,7 +3,7 @@
 use super::{
     Cx, Stage, allow,
     fail_closed::{Fact, refuse_for},
-    reset, respond, session,
+    refuse, reset, respond, session,
 };
 use crate::{
     contract::{Act, Decision, Edits, Known, Need, Receipt, UnixMillis, Why},
@@ -78,12 +78,13 @@ fn end<'a>(
     };
     match cx.facts.receipt(&act) {
         Known::Fresh(Receipt::Done | Receipt::Replayed) => Ok(None),
+        Known::Fresh(_) => Ok(Some(refuse(cx.facts, Code::Internal, 503, None, "".into()))),
         Known::Failed(error, _) => {
             // A token that is dead already is not logged in anywhere: it was never asked about.
-            let refused = refuse_for(cx, Fact::EndedSession, error);
-            Ok(Some(
-                refused.unwrap_or_else(|| login::start(cx, Code::LoggedOut)),
-            ))
+            match refuse_for(cx, Fact::EndedSession, error) {
+                Some(refused) => Ok(Some(refused)),
+                None => login::start(cx, Code::LoggedOut).map(Some),
+            }
         }
         Known::Stale(..) | Known::Missing => Err(Need::Do(act)),
     }

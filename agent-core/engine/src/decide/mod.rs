@@ -17,6 +17,7 @@ mod outage;
 mod pages;
 mod plan;
 mod policy;
+mod post;
 mod report;
 pub(crate) mod reset;
 mod session;
@@ -32,6 +33,8 @@ pub use fail_closed::{FAILURES, Fact, Failure, PROVOKED_BY, fail_closed};
 pub use finish::audited_user;
 pub(crate) use pages::below;
 use plan::Plan;
+pub(crate) use post::{Kept, hand_on, keep, marked, sticky_cookie};
+pub use post::{ReplayedHeader, replayed_headers};
 pub use session::cookie_of;
 pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
 use watch::Watch;
@@ -300,6 +303,10 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
     }
     watch.enters(Phase::NotEnforced, cx);
     if let Some(decision) = outage::before_rules(cx) {
+        return Ok(decision);
+    }
+    // Before a rule that opens the page for a GET: the kept POST may need a session.
+    if let Some(decision) = post::replay(cx)? {
         return Ok(decision);
     }
     if let Some(decision) = not_enforced(&asked) {

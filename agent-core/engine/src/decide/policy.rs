@@ -40,9 +40,14 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         // if the clocks differ.
         Known::Fresh(answer) => answer,
         Known::Failed(error, _) => {
-            let refused = refuse_for(cx, Fact::Policy, error);
-            let decision = refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead));
-            return Ok(Outcome::Decided(decision));
+            return match refuse_for(cx, Fact::Policy, error) {
+                Some(refused) => Ok(Outcome::Decided(refused)),
+                None => {
+                    let session = Some(&user.session);
+                    let login = login::start_after(cx, Code::LoginSessionDead, session);
+                    login.map(Outcome::Decided)
+                }
+            };
         }
         Known::Stale(..) | Known::Missing => {
             return Err(ask(question.ask(cx, user.token.secret(cx))));
@@ -59,8 +64,7 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
     let other_method = answer.allows(cx.req.method);
     let (code, detail) = match (answer.has_advices(), other_method) {
         (true, false) => {
-            let decision = login::step_up(cx, session, user.session, &answer);
-            return Ok(Outcome::Decided(decision));
+            return login::step_up(cx, session, user.session, &answer).map(Outcome::Decided);
         }
         (true, true) => (Code::DeniedWithAdvices, OTHER_METHOD),
         (false, true) => (Code::DeniedByPolicy, OTHER_METHOD),

@@ -214,7 +214,7 @@ pub fn cookie_of(
 pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
     let token = match presented(cx) {
         Presented::Token(token) => token,
-        Presented::None(code) => return Ok(Outcome::Decided(login::start(cx, code))),
+        Presented::None(code) => return login::start(cx, code).map(Outcome::Decided),
     };
     match live(cx, token.key, || token.secret(cx))? {
         Ok(session) => match acceptable(cx, &session) {
@@ -229,8 +229,10 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
             ))),
         },
         Err(error) => {
-            let refused = refuse_for(cx, Fact::Session, error);
-            let decision = refused.unwrap_or_else(|| login::start(cx, Code::LoginSessionDead));
+            let decision = match refuse_for(cx, Fact::Session, error) {
+                Some(refused) => refused,
+                None => login::start(cx, Code::LoginSessionDead)?,
+            };
             Ok(Outcome::Decided(decision))
         }
     }
@@ -272,12 +274,13 @@ fn from_elsewhere<'a>(
     };
     match cx.facts.receipt(&act) {
         Known::Fresh(Receipt::Done | Receipt::Replayed) => {
-            Ok(login::start(cx, Code::LoginOtherAddress))
+            login::start_after(cx, Code::LoginOtherAddress, Some(session))
         }
-        Known::Failed(error, _) => {
-            let refused = refuse_for(cx, Fact::EndedSession, error);
-            Ok(refused.unwrap_or_else(|| login::start(cx, Code::LoginOtherAddress)))
-        }
+        Known::Fresh(_) => Ok(refuse(cx.facts, Code::Internal, 503, None, "".into())),
+        Known::Failed(error, _) => match refuse_for(cx, Fact::EndedSession, error) {
+            Some(refused) => Ok(refused),
+            None => login::start_after(cx, Code::LoginOtherAddress, Some(session)),
+        },
         Known::Stale(..) | Known::Missing => Err(Need::Do(act)),
     }
 }

@@ -235,6 +235,9 @@ pub const fn why_not_again(code: Code, form: bool) -> Option<&'static str> {
         Code::DeniedAdviceAgain => {
             Some("what the browser remembers of a step-up is not written down")
         }
+        Code::PostReplayed | Code::PostGone => {
+            Some("a kept POST: what names it is not written down")
+        }
         // Refused before the cookie of the login was looked at, or because it does not open.
         Code::CallbackForm | Code::CallbackAmError | Code::CallbackNoCookie => None,
         _ if form => Some("the answer to a login: its state and its ID token are not written down"),
@@ -245,6 +248,7 @@ pub const fn why_not_again(code: Code, form: bool) -> Option<&'static str> {
 /// What kind of answer it is, in a word; `status` is that of an answer of our own.
 pub fn outcome_word(status: Option<u16>, reason: Code) -> &'static str {
     match (status, reason) {
+        (None, Code::PostReplayed) => "replay",
         (None, _) => "allow",
         (Some(400), _) => "bad_request",
         (Some(502..=504), _) => "unavailable",

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 use super::{append, public_am};
 use crate::{
     contract::{Facts, UnixMillis},
-    decide::{Cx, ResponseHeaders},
+    decide::{Cx, ResponseHeaders, marked},
     token::{
-        authn_tx::{self, Pending, PendingList},
+        authn_tx::{self, KeptPost, Pending, PendingList},
         cookie::{self, SetCookie},
         sealed::sealed_len,
     },
@@ -24,19 +24,28 @@ const GRACE: u64 = 3_600_000;
 pub(super) const MAX_COOKIE: usize = 4096;
 
 /// The address of AM and the cookies that remember this login.
-pub(super) fn begin(cx: &Cx<'_, '_>, back: &ReturnUrl) -> (String, ResponseHeaders) {
+pub(super) fn begin(
+    cx: &Cx<'_, '_>,
+    back: &ReturnUrl,
+    post: Option<KeptPost>,
+) -> (String, ResponseHeaders) {
     let config = &cx.snap.config;
     let life = u64::from(config.cookie_maxage) * 1000;
     let mut pending = Pending {
         state: derive(cx.facts, b"state"),
         nonce: derive(cx.facts, b"nonce"),
-        url: back.as_str().into(),
+        url: match post {
+            Some(_) => marked(cx, back.as_str()),
+            None => back.as_str().into(),
+        },
         realm: config.organization_name.clone(),
         expires: UnixMillis(cx.now.wall.0 + life),
+        post,
     };
     if !PendingList::fits(&pending) {
         // Too long for a cookie: the user comes back to the front page instead of not at all.
         pending.url = format!("{}/", cx.asked.origin());
+        pending.post = None; // it belongs to another page
     }
     let state = authn_tx::text(&pending.state);
     let mut address = format!("{}oauth2/authorize", public_am(cx));
@@ -71,7 +80,7 @@ pub(crate) fn derive(facts: &dyn Facts, purpose: &[u8]) -> [u8; 16] {
 }
 
 /// A 96-bit nonce for a seal, of its own for each purpose.
-pub(super) fn seal_nonce(facts: &dyn Facts, purpose: &[u8]) -> [u8; 12] {
+pub(crate) fn seal_nonce(facts: &dyn Facts, purpose: &[u8]) -> [u8; 12] {
     let mut nonce = [0; 12];
     nonce.copy_from_slice(&derive(facts, purpose)[..12]);
     nonce

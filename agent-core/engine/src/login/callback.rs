@@ -16,7 +16,7 @@ use crate::{
     contract::{Act, Ask, Decision, Known, Need, Receipt, UnixMillis},
     decide::{
         Cx, Fact, Failure, ResponseHeaders, Stage, acceptable, ask, cookie_scope, detail,
-        fail_closed, key_of, live, refuse, refuse_for, respond,
+        fail_closed, hand_on, key_of, live, refuse, refuse_for, respond,
     },
     event::Code,
     page,
@@ -224,6 +224,23 @@ fn back<'a>(cx: &Cx<'a, '_>, code: Code, begun: &Begun, cookies: ResponseHeaders
     respond(cx.facts, code, response, None, "".into())
 }
 
+/// Back to the page, and to the POST that waits there, if this user may send it (rule P2).
+fn done<'a>(
+    cx: &Cx<'a, '_>,
+    begun: &Begun,
+    user: &Session<'_>,
+    mut cookies: ResponseHeaders,
+) -> Decision<'a> {
+    let mut code = Code::LoginDone;
+    if let Some(post) = &begun.pending.post {
+        match hand_on(cx, post, &begun.pending.url, user) {
+            Some(cookie) => cookies.extend(cookie),
+            None => code = Code::PostOtherUser,
+        }
+    }
+    back(cx, code, begun, cookies)
+}
+
 /// Checks the id_token; what it gives is the session token in it, nothing else (rule L1).
 fn token(cx: &Cx<'_, '_>, form: &Form, pending: &Pending) -> Result<Secret, Refusal> {
     let nonce = authn_tx::text(&pending.nonce);
@@ -286,11 +303,11 @@ fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decisio
     let strategy = cx.snap.config.strategy;
     match cx.facts.receipt(&act) {
         Known::Fresh(Receipt::Done) => {
-            let mut decision = back(cx, Code::LoginDone, &begun, cookies);
+            let mut decision = done(cx, &begun, &session, cookies);
             decision.basis.session = Some(key);
             Ok(decision)
         }
-        Known::Fresh(Receipt::Replayed) => Ok(refused(cx, Refusal::of(Code::CallbackReplayed))),
+        Known::Fresh(_) => Ok(refused(cx, Refusal::of(Code::CallbackReplayed))),
         Known::Failed(error, _) => Ok(match fail_closed(Fact::SpentState, error, strategy) {
             Failure::Login => refused(cx, Refusal::of(Code::LoginStateStore)),
             Failure::Refuse(status, code) => refused(cx, Refusal(code, status, "".into())),

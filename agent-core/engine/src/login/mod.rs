@@ -13,16 +13,20 @@ use alloc::{
     string::{String, ToString},
 };
 
-pub(crate) use authorize::derive;
+pub(crate) use authorize::{derive, seal_nonce};
 pub(crate) use callback::callback;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) use step_up::step_up;
 
 use crate::{
     contract::Decision,
-    decide::{Cx, below, clear_session_cookies, refuse, reset, respond},
+    decide::{
+        Cx, Kept, ResponseHeaders, Stage, below, clear_session_cookies, keep, refuse, reset,
+        respond, sticky_cookie,
+    },
     event::Code,
     page,
+    record::Session,
     url::ReturnUrl,
 };
 
@@ -54,14 +58,31 @@ fn public_am<'c>(cx: &Cx<'c, '_>) -> &'c str {
 }
 
 /// Starts a login; `code` says why one is needed.
-pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Decision<'a> {
+pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Stage<'a, Decision<'a>> {
+    start_after(cx, code, None)
+}
+
+/// The same where it is known whose session the request came with.
+pub(crate) fn start_after<'a>(
+    cx: &Cx<'a, '_>,
+    code: Code,
+    earlier: Option<&Session<'_>>,
+) -> Stage<'a, Decision<'a>> {
     let back = match ReturnUrl::from_canonical(cx.asked, &cx.snap.allowed_hosts) {
         Ok(back) => back,
-        Err(_) => return other_host(cx),
+        Err(_) => return Ok(other_host(cx)),
     };
-    let (location, cookies) = match cx.snap.config.allow_custom_login {
-        2 => (legacy_address(cx, back.as_str()), Default::default()),
-        _ => authorize::begin(cx, &back),
+    let (location, cookies, why_not) = match cx.snap.config.allow_custom_login {
+        // Nothing ties the way back to this login, so nothing is kept for it.
+        2 => (
+            legacy_address(cx, back.as_str()),
+            ResponseHeaders::new(),
+            "",
+        ),
+        _ => match begin(cx, &back, earlier)? {
+            Ok(begun) => begun,
+            Err(refused) => return Ok(refused),
+        },
     };
     let mut response = page::redirect(location);
     response.headers.extend(cookies);
@@ -70,7 +91,26 @@ pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Decision<'a> {
     }
     response.headers.extend(step_up::forget(cx));
     response.headers.extend(reset::on_login(cx));
-    respond(cx.facts, code, response, None, "".into())
+    Ok(respond(cx.facts, code, response, None, why_not.into()))
+}
+
+/// AM's address for the way back to `back`, the cookies that remember it, and why a body is not kept; or
+/// what is said in place of a login that would lose one.
+fn begin<'a>(
+    cx: &Cx<'a, '_>,
+    back: &ReturnUrl,
+    earlier: Option<&Session<'_>>,
+) -> Stage<'a, Result<(String, ResponseHeaders, &'static str), Decision<'a>>> {
+    let (post, why_not) = match keep(cx, earlier)? {
+        Kept::Stored(post) => (Some(post), ""),
+        Kept::Refused(decision) => return Ok(Err(decision)),
+        Kept::Not(why) => (None, why),
+    };
+    let (address, mut cookies) = authorize::begin(cx, back, post);
+    if post.is_some() {
+        cookies.extend(sticky_cookie(cx, false));
+    }
+    Ok(Ok((address, cookies, why_not)))
 }
 
 /// Rule L7: a host that is not configured gets no login; a browser is sent to one that is.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{append, authorize, legacy_address, other_host, public_am};
 use crate::{
     contract::{Basis, Decision, SessionKey, UnixMillis},
-    decide::{Cx, ResponseHeaders, respond},
+    decide::{Cx, ResponseHeaders, Stage, respond},
     event::Code,
     page,
     record::{Pairs, Policy, Session},
@@ -69,20 +69,23 @@ pub(crate) fn step_up<'a>(
     key: SessionKey,
     session: Session<'a>,
     answer: &Policy<'_>,
-) -> Decision<'a> {
+) -> Stage<'a, Decision<'a>> {
     let Ok(back) = ReturnUrl::from_canonical(cx.asked, &cx.snap.allowed_hosts) else {
-        return other_host(cx);
+        return Ok(other_host(cx));
     };
     let names = names(answer.advices);
     let Some(attempt) = next(cx, key, answer) else {
-        return again(cx, session, names);
+        return Ok(again(cx, session, names));
     };
     let config = &cx.snap.config;
     let custom = config.allow_custom_login == 2;
     let (address, cookies) = match custom {
         true => (legacy_address(cx, back.as_str()), ResponseHeaders::new()),
         false => {
-            let (authorize, cookies) = authorize::begin(cx, &back);
+            let (authorize, cookies, _) = match super::begin(cx, &back, Some(&session))? {
+                Ok(begun) => begun,
+                Err(refused) => return Ok(refused),
+            };
             let mut page = format!("{}UI/Login", public_am(cx));
             append(&mut page, "realm", &config.organization_name);
             append(&mut page, "goto", &authorize);
@@ -100,14 +103,14 @@ pub(crate) fn step_up<'a>(
     response.headers.extend(cookies);
     response.headers.extend(remembered(cx, &attempt));
     let subject = Some(session);
-    Decision {
+    Ok(Decision {
         // What is known of the session is old when the user comes back.
         basis: Basis {
             session: Some(key),
             ..Basis::default()
         },
         ..respond(cx.facts, Code::LoginStepUp, response, subject, names.into())
-    }
+    })
 }
 
 /// The address with advices in its query, as `/UI/Login`, `/XUI` and `/json/authenticate` read them.

@@ -17,7 +17,18 @@ pub const MAX_VALUE: usize = 4096 - "__Host-agent-authn-tx-".len() - ID_TEXT - 1
 /// Characters of a state or nonce.
 const ID_TEXT: usize = 22;
 /// First byte of the encoding; another layout gets another number.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
+
+/// A POST that waits for the end of a login (rule P1).
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct KeptPost {
+    /// Names it in the store.
+    pub key: [u8; 16],
+    /// Digest of the user whose session it came with; zero where nobody was known.
+    pub user: [u8; 16],
+    /// Until when it is kept, wall clock.
+    pub expires: UnixMillis,
+}
 
 /// One login under way.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,6 +43,8 @@ pub struct Pending {
     pub realm: String,
     /// When this login has taken too long, wall clock.
     pub expires: UnixMillis,
+    /// The POST that made the login necessary, where it was kept.
+    pub post: Option<KeptPost>,
 }
 
 /// The logins under way, oldest first.
@@ -117,6 +130,12 @@ impl PendingList {
                 out.extend_from_slice(&(part.len() as u16).to_be_bytes());
                 out.extend_from_slice(part.as_bytes());
             }
+            out.push(u8::from(p.post.is_some()));
+            if let Some(post) = &p.post {
+                out.extend_from_slice(&post.key);
+                out.extend_from_slice(&post.user);
+                out.extend_from_slice(&post.expires.0.to_be_bytes());
+            }
         }
         out
     }
@@ -135,6 +154,15 @@ impl PendingList {
                 expires: UnixMillis(u64::from_be_bytes(take(&mut rest)?)),
                 url: string(&mut rest)?,
                 realm: string(&mut rest)?,
+                post: match take(&mut rest)? {
+                    [0] => None,
+                    [1] => Some(KeptPost {
+                        key: take(&mut rest)?,
+                        user: take(&mut rest)?,
+                        expires: UnixMillis(u64::from_be_bytes(take(&mut rest)?)),
+                    }),
+                    _ => return None,
+                },
             });
         }
         rest.is_empty().then_some(list)
@@ -142,7 +170,8 @@ impl PendingList {
 }
 
 fn size(pending: &Pending) -> usize {
-    16 + 16 + 8 + 2 + pending.url.len() + 2 + pending.realm.len()
+    let post = 1 + pending.post.map_or(0, |_| 16 + 16 + 8);
+    16 + 16 + 8 + 2 + pending.url.len() + 2 + pending.realm.len() + post
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
@@ -171,6 +200,7 @@ mod tests {
             url: "u".repeat(url),
             realm: "/shop".into(),
             expires: UnixMillis(u64::from(n)),
+            post: None,
         }
     }
 
@@ -222,11 +252,13 @@ mod tests {
     proptest! {
         #[test]
         fn a_list_reads_back_as_written(
-            items in prop::collection::vec((any::<[u8; 16]>(), any::<[u8; 16]>(), "\\PC{0,60}", "\\PC{0,20}", any::<u64>()), 0..7),
+            items in prop::collection::vec((any::<[u8; 16]>(), any::<[u8; 16]>(), "\\PC{0,60}", "\\PC{0,20}", any::<u64>(), any::<Option<[u8; 16]>>()), 0..7),
         ) {
             let mut list = PendingList::default();
-            for (state, nonce, url, realm, expires) in items {
-                list.push(Pending { state, nonce, url, realm, expires: UnixMillis(expires) });
+            for (state, nonce, url, realm, expires, key) in items {
+                let expires = UnixMillis(expires);
+                let post = key.map(|key| KeptPost { key, user: nonce, expires });
+                list.push(Pending { state, nonce, url, realm, expires, post });
             }
             let bytes = list.encode();
             prop_assert!(PendingList::decode(&bytes) == Some(list));

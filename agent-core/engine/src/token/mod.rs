@@ -3,6 +3,7 @@
 pub mod authn_tx;
 pub mod cookie;
 pub mod jwt;
+pub mod pieces;
 pub mod sealed;
 mod secret;
 

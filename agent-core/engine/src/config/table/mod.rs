@@ -324,6 +324,7 @@ mod tests {
                     "HTTP_HEADER",
                     "LOG_BOTH",
                     "ALL",
+                    "URL",
                     "2",
                     "IMMEDIATE_403",
                     "pingam",

@@ -1,7 +1,7 @@
 //! Rows about the agent's own answers, preserved POSTs, load balancers, audit and logs.
 
 use super::{From, Kind::*, Property, idle, later, works};
-use crate::config::{AuditAccess, AuditTo, UserIdType};
+use crate::config::{AuditAccess, AuditTo, Sticky, UserIdType, web};
 
 #[rustfmt::skip]
 pub(super) const RESPONSES: &[Property] = &[
@@ -24,24 +24,51 @@ pub(super) const RESPONSES: &[Property] = &[
 
 #[rustfmt::skip]
 pub(super) const POST_DATA: &[Property] = &[
-    later("com.sun.identity.agents.config.postdata.preserve.enable", Switch, "false", "4.x",
-        "Keep the body of a POST that needs a login, and send it on afterwards."),
-    later("com.sun.identity.agents.config.postcache.entry.lifetime", Number, "10", "4.x",
-        "Minutes that such a body is kept."),
-    later("org.forgerock.agents.config.postdata.preserve.dir", Text, "", "4.x",
-        "Directory for the bodies.").boot(),
-    later("org.forgerock.agents.config.skip.post.url", List, "", "4.x",
-        "URL patterns whose bodies are never touched."),
-    later("org.forgerock.agents.pdp.javascript.repost", Switch, "false", "4.x",
-        "Send the body on by script."),
-    later("com.sun.identity.agents.config.postdata.preserve.stickysession.mode", Text, "", "4.x",
-        "COOKIE or URL: mark the browser so that a load balancer finds the node with the body.").from(From::FileFirst),
-    later("com.sun.identity.agents.config.postdata.preserve.stickysession.value", Text, "", "4.x",
-        "That mark, as name=value.").from(From::FileFirst),
-    later("com.sun.identity.agents.config.postdata.preserve.lbcookie", Text, "", "4.x",
-        "Older form of the two properties above."),
-    later("com.forgerock.agents.config.pdpuri.prefix", Text, "", "4.x",
-        "Path under which a preserved POST is sent on."),
+    works("com.sun.identity.agents.config.postdata.preserve.enable", Switch, "false", "4.x",
+        "Keep the body of a POST that needs a login, and let it take the place of the request with which the browser comes back. docs/post-data.md.",
+        |c, v| v.switch(&mut c.post_preserve)).test("a_large_form_survives_a_login_byte_for_byte"),
+    works("com.sun.identity.agents.config.postcache.entry.lifetime", Number, "10", "4.x",
+        "Minutes that such a body is kept.",
+        |c, v| v.number(&mut c.post_lifetime, 1, 1440, "minutes")).test("a_post_is_forgotten_when_its_time_has_passed"),
+    works("org.forgerock.agents.config.postdata.preserve.dir", Text, "", "4.x",
+        "Directory for the bodies: the workers' user owns it, and nobody else may write there. Without it, pdp-cache of the instance.",
+        |c, v| v.optional(&mut c.post_dir)).boot().template("AM_PDP_TEMP_PATH").test("a_large_form_survives_a_login_byte_for_byte"),
+    works("org.forgerock.agents.config.skip.post.url", List, "", "4.x",
+        "URL patterns whose bodies are never touched.",
+        |c, v| v.patterns(&mut c.post_skip, "keeps no POST at all")).test("a_post_to_a_skipped_url_is_not_kept"),
+    idle("org.forgerock.agents.pdp.javascript.repost", Switch, "false", "4.x",
+        "Send the body on by script.", "the web server sends the body on itself, without a form or a script"),
+    works("com.sun.identity.agents.config.postdata.preserve.stickysession.mode", Choice, "", "4.x",
+        "COOKIE or URL: mark the browser so that a load balancer finds the node with the body. With URL the application sees the mark in its query.",
+        |c, v| v.choice(&mut c.post_sticky, &[("COOKIE", Sticky::Cookie), ("URL", Sticky::Url)])).from(From::FileFirst).test("a_load_balancer_is_told_which_node_keeps_the_post"),
+    works("com.sun.identity.agents.config.postdata.preserve.stickysession.value", Text, "", "4.x",
+        "That mark, as name=value.",
+        |c, v| {
+            let Some(line) = v.last() else { return };
+            match web::mark(&line.value) {
+                Some(mark) => c.post_sticky_value = Some(mark),
+                None => v.wrong(line, "is no mark", "write name=value, without blanks, quotes, commas, semicolons and backslashes"),
+            }
+        }).from(From::FileFirst).test("a_load_balancer_is_told_which_node_keeps_the_post"),
+    idle("com.sun.identity.agents.config.postdata.preserve.lbcookie", Text, "", "4.x",
+        "Older form of the two properties above.", "stickysession.mode and .value say the same"),
+    idle("com.forgerock.agents.config.pdpuri.prefix", Text, "", "4.x",
+        "Path under which a preserved POST is sent on.", "it is sent on under the address that it was sent to"),
+    works("portcullis.postdata.body.max", Number, "10485760", "own",
+        "Bytes of the longest body that is kept; a longer one gets 413. The web server has a limit of its own.",
+        |c, v| v.number(&mut c.post_body_max, 1, 268_435_456, "bytes")).from(From::FileFirst).test("a_post_that_is_too_large_gets_413_and_leaves_nothing"),
+    works("portcullis.postdata.client.count", Number, "20", "own",
+        "POSTs that are kept at once for one client address.",
+        |c, v| v.number(&mut c.post_client_count, 1, 100_000, "POSTs")).from(From::FileFirst).test("a_client_keeps_no_more_than_its_share"),
+    works("portcullis.postdata.client.bytes", Number, "104857600", "own",
+        "Bytes of them.",
+        |c, v| v.number(&mut c.post_client_bytes, 1, u32::MAX, "bytes")).from(From::FileFirst).test("a_client_keeps_no_more_than_its_share"),
+    works("portcullis.postdata.total.count", Number, "1000", "own",
+        "POSTs that are kept at once for all clients.",
+        |c, v| v.number(&mut c.post_total_count, 1, 10_000, "POSTs")).from(From::FileFirst).test("caps_hold_for_one_client_and_for_all"),
+    works("portcullis.postdata.total.bytes", Number, "1073741824", "own",
+        "Bytes of them.",
+        |c, v| v.number(&mut c.post_total_bytes, 1, u32::MAX, "bytes")).from(From::FileFirst).test("caps_hold_for_one_client_and_for_all"),
 ];
 
 #[rustfmt::skip]
