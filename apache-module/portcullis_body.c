@@ -132,6 +132,9 @@ void pc_body_give(request_rec *r, pc_record *record, portcullis_str data)
     body->len = data.len;
     body->complete = 1;
     record->kept = body;
+    /* httpd discards what is left of each request's body, and the headers of this one say that it has
+     * one now: what comes next on the connection is another request. */
+    ap_add_input_filter_handle(replay_filter, body, r, r->connection);
 }
 
 void pc_body_inherit(request_rec *r, pc_record *record, const pc_record *earlier)

@@ -10,9 +10,9 @@ use portcullis_tests::{
     backend::{Seen, hash},
     both_servers,
     client::{Request, Response, send_bytes},
-    http2,
+    http2, real,
     server::Kind,
-    site::{Builder, Site, site},
+    site::{Builder, Site, USER, USER_PASSWORD, site},
     visitor::{Visitor, path_of},
 };
 use serde_json::json;
@@ -356,6 +356,33 @@ both_servers! {
         site.wait_for_line("others may write there");
         // Who sends none logs in as ever.
         assert_eq!(site.get(FORM).status, 302);
+        site.stop();
+    }
+
+    fn a_form_comes_back_after_the_login_in_a_browser(kind: Kind) {
+        let Some(driver) = real::browser("a form that survives a login") else {
+            return;
+        };
+        let site = start(site(kind));
+        let form = "<!DOCTYPE html><title>form</title><form method=post action=/post/form \
+            enctype=multipart/form-data><textarea id=text name=text></textarea>\
+            <input type=submit id=send></form>";
+        fs::write(site.server.dir().join("docs/public/form.html"), form).expect("page");
+        let browser = driver.browser().expect("browser");
+        browser.goto(&format!("{}/public/form.html", site.url())).expect("form");
+        browser.type_into("#text", "what was typed").expect("text");
+        browser.click("#send").expect("button");
+        browser.type_into("#idToken1", USER).expect("name");
+        browser.type_into("#idToken2", USER_PASSWORD).expect("password");
+        browser.click("#loginButton_0").expect("button");
+        browser.wait_for_url(&format!("{}/post/form", site.url())).expect("back");
+        let text = browser.text().expect("page");
+        assert!(text.contains(r#""method":"POST""#), "{text}");
+        assert!(text.contains("what was typed") && text.contains("multipart/form-data"), "{text}");
+        // Reloaded, it is a page like others: nothing is sent twice.
+        browser.reload().expect("reload");
+        assert!(browser.text().expect("page").contains(r#""method":"GET""#));
+        browser.quit().expect("end");
         site.stop();
     }
 }
