@@ -159,7 +159,11 @@ fn only_what_rests_on_a_login_cannot_be_decided_again() {
     for code in Code::ALL {
         let alone = matches!(
             code,
-            Code::Internal | Code::SessionEndedMeanwhile | Code::DeniedAdviceAgain
+            Code::Internal
+                | Code::SessionEndedMeanwhile
+                | Code::DeniedAdviceAgain
+                | Code::PostReplayed
+                | Code::PostGone
         );
         assert_eq!(why_not_again(*code, false).is_some(), alone, "{code:?}");
         let shape = matches!(
