@@ -155,6 +155,30 @@ codes! {
         "It could be read in two ways, and the host might serve the other one." "Send the plain form of the URL.";
     ConnectionHeader 311 Warning "bad request: `Connection` names a header that the agent sets"
         "A client tried to have an identity header removed on the way." "Nothing.";
+    LoopCookieLost 312 Warning "stopped a login that goes round in circles: the browser does not send the session cookie back"
+        "It keeps other cookies of this host: a program clears this one, an extension blocks it, or the browser has too many."
+        "Look in the browser what becomes of the cookie `jwt.name` after a login.";
+    LoopCookieDomain 313 Error "stopped a login that goes round in circles: the session cookie is for another domain"
+        "The host of the request is in none of `cdsso.cookie.domain`, and browsers drop such a cookie."
+        "Correct `cdsso.cookie.domain`, or lead users to a host within it.";
+    LoopCookieSecure 314 Error "stopped a login that goes round in circles: the session cookie is Secure, and the page is http"
+        "`cookie.secure` is true, and browsers neither keep nor send such a cookie over http."
+        "Serve the site over https; behind a proxy with TLS set `override.protocol`, or `portcullis.trusted.proxies`.";
+    LoopCookieSameSite 315 Error "stopped a login that goes round in circles: SameSite keeps the session cookie back"
+        "`Strict` is not sent on the way back from AM where that is another site, and in a frame of another site only `None` is, over https."
+        "Set `com.forgerock.agents.cdsso.cookie.samesite` to Lax; to None, over https, for pages in frames.";
+    LoopTwoCookies 316 Warning "stopped a login that goes round in circles: two cookies of one name that say different things"
+        "The detail names it. A sibling host set it for the parent domain, beyond `cdsso.cookie.domain`, so that the agent cannot remove it."
+        "Find the other application or agent with this cookie, or add its domain to `cdsso.cookie.domain`; users can delete the cookies of the site.";
+    LoopUnknownKey 317 Error "stopped a login that goes round in circles: its cookies are sealed with another key"
+        "Two nodes of a farm, or two instances of one host, have different `agent-key.conf`."
+        "Copy `agent-key.conf` of one node to all.";
+    LoopBadCookie 318 Warning "stopped a login that goes round in circles: its cookies come back changed"
+        "Something between browser and agent alters or cuts cookies, they were made for another host or instance, or the clocks of nodes differ."
+        "Compare the cookie that is set with the one that comes; compare the clocks and host names of the nodes.";
+    LoopSessionDead 319 Warning "stopped a login that goes round in circles: AM ends each session at once"
+        "The user has more sessions than AM's quota allows and each login ends another's, or AM cannot find its own sessions."
+        "Look at AM's session quota and the sessions of the user; with several AM servers, at their session store and `add.amlbcookie`.";
     DeniedAddress 320 Warning "denied: the session was begun from another address"
         "`client.ip.validation.enable` is true, and the client's address is not the one that AM saw at the login, or is unknown."
         "If users' addresses change, set `client.ip.validation.reauth`; behind a proxy set `client.ip.header` and `portcullis.trusted.proxies`.";
@@ -172,6 +196,27 @@ codes! {
         "If the URL should be served, widen the expression.";
     DeniedAutonomous 325 Info "denied: no rule lets everybody in, and AM is never asked"
         "`portcullis.autonomous.mode` is true." "Add a not-enforced rule if everybody may see it.";
+    LoopOtherAddress 326 Error "stopped a login that goes round in circles: each session seems to come from another address"
+        "`client.ip.validation` is on, and AM and the agent see different addresses of one client."
+        "Set `client.ip.header` and `portcullis.trusted.proxies` here, and the client address header in AM.";
+    LoopTooSlow 327 Warning "stopped a login that goes round in circles: each takes longer than it may"
+        "More time passes than `profile.attribute.cookie.maxage` allows, or the clocks of nodes differ."
+        "Raise that property; compare the clocks.";
+    LoopNoCookies 328 Warning "stopped a login that goes round in circles: a client without cookies"
+        "Cookies are blocked, or a program asks for the page."
+        "Allow cookies for the site; give programs that cannot log in another way, or `portcullis.unauthorized.url`.";
+    LoopAmCookieLost 329 Error "stopped a login that goes round in circles: AM's cookie does not come"
+        "In custom login mode 2 AM sets its cookie for a domain, and the host of the request, named in the detail, is not in it; or `cookie.name` is not AM's."
+        "Correct the cookie domain in AM, `cookie.name`, or the login page.";
+    LoginStartsLimited 330 Warning "refused: one client begins too many logins"
+        "A program without cookies, or many users behind the address in the detail."
+        "Raise `portcullis.login.starts.max`; behind a proxy set `client.ip.header` and `portcullis.trusted.proxies`.";
+    LoginUnseen 331 Info "a login is needed, and no person sees the answer"
+        "The request is a script's, a socket's or another program's, which cannot log in; the line says what it lacked."
+        "Nothing; if a person's page is meant, look at its `Accept`, `X-Requested-With` and `Sec-Fetch-Mode`, and at `portcullis.unauthorized.url`, `.header` and `.detect`.";
+    DeadTokensLimited 332 Warning "refused: one client sends too many tokens that AM does not know"
+        "Somebody tries out tokens, or many users come back with old cookies from behind the address in the detail."
+        "Raise `portcullis.login.tokens.max`; behind a proxy set `client.ip.header` and `portcullis.trusted.proxies`.";
     PostTooLarge 340 Info "refused: the POST needs a login first and is too large to be kept meanwhile"
         "Its body is longer than `portcullis.postdata.body.max`, or did not come to its end. Nothing of it was stored."
         "Raise that property if such bodies are meant to survive a login; see docs/post-data.md.";

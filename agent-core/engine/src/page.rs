@@ -1,14 +1,30 @@
-//! The agent's own pages: plain HTML that works without scripts, styles or anything from elsewhere.
+//! The agent's own pages: plain HTML that works without scripts or anything from elsewhere.
 //!
 //! A page tells the user what they can do; the cause is in the log under the incident id.
 
-use alloc::{borrow::Cow, format, string::String, vec, vec::Vec};
+use alloc::{
+    borrow::Cow,
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 
 use crate::contract::Response;
 
 /// Headers of every page and redirect of ours (rule L9).
 const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
-const CSP: &str = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'";
+/// Follows the reader's choice of light or dark, and the width of a phone.
+const STYLE: &str = ":root{color-scheme:light dark;font-family:system-ui,sans-serif;line-height:1.5}\
+main{max-width:36rem;margin:12vh auto 0;padding:0 1rem}code{font-size:1.1em}";
+/// The style above and nothing else; its digest is compared in a test.
+const OWN: &str = "default-src 'none'; style-src 'sha256-3JdNTkttnD5DWRK29hRXciSyWUecUfurDmnpM+4yNAM='; \
+base-uri 'none'; form-action 'none'; frame-ancestors ";
+/// What each of them ends with, before the sources.
+const FRAMED_BY: &str = "frame-ancestors ";
+/// For a page of the operator's: styles, pictures and fonts of the same host, no script from anywhere.
+const OPERATORS: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors ";
 
 /// An incident id as shown: 16 characters of Crockford's base 32.
 pub fn incident_text(id: &[u8; 10]) -> [u8; 16] {
@@ -29,7 +45,7 @@ pub fn page(status: u16, title: &str, text: &str, incident: &[u8; 10]) -> Respon
     let body = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n</head>\n\
+         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
          <body>\n<main>\n<h1>{title}</h1>\n<p>{text}</p>\n\
          <p>If you ask for help, give this number: <code>{id}</code></p>\n</main>\n</body>\n</html>\n"
     );
@@ -37,12 +53,89 @@ pub fn page(status: u16, title: &str, text: &str, incident: &[u8; 10]) -> Respon
         status,
         headers: vec![
             header("Content-Type", "text/html; charset=utf-8"),
-            header("Content-Security-Policy", CSP),
+            header("Content-Security-Policy", &format!("{OWN}'self'")),
             header("X-Content-Type-Options", "nosniff"),
             header(NO_STORE.0, NO_STORE.1),
         ],
         body: body.into_bytes(),
     }
+}
+
+/// The text of an answer in JSON, or of the operator's own.
+pub struct Template<'t> {
+    /// `portcullis.json.template`; without it, the Web Agent's form.
+    pub text: Option<&'t str>,
+    /// Content type of the operator's text.
+    pub kind: &'t str,
+    /// Path and query that were asked for.
+    pub uri: &'t str,
+    /// The whole URL.
+    pub url: &'t str,
+}
+
+/// Content type and body that stand for an answer with this status, and what a redirect leads to.
+pub fn json(
+    template: &Template<'_>,
+    status: u16,
+    location: Option<&str>,
+    incident: &[u8; 10],
+) -> (String, Vec<u8>) {
+    let id = incident_text(incident);
+    let id = core::str::from_utf8(&id).unwrap_or_default();
+    let Some(text) = template.text else {
+        let mut error = serde_json::json!({ "message": reason(status) });
+        if let Some(location) = location {
+            error["location"] = location.into();
+        }
+        let body = serde_json::json!({
+            "error": { "errors": [error], "code": status, "incident": id }
+        });
+        return ("application/json".into(), body.to_string().into_bytes());
+    };
+    let escape: fn(&str) -> String = match template.kind.contains("json") {
+        true => in_json_string,
+        false => escaped,
+    };
+    let status = format!("{status}");
+    let values = [
+        ("%REQUEST_URI%", template.uri),
+        ("%REQUEST_URL%", template.url),
+        ("%TARGET%", location.unwrap_or_default()),
+        ("%STATUS%", status.as_str()),
+        ("%INCIDENT%", id),
+    ];
+    (
+        template.kind.into(),
+        filled(text, &values, escape).into_bytes(),
+    )
+}
+
+/// The text with its words replaced, in one pass: a value that looks like a word stays as it is.
+pub(crate) fn filled(text: &str, values: &[(&str, &str)], escape: fn(&str) -> String) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('%') {
+        out.push_str(&rest[..at]);
+        rest = &rest[at..];
+        match values.iter().find(|(word, _)| rest.starts_with(word)) {
+            Some((word, value)) => {
+                out.push_str(&escape(value));
+                rest = &rest[word.len()..];
+            }
+            None => {
+                out.push('%');
+                rest = &rest[1..];
+            }
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// For the inside of a string of JSON.
+fn in_json_string(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    quoted[1..quoted.len() - 1].into()
 }
 
 /// What sends the form of [`posting`] on its way.
@@ -101,6 +194,59 @@ pub(crate) fn escaped(text: &str) -> String {
     out
 }
 
+/// The reason phrase of a status (RFC 9110, 15).
+fn reason(status: u16) -> &'static str {
+    match status {
+        302 => "Found",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        403 => "Forbidden",
+        404 => "Not Found",
+        413 => "Content Too Large",
+        429 => "Too Many Requests",
+        503 => "Service Unavailable",
+        _ => "Error",
+    }
+}
+
+/// What a 401 has to say (RFC 9110, 11.6.1). No browser asks for a password on this word.
+pub(crate) fn challenge() -> (Cow<'static, str>, Vec<u8>) {
+    header("WWW-Authenticate", "Portcullis realm=\"login\"")
+}
+
+/// What an operator says about pages of ours.
+pub struct Looks<'l> {
+    /// `portcullis.page.template` for this kind of page.
+    pub template: Option<&'l str>,
+    /// Sources of `frame-ancestors`.
+    pub framed_by: &'l str,
+}
+
+/// Makes a page of ours look as its operator wishes: title, text and incident id stay. The page that posts a
+/// form has a template of its own, and only learns who may frame it.
+pub fn dress(response: &mut Response, looks: &Looks<'_>, words: (&str, &str), incident: &[u8; 10]) {
+    let mut rules = None;
+    if let Some(template) = looks.template {
+        let id = incident_text(incident);
+        let status = format!("{}", response.status);
+        let values = [
+            ("%TITLE%", words.0),
+            ("%TEXT%", words.1),
+            ("%STATUS%", status.as_str()),
+            ("%INCIDENT%", core::str::from_utf8(&id).unwrap_or_default()),
+        ];
+        response.body = filled(template, &values, escaped).into_bytes();
+        rules = Some(OPERATORS);
+    }
+    let policy = response.headers.iter_mut();
+    for (_, value) in policy.filter(|h| h.0 == "Content-Security-Policy") {
+        let known = core::str::from_utf8(value).unwrap_or(OWN);
+        let rules = rules.unwrap_or(known);
+        let kept = rules.rfind(FRAMED_BY).map_or(rules, |at| &rules[..at]);
+        *value = format!("{kept}{FRAMED_BY}{}", looks.framed_by).into_bytes();
+    }
+}
+
 /// A redirect to an address that was built or checked by `url::return_url`.
 pub fn redirect(location: String) -> Response {
     Response {
@@ -133,6 +279,14 @@ mod tests {
             &incident_text(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
             b"G000000000000000"
         );
+    }
+
+    #[test]
+    fn the_style_is_the_one_that_browsers_are_told_of() {
+        use base64::{Engine, engine::general_purpose::STANDARD};
+        use sha2::{Digest, Sha256};
+        let digest = STANDARD.encode(Sha256::digest(STYLE));
+        assert!(OWN.contains(&format!("'sha256-{digest}'")), "{digest}");
     }
 
     #[test]

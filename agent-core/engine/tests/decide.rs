@@ -107,6 +107,9 @@ impl Facts for Memo {
         known(&self.form, Some)
     }
     fn receipt(&self, of: &Act) -> Known<Receipt> {
+        if let Act::Count { .. } = of {
+            return Known::Fresh(Receipt::Counted(1));
+        }
         match self.receipts.borrow().iter().find(|(act, _)| act == of) {
             None => Known::Missing,
             Some((_, Ok(receipt))) => Known::Fresh(*receipt),
@@ -205,6 +208,7 @@ fn described(need: &Need) -> &'static str {
         Need::Do(Act::EndSession { .. }) => "end",
         Need::Do(Act::StorePost { .. }) => "store",
         Need::Do(Act::TakePost { .. }) => "take",
+        Need::Do(Act::Count { .. }) => "count",
     }
 }
 

@@ -65,8 +65,11 @@ impl Facts for Memo {
     fn form(&self) -> Known<&[u8]> {
         Known::Missing
     }
-    fn receipt(&self, _: &Act) -> Known<Receipt> {
-        Known::Missing
+    fn receipt(&self, act: &Act) -> Known<Receipt> {
+        match act {
+            Act::Count { .. } => Known::Fresh(Receipt::Counted(1)),
+            _ => Known::Missing,
+        }
     }
     fn seed(&self) -> &[u8; 32] {
         &[9; 32]
@@ -128,6 +131,17 @@ fn cookie<'r>(response: &'r Response, end: &str) -> Option<&'r str> {
 fn advices_go_first_to_the_login_page_and_from_there_to_the_login() {
     let memo = Memo::with_advice("AuthLevelConditionAdvice", "2");
     let snap = snapshot(REDIRECT);
+    // A script has nobody who could log in for more, and JSON has no form.
+    let listed = snapshot("org.forgerock.agents.config.json.url[0] = */app\n");
+    answer(&listed, &memo, ("one", ""), "/app", |code, response| {
+        assert_eq!((code, response.status), (Code::LoginStepUp, 401));
+        assert!(header(response, "Location").is_empty());
+        assert!(response.body.starts_with(b"{"));
+    });
+    let unseen = snapshot("portcullis.unauthorized.url[0] = */app\n");
+    answer(&unseen, &memo, ("one", ""), "/app", |code, response| {
+        assert_eq!((code, response.status), (Code::DeniedWithAdvices, 403));
+    });
     answer(&snap, &memo, ("one", ""), "/app", |code, response| {
         assert_eq!((code, response.status), (Code::LoginStepUp, 302));
         let to = location(response);

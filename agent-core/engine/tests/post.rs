@@ -83,6 +83,9 @@ impl Facts for Memo {
         self.form.as_deref().map_or(Known::Missing, Known::Fresh)
     }
     fn receipt(&self, of: &Act) -> Known<Receipt> {
+        if let Act::Count { .. } = of {
+            return Known::Fresh(Receipt::Counted(1));
+        }
         match self.receipts.borrow().iter().find(|(act, _)| act == of) {
             None => Known::Missing,
             Some((_, Ok(receipt))) => Known::Fresh(*receipt),
@@ -181,6 +184,7 @@ fn word(need: &Need) -> &'static str {
         Need::Do(Act::EndSession { .. }) => "end",
         Need::Do(Act::StorePost { .. }) => "store",
         Need::Do(Act::TakePost { .. }) => "take",
+        Need::Do(Act::Count { .. }) => "count",
     }
 }
 
@@ -343,7 +347,6 @@ fn only_a_form_of_this_site_is_kept() {
         post().with("Origin", "null"),
         post().with("Sec-Fetch-Site", "cross-site"),
         post().with("Sec-Fetch-Site", "same-site"),
-        post().with("Sec-Fetch-Mode", "cors"),
         post().without("Origin"),
         post().without("Origin").with("Sec-Fetch-Site", "none"),
         Sent {
@@ -355,6 +358,9 @@ fn only_a_form_of_this_site_is_kept() {
         let found = outcome(&sent, &snap, &Memo::default());
         assert_eq!(found, "302 LoginNoToken", "{:?}", sent.headers);
     }
+    // A script cannot log in at all.
+    let script = post().with("Sec-Fetch-Mode", "cors");
+    assert_eq!(outcome(&script, &snap, &Memo::default()), "401 LoginUnseen");
 }
 
 #[test]

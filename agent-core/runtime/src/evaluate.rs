@@ -237,6 +237,12 @@ impl<'w> Run<'w> {
                 memo.give_receipt(act.clone(), self.spend(*key, *expires));
                 continue;
             }
+            if let Need::Do(act @ Act::Count { key }) = &need {
+                let counts = self.worker.mapping().counts();
+                let counted = counts.count(Key(*key), self.now.mono.0);
+                memo.give_receipt(act.clone(), Ok(Receipt::Counted(counted)));
+                continue;
+            }
             let mut spool = None;
             if !call.stored_only {
                 match self.post(&need, snap, &memo) {
@@ -375,7 +381,9 @@ impl<'w> Run<'w> {
                 });
                 Ok(Receipt::Done)
             }),
-            Act::SpendState { .. } | Act::EndSession { .. } => return Handled::Not,
+            Act::SpendState { .. } | Act::EndSession { .. } | Act::Count { .. } => {
+                return Handled::Not;
+            }
         };
         let receipt = receipt.map_err(|trouble| {
             let line = Line::log(Code::PostDirectory, trouble);

@@ -551,7 +551,7 @@ impl Fetcher {
                 expires,
             } => self.end_session(*key, token, *expires, deadline).await,
             // Done on the host's thread, where they need no waiting.
-            Act::SpendState { .. } => Err(FactError::Unavailable(Cause::Store)),
+            Act::SpendState { .. } | Act::Count { .. } => Err(FactError::Unavailable(Cause::Store)),
             Act::StorePost { .. } | Act::TakePost { .. } => {
                 Err(FactError::Unavailable(Cause::Files))
             }

@@ -62,6 +62,7 @@ pub(crate) struct Memo {
     post: OnceCell<Box<Post>>,
     seed: OnceCell<[u8; 32]>,
     away: OnceCell<bool>,
+    counted: Cell<Option<(u128, u32)>>,
     spare: RefCell<Vec<Vec<u8>>>,
     oldest: Cell<u64>,
     /// Since when the session has been what it is, monotonic milliseconds; `None` while nobody asked.
@@ -83,6 +84,7 @@ impl Memo {
         self.post.take();
         self.seed.take();
         self.away.take();
+        self.counted.take();
         self.oldest.set(0);
         self.since.set(None);
     }
@@ -292,6 +294,18 @@ impl Facts for View<'_> {
             None => Known::Missing,
             Some((_, Ok(receipt))) => Known::Fresh(*receipt),
             Some((_, Err(error))) => Known::Failed(*error, None),
+        }
+    }
+
+    fn counted(&self, of: u128) -> u32 {
+        match self.memo.counted.get() {
+            Some((key, count)) if key == of => count,
+            // A request looks at one counter.
+            _ => {
+                let count = self.mapping.counts().look(Key(of), self.now.mono.0);
+                self.memo.counted.set(Some((of, count)));
+                count
+            }
         }
     }
 

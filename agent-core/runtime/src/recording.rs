@@ -61,6 +61,7 @@ enum What {
     Attributes(u128),
     Form,
     Receipt(Act),
+    Counted,
     Away,
 }
 
@@ -202,10 +203,17 @@ impl Facts for Notes<'_> {
                 Receipt::Gone => json!("gone"),
                 Receipt::TooLarge => json!("too_large"),
                 Receipt::Full => json!("full"),
+                Receipt::Counted(n) => json!({ "counted": n }),
             };
             json!({ "receipt": known(&found, word) })
         });
         found
+    }
+
+    fn counted(&self, of: u128) -> u32 {
+        let count = self.facts.counted(of);
+        self.note(What::Counted, || json!({ "counted": count }));
+        count
     }
 
     fn am_is_away(&self) -> bool {

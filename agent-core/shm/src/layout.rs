@@ -7,7 +7,7 @@
 use crate::sum::Sum;
 
 /// Changes whenever the meaning of any byte in the mapping changes.
-pub const LAYOUT_VERSION: u64 = 2;
+pub const LAYOUT_VERSION: u64 = 3;
 /// Size of the record cache when the operator says nothing.
 pub const DEFAULT_CACHE_BYTES: usize = 16 << 20;
 /// Smaller wishes are raised to this.
@@ -73,6 +73,8 @@ pub struct Layout {
     pub(crate) dead: [Region; 1],
     pub(crate) spent: Region,
     pub(crate) ended: Region,
+    /// First word of the counters.
+    pub(crate) counts: usize,
     /// Each instance's block and its mutex.
     pub(crate) instances: usize,
     pub(crate) instance_lock: usize,
@@ -161,6 +163,7 @@ impl Layout {
         let dead = [plan.class(cache_bytes / 32, CLASSES[0])];
         let spent = plan.keyset(cache_bytes / 16);
         let ended = plan.keyset(cache_bytes / 8);
+        let counts = plan.take(crate::counts::COUNT_WORDS, PAGE);
         let instances = plan.take(crate::INSTANCES * crate::instance::BLOCK_WORDS, PAGE);
         let instance_lock = plan.lock;
         let locks = plan.lock + crate::INSTANCES;
@@ -177,6 +180,7 @@ impl Layout {
             dead,
             spent,
             ended,
+            counts,
             instances,
             instance_lock,
         })
@@ -216,6 +220,7 @@ impl Layout {
             self.first_lock_word,
             self.locks,
             self.workers,
+            self.counts,
             self.instances,
             crate::instance::BLOCK_WORDS,
             self.instance_lock,

@@ -15,6 +15,7 @@
 mod breaker;
 mod buffer;
 pub mod clock;
+mod counts;
 mod instance;
 mod keyset;
 mod layout;
@@ -27,6 +28,7 @@ mod table;
 mod workers;
 
 pub use breaker::Breaker;
+pub use counts::{COUNT_WINDOW_MS, Counts};
 pub use instance::{
     AGENT_SESSION_BYTES, Full, INSTANCES, InstanceId, InstanceState, LeaseHolder, PROFILE_BYTES,
     SPARE_COUNTERS, StatusWord, Term,

@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::layout::{LAYOUT_VERSION, LOCK_WORDS, Layout};
-use crate::{EndedSet, Full, InstanceId, InstanceState, OnceSet, Table, Workers};
+use crate::{Counts, EndedSet, Full, InstanceId, InstanceState, OnceSet, Table, Workers};
 
 /// The first word of a finished mapping.
 const MAGIC: u64 = u64::from_le_bytes(*b"portcull");
@@ -262,6 +262,12 @@ impl Mapping {
     #[must_use]
     pub fn ended(&self) -> EndedSet<'_> {
         EndedSet { mapping: self }
+    }
+
+    /// How often something was done lately.
+    #[must_use]
+    pub fn counts(&self) -> Counts<'_> {
+        Counts { mapping: self }
     }
 
     /// The load of each process.

@@ -95,6 +95,10 @@ pub(super) struct Told {
     form: Option<Held>,
     /// `None`: it was not carried out.
     receipts: Vec<Option<std::result::Result<Receipt, FactError>>>,
+    /// Whatever is counted happens for the first time in its minute.
+    counts_once: bool,
+    /// What a counter says.
+    counted: u32,
     /// AM is known to be away.
     away: bool,
     acts: RefCell<Vec<Act>>,
@@ -155,6 +159,8 @@ impl Told {
             attributes: queue(attributes, config.sso_cache_interval),
             form: Some(Ok(body)),
             receipts: vec![receipt; 2],
+            counts_once: true,
+            counted: 0,
             away: false,
             acts: RefCell::default(),
             asked: RefCell::default(),
@@ -165,7 +171,7 @@ impl Told {
     /// The facts of a memo and no others.
     fn memo(facts: &[Fact], body: Vec<u8>) -> Result<Told> {
         let (mut sessions, mut policies, mut attributes) = (vec![], vec![], vec![]);
-        let (mut form, mut receipts, mut away) = (None, vec![], false);
+        let (mut form, mut receipts, mut away, mut counted) = (None, vec![], false, 0);
         for fact in facts {
             match fact {
                 Fact::Session(known) => sessions.push(held(known, session_record)?),
@@ -179,10 +185,12 @@ impl Told {
                         question::Receipt::Gone => Receipt::Gone,
                         question::Receipt::TooLarge => Receipt::TooLarge,
                         question::Receipt::Full => Receipt::Full,
+                        question::Receipt::Counted(n) => Receipt::Counted(*n),
                     })),
                     question::Known::Failed(failure) => Some(Err(failure.error())),
                     question::Known::Unknown => None,
                 }),
+                Fact::Counted(n) => counted = *n,
                 Fact::Am(am) => away = *am == Am::Down,
             }
         }
@@ -196,6 +204,8 @@ impl Told {
             attributes: Queue::of(attributes),
             form,
             receipts,
+            counts_once: false,
+            counted,
             away,
             acts: RefCell::default(),
             asked: RefCell::default(),
@@ -242,6 +252,9 @@ impl Facts for Told {
     }
 
     fn receipt(&self, of: &Act) -> Known<Receipt> {
+        if let (Act::Count { .. }, true) = (of, self.counts_once) {
+            return Known::Fresh(Receipt::Counted(1));
+        }
         let mut acts = self.acts.borrow_mut();
         let at = acts.iter().position(|act| act == of).unwrap_or_else(|| {
             acts.push(of.clone());
@@ -257,8 +270,13 @@ impl Facts for Told {
             Act::EndSession { .. } => "session ended",
             Act::StorePost { .. } => "POST kept",
             Act::TakePost { .. } => "POST taken",
+            Act::Count { .. } => "counted",
         };
         self.looked_up(what, known)
+    }
+
+    fn counted(&self, _: u128) -> u32 {
+        self.counted
     }
 
     fn am_is_away(&self) -> bool {

@@ -24,7 +24,7 @@ use clap::Args;
 use portcullis_engine::{
     config::{self, Problem, Properties, Repository, Secrets, Severity, Snapshot, Source},
     contract::{Ask, Header, Local, Need, RequestView, Step},
-    decide::{TOKEN as TOKEN_PSEUDONYM, cookie_of, explain},
+    decide::{ROUNDS, TOKEN as TOKEN_PSEUDONYM, cookie_of, explain, rounds_cookie_of},
     decide_unanswered,
     event::Code,
     token::{Secret, cookie},
@@ -364,7 +364,7 @@ impl Decider {
         ))
     }
 
-    /// Seals the pseudonyms of tokens that stand for cookies which opened.
+    /// Seals the pseudonyms of tokens that stand for cookies which opened, and the rounds of a login.
     fn seal_tokens(&self, question: &Question, told: &Told, fields: &mut [(String, String)]) {
         let name = self.snap.config.jwt_name.as_bytes();
         let seal = |value: &[u8]| {
@@ -376,10 +376,16 @@ impl Decider {
             .filter(|f| f.0.eq_ignore_ascii_case("cookie"))
         {
             let sealed = cookie::rewritten(value.as_bytes(), |n, v| {
-                match n == name && v.starts_with(TOKEN_PSEUDONYM.as_bytes()) {
-                    true => seal(v),
-                    false => v.to_vec(),
+                if n == name && v.starts_with(TOKEN_PSEUDONYM.as_bytes()) {
+                    return seal(v);
                 }
+                let rounds = v.strip_prefix(ROUNDS.as_bytes());
+                let rounds = rounds.and_then(|text| std::str::from_utf8(text).ok());
+                let sealed = rounds.and_then(|text| {
+                    let view = view(question, &[]);
+                    rounds_cookie_of(&view, &self.snap, told, question.now, text)
+                });
+                sealed.map_or_else(|| v.to_vec(), String::into_bytes)
             });
             *value = String::from_utf8_lossy(&sealed).into_owned();
         }

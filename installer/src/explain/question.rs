@@ -110,6 +110,8 @@ pub(super) enum Fact {
     Attributes(Known<Values>),
     Form(Known<String>),
     Receipt(Known<Receipt>),
+    /// How many tokens of this client AM did not know in this minute.
+    Counted(u32),
     /// Whether AM was known to be away.
     Am(Am),
 }
@@ -123,6 +125,8 @@ pub(super) enum Receipt {
     Gone,
     TooLarge,
     Full,
+    /// So often in this minute.
+    Counted(u32),
 }
 
 /// An answer, or why there was none.

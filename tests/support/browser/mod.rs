@@ -180,6 +180,14 @@ impl Browser {
         Ok(string(&self.post("/execute/sync", &script)?))
     }
 
+    /// Runs a script in the page.
+    ///
+    /// # Errors
+    /// [`BrowserError::Refused`] when there is no page, or the script fails.
+    pub fn script(&self, script: &str) -> Result<Value, BrowserError> {
+        self.post("/execute/sync", &json!({ "script": script, "args": [] }))
+    }
+
     /// The address that the browser shows, fragment included.
     ///
     /// # Errors

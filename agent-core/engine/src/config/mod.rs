@@ -385,6 +385,43 @@ pub struct Config {
     pub authn_fail_parameter: Option<String>,
     /// `portcullis.authn.fail.reason.remapper`: (code, text)
     pub authn_fail_remap: Vec<(String, String)>,
+    // --- the form of answers
+    /// `org.forgerock.agents.config.json.url`
+    pub json_url: Vec<String>,
+    /// `org.forgerock.agents.config.json.header`: (header, value)
+    pub json_header: Vec<(String, String)>,
+    /// `org.forgerock.agents.config.json.url.invert`
+    pub json_invert: bool,
+    /// `org.forgerock.agents.config.json.response.code`; 0: not set
+    pub json_response_code: u32,
+    /// `portcullis.json.template`
+    pub json_template: Option<String>,
+    /// `portcullis.json.content.type`
+    pub json_content_type: String,
+    /// `portcullis.unauthorized.url`
+    pub unauthorized_url: Vec<String>,
+    /// `portcullis.unauthorized.header`: (header, value)
+    pub unauthorized_header: Vec<(String, String)>,
+    /// `portcullis.unauthorized.detect`
+    pub unauthorized_detect: bool,
+    /// `portcullis.login.reason.parameter.name`
+    pub login_reason_parameter: Option<String>,
+    /// `portcullis.login.reason.remapper`: (reason, text)
+    pub login_reason_remap: Vec<(String, String)>,
+    // --- pages
+    /// `portcullis.page.template`: (page, HTML); of all pages where the name is empty
+    pub page_templates: Vec<(String, String)>,
+    /// `com.forgerock.agents.csp.frame.ancestors.none`
+    pub frame_ancestors_none: bool,
+    /// Sources of `frame-ancestors`, from `com.forgerock.agents.csp.frame.ancestors.sources` and `.none`; empty: the site itself
+    pub frame_ancestors: String,
+    // --- loops and limits
+    /// `portcullis.login.loop.limit`; 0: off
+    pub login_loop_limit: u8,
+    /// `portcullis.login.starts.max` of a client in a minute; 0: off
+    pub login_starts_max: u32,
+    /// `portcullis.login.tokens.max` of a client in a minute that AM does not know; 0: off
+    pub dead_tokens_max: u32,
     // --- identity
     /// `com.sun.identity.agents.config.userid.param`
     pub userid_param: String,
@@ -602,6 +639,23 @@ impl Default for Config {
             authn_fail_url: None,
             authn_fail_parameter: None,
             authn_fail_remap: vec![],
+            json_url: vec![],
+            json_header: vec![],
+            json_invert: false,
+            json_response_code: 0,
+            json_template: None,
+            json_content_type: "application/json".to_string(),
+            unauthorized_url: vec![],
+            unauthorized_header: vec![],
+            unauthorized_detect: true,
+            page_templates: vec![],
+            frame_ancestors_none: false,
+            frame_ancestors: String::new(),
+            login_loop_limit: 5,
+            login_starts_max: 600,
+            dead_tokens_max: 300,
+            login_reason_parameter: None,
+            login_reason_remap: vec![],
             userid_param: "UserToken".to_string(),
             userid_type: UserIdType::Session,
             anonymous_user: false,

@@ -67,6 +67,14 @@ pub struct Pages {
     pub login_failed: Option<Page>,
 }
 
+/// Which requests get an answer in another form than a page.
+pub struct Answers {
+    /// URL patterns of programs that get JSON.
+    pub json: Index,
+    /// URL patterns of those that get 401 where others are sent to log in.
+    pub unauthorized: Index,
+}
+
 /// A whole valid configuration, compiled.
 pub struct Snapshot {
     /// What was configured.
@@ -94,6 +102,8 @@ pub struct Snapshot {
     pub allowed_hosts: AllowedHosts,
     /// Where refused browsers are sent.
     pub pages: Pages,
+    /// Which requests get JSON, or 401 instead of a login.
+    pub answers: Answers,
     /// Where browsers are, when the host cannot see it.
     pub outside: Option<Outside>,
     /// What rules and policies see of a URL, when it is not all of it.
@@ -137,6 +147,7 @@ impl Snapshot {
         let post_skip = post_skip(&config, &mut problems);
         let allowed_hosts = allowed_hosts(&config, &mut problems);
         let pages = pages(&config, &allowed_hosts, &mut problems);
+        let answers = answers(&config, &mut problems);
         let valid_url = valid_url(&config, &mut problems);
         carry::check(
             &config,
@@ -169,6 +180,7 @@ impl Snapshot {
             post_skip,
             allowed_hosts,
             pages,
+            answers,
             outside: outside(&config),
             view: Some(config.view.clone()).filter(|view| !view.is_everything()),
             host_check: host_check(&config),
@@ -259,6 +271,14 @@ impl Snapshot {
         (digest.finish128().h1) | 1
     }
 
+    /// The name of a counter: what kind it is, and of what.
+    pub fn count_key(&self, kind: u8, of: &[&[u8]]) -> u128 {
+        let mut digest = self.digests.count;
+        digest.write(&[kind]);
+        of.iter().for_each(|bytes| part(&mut digest, bytes));
+        digest.finish128().into()
+    }
+
     /// Whether a cookie belongs to the agent and must not reach the application (rule L4). AM's own
     /// session cookie does not: applications may use it.
     #[inline]
@@ -308,6 +328,7 @@ struct Digests {
     /// Of the profile attributes to ask for: told apart by it, the key of a session stays uniform.
     profile_names: u128,
     client: SipHasher24,
+    count: SipHasher24,
 }
 
 impl Digests {
@@ -342,6 +363,7 @@ impl Digests {
                 digest.finish128().into()
             },
             client: begin(b'n'),
+            count: begin(b'q'),
         }
     }
 }
@@ -471,6 +493,26 @@ fn post_skip(config: &Config, problems: &mut Vec<Problem>) -> Index {
         urls.filter_map(|u| pattern(config, NAME, u, problems))
             .collect(),
     )
+}
+
+fn answers(config: &Config, problems: &mut Vec<Problem>) -> Answers {
+    const JSON: &str = "org.forgerock.agents.config.json.url";
+    const NONE: &str = "portcullis.unauthorized.url";
+    Answers {
+        json: patterns(config, JSON, &config.json_url, problems),
+        unauthorized: patterns(config, NONE, &config.unauthorized_url, problems),
+    }
+}
+
+fn patterns(
+    config: &Config,
+    property: &str,
+    urls: &[String],
+    problems: &mut Vec<Problem>,
+) -> Index {
+    let rules = urls.iter();
+    let rules = rules.filter_map(|u| pattern(config, property, u, problems));
+    Index::build(rules.collect())
 }
 
 /// Found anywhere, and with regard to case, as the Web Agent's expressions are.

@@ -100,6 +100,10 @@ pub trait Facts {
     fn form(&self) -> Known<&[u8]>;
     /// Whether an act was carried out.
     fn receipt(&self, of: &Act) -> Known<Receipt>;
+    /// How often [`Act::Count`] has counted this key in this minute, without counting.
+    fn counted(&self, _of: u128) -> u32 {
+        0
+    }
     /// Whether AM is known to be away (rule O1). Asked only under strategies that refuse more then.
     fn am_is_away(&self) -> bool {
         false

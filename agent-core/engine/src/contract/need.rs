@@ -79,6 +79,11 @@ pub enum Act {
         /// When the state expires anyway, wall clock.
         expires: super::UnixMillis,
     },
+    /// Count something that a client did in this minute; the receipt is [`Receipt::Counted`]. Never fails.
+    Count {
+        /// Keyed digest of what is counted.
+        key: u128,
+    },
     /// End a session here and at AM (rule S1).
     EndSession {
         /// The session.
@@ -122,6 +127,8 @@ pub enum Receipt {
     TooLarge,
     /// There is no room for it, or this client has used up its share.
     Full,
+    /// It was counted, for so many times in this minute.
+    Counted(u32),
 }
 
 /// What is missing. Every `Ask` precedes every `Do`.

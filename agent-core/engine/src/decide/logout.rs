@@ -45,6 +45,7 @@ pub(super) fn logout<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
         false => session::clear_own_cookie(cx),
     };
     response.extend(reset::on_logout(cx));
+    response.extend(login::forget_rounds(cx));
     if config.logout_redirect_disable && by_url {
         let edits = Edits {
             response,

@@ -3,6 +3,7 @@
 //! A stage either ends the request or lets it go on. Nothing reaches "allow" but through one of the
 //! constructors at the end of this file; a stage that can't know answers through `fail_closed`.
 
+pub(crate) mod answer;
 mod attribute_cookies;
 mod client;
 mod endpoint;
@@ -18,11 +19,13 @@ mod pages;
 mod plan;
 mod policy;
 mod post;
+mod reader;
 mod report;
 pub(crate) mod reset;
 mod session;
 mod shadow;
 mod watch;
+mod words;
 mod written;
 
 use alloc::{borrow::Cow, string::ToString, vec::Vec};
@@ -35,12 +38,15 @@ pub(crate) use pages::below;
 use plan::Plan;
 pub(crate) use post::{Kept, hand_on, keep, marked, sticky_cookie};
 pub use post::{ReplayedHeader, replayed_headers};
-pub use session::cookie_of;
-pub(crate) use session::{acceptable, clear_session_cookies, cookie_scope, key_of, live};
+pub(crate) use reader::{is_told_json, is_unseen};
+pub(crate) use session::{
+    acceptable, clear_session_cookies, cookie_scope, key_of, live, open_own_cookie,
+};
+pub use session::{cookie_of, rounds_cookie_of};
 use watch::Watch;
 pub use watch::{Phase, Trace};
 pub use written::{
-    TOKEN, VALUE, WrittenHeader, outcome_word, pseudonym, why_not_again, written_form,
+    ROUNDS, TOKEN, VALUE, WrittenHeader, outcome_word, pseudonym, why_not_again, written_form,
     written_headers, written_target,
 };
 
@@ -120,7 +126,9 @@ fn watched<'a, W: Watch>(
 ) -> Step<'a> {
     let mut url = Canonical::new();
     if let Err(refusal) = url.set(req) {
-        return Step::Done(bad_request(facts, Code::AmbiguousUrl, refusal.into()));
+        let mut decision = bad_request(facts, Code::AmbiguousUrl, refusal.into());
+        answer::in_own_looks(snap, &mut decision);
+        return Step::Done(decision);
     }
     let cx = Cx {
         req,
@@ -147,7 +155,7 @@ fn stages_and_page<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Dec
         None => stages_in_mode(cx, watch)?,
         Some(paths) => stages_by_path(cx, paths, watch)?,
     };
-    pages::instead(cx, &mut decision);
+    answer::dress(cx, &mut decision);
     Ok(decision)
 }
 
@@ -188,7 +196,11 @@ fn stages_elsewhere<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, De
     let mut room = [Canonical::new(), Canonical::new()];
     match elsewhere(cx, &mut room) {
         Ok(cx) => stages_and_page(&cx, watch),
-        Err(refusal) => Ok(bad_request(cx.facts, Code::AmbiguousUrl, refusal.into())),
+        Err(refusal) => {
+            let mut decision = bad_request(cx.facts, Code::AmbiguousUrl, refusal.into());
+            answer::in_own_looks(cx.snap, &mut decision);
+            Ok(decision)
+        }
     }
 }
 
@@ -232,7 +244,8 @@ pub fn decide_unanswered<'a>(
     now: Now,
     code: Code,
 ) -> Decision<'a> {
-    let refusal = decide_without_configuration(facts, code);
+    let mut refusal = decide_without_configuration(facts, code);
+    answer::in_own_looks(snap, &mut refusal);
     let Outcome::Respond(page) = &refusal.outcome else {
         return refusal;
     };
@@ -397,26 +410,7 @@ pub(crate) fn refuse<'a>(
     subject: Option<Session<'a>>,
     detail: Cow<'static, str>,
 ) -> Decision<'a> {
-    let (title, text) = match status {
-        400 => (
-            "Bad request",
-            "The address could not be understood. Check it and try again.",
-        ),
-        413 => ("Too large", "What you sent is larger than this page takes."),
-        503 => (
-            "Not available",
-            "The login service cannot be reached now. Try again in a moment.",
-        ),
-        _ if (210..240).contains(&code.number()) => (
-            "Login did not work",
-            "The login could not be completed. Go back to the page you wanted and try again.",
-        ),
-        _ if code == Code::DeniedAdviceAgain => (
-            "No access",
-            "You logged in again as this page asks for, and it is still not enough.",
-        ),
-        _ => ("No access", "You may not see this page."),
-    };
+    let (title, text) = words::words(code, status);
     let mut response = page::page(status, title, text, &incident(facts));
     if status == 503 {
         response

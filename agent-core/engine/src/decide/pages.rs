@@ -7,9 +7,9 @@ use alloc::string::String;
 
 use super::Cx;
 use crate::{
-    contract::{Decision, Outcome, RuleId, RuleList},
+    contract::{Response, RuleId, RuleList},
     event::Code,
-    login::append,
+    login::{append, renamed},
     page,
     url::ReturnUrl,
 };
@@ -34,11 +34,8 @@ pub(super) fn shown_to_all(cx: &Cx<'_, '_>) -> Option<RuleId> {
 }
 
 /// Makes a refusal lead to a page instead. Reason, incident and cookies stay.
-pub(super) fn instead(cx: &Cx<'_, '_>, decision: &mut Decision<'_>) {
-    let Outcome::Respond(response) = &mut decision.outcome else {
-        return;
-    };
-    let location = match decision.reason {
+pub(super) fn instead(cx: &Cx<'_, '_>, reason: Code, response: &mut Response) {
+    let location = match reason {
         Code::DeniedByPolicy | Code::DeniedWithAdvices | Code::DeniedAdviceAgain
             if response.status == 403 =>
         {
@@ -83,9 +80,7 @@ fn login_failed(cx: &Cx<'_, '_>, code: Code) -> Option<String> {
     let config = &cx.snap.config;
     let mut location = page.location();
     if let Some(parameter) = &config.authn_fail_parameter {
-        let map = config.authn_fail_remap.iter();
-        let mut renamed = map.filter(|(from, _)| from == reason).map(|(_, to)| to);
-        let text = renamed.next_back().map_or(reason, String::as_str);
+        let text = renamed(&config.authn_fail_remap, reason);
         append(&mut location, parameter, text);
     }
     Some(location)

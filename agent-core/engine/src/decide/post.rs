@@ -120,7 +120,7 @@ pub(crate) fn keep<'a>(cx: &Cx<'a, '_>, earlier: Option<&Session<'_>>) -> Stage<
         Known::Fresh(Receipt::TooLarge) => Kept::Refused(too_large(cx)),
         Known::Fresh(Receipt::Full) => Kept::Refused(not_kept(cx, 503, Code::PostsFull)),
         // Nobody else can have stored what this request has just named.
-        Known::Fresh(Receipt::Replayed | Receipt::Gone) => {
+        Known::Fresh(Receipt::Replayed | Receipt::Gone | Receipt::Counted(_)) => {
             Kept::Refused(refuse(cx.facts, Code::Internal, 503, None, "".into()))
         }
         Known::Failed(error, _) => Kept::Refused(failed(cx, error)),

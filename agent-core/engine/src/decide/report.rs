@@ -11,7 +11,7 @@ use super::{
     watch::{Last, Watch},
 };
 use crate::{
-    contract::{Basis, Decision, Edits, Identity, Need, Outcome, RuleId, Why, Would},
+    contract::{Act, Basis, Decision, Edits, Identity, Need, Outcome, RuleId, Why, Would},
     event::Code,
     record::Session,
 };
@@ -35,7 +35,9 @@ pub(super) fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, D
             _ => return Ok(decision),
         },
         // Only a session that came from another address is ended here.
-        Err(Need::Do(_)) if phase == Phase::Session => Refused::new(Code::LoginOtherAddress, 302),
+        Err(Need::Do(Act::EndSession { .. })) if phase == Phase::Session => {
+            Refused::new(Code::LoginOtherAddress, 302)
+        }
         Err(need) => return Err(need),
     };
     if let Some(decision) = endpoints(cx, phase)? {

@@ -19,7 +19,7 @@ use crate::{
     event::Code,
     login,
     record::{Session, SessionKind},
-    token::{Secret, cookie},
+    token::{Secret, cookie, sealed::Unsealed},
     url::Canonical,
 };
 
@@ -46,6 +46,11 @@ enum Cookie<'a> {
 }
 
 impl Token<'_> {
+    /// Whether it came in AM's own cookie, which anybody can make up.
+    fn is_ams(&self) -> bool {
+        matches!(self.cookie, Cookie::Am(_))
+    }
+
     /// The token in the clear.
     pub(crate) fn secret(&self, cx: &Cx<'_, '_>) -> Secret {
         let mut token = TokenBuffer::new();
@@ -145,6 +150,23 @@ pub(super) fn open(cx: &Cx<'_, '_>, value: &[u8], token: &mut TokenBuffer) -> Op
     })
 }
 
+/// Whether our own cookie opens, where there is one; why not.
+pub(crate) fn open_own_cookie(cx: &Cx<'_, '_>) -> Option<Result<(), Unsealed>> {
+    let name = cx.snap.config.jwt_name.as_bytes();
+    let cookie::One::One(value) = cookie::only(cx.req.values(b"cookie"), name) else {
+        return None;
+    };
+    Some(open_own(cx, value))
+}
+
+/// Whether a value of our own cookie opens; why not.
+pub(super) fn open_own(cx: &Cx<'_, '_>, value: &[u8]) -> Result<(), Unsealed> {
+    let mut token = TokenBuffer::new();
+    let (keys, scope) = (&cx.snap.keys.session_cookie, cookie_scope(cx));
+    let opened = keys.open(&cx.snap.identity, scope, cx.now.wall, value, &mut token);
+    opened.map(|_| ())
+}
+
 /// AM's own cookie value, percent-decoded once; `false` when it is empty or too long.
 pub(super) fn sso_token(value: &[u8], token: &mut TokenBuffer) -> bool {
     token.clear();
@@ -183,6 +205,20 @@ pub(crate) fn cookie_scope<'u>(cx: &Cx<'u, 'u>) -> &'u str {
         .map_or(host, String::as_str)
 }
 
+/// The value of the cookie that counts rounds of a login, sealed again from what was written down of it
+/// ([`super::ROUNDS`]); `None` where that or the URL is none. For `explain`.
+pub fn rounds_cookie_of(
+    req: &RequestView<'_>,
+    snap: &Snapshot,
+    facts: &dyn Facts,
+    now: Now,
+    written: &str,
+) -> Option<String> {
+    on_its_host(req, snap, facts, now, |cx| {
+        login::rounds_sealed(cx, written)
+    })?
+}
+
 /// The value of the session cookie that a browser would send with this request after a login with
 /// this token; `None` where the URL is none. For `explain`, which has a session and no cookie.
 pub fn cookie_of(
@@ -192,6 +228,21 @@ pub fn cookie_of(
     now: Now,
     token: &[u8],
 ) -> Option<String> {
+    let nonce = [0; 12]; // for made-up keys only: each run of explain seals one value
+    on_its_host(req, snap, facts, now, |cx| {
+        let (keys, scope) = (&snap.keys.session_cookie, cookie_scope(cx));
+        keys.seal(&snap.identity, scope, now.wall, token, nonce)
+    })
+}
+
+/// Does something for the host that a request asks for.
+fn on_its_host<T>(
+    req: &RequestView<'_>,
+    snap: &Snapshot,
+    facts: &dyn Facts,
+    now: Now,
+    act: impl FnOnce(&Cx<'_, '_>) -> T,
+) -> Option<T> {
     let mut url = Canonical::new();
     url.set(req).ok()?;
     let cx = Cx {
@@ -205,9 +256,7 @@ pub fn cookie_of(
     };
     let mut room = [Canonical::new(), Canonical::new()];
     let cx = super::elsewhere(&cx, &mut room).ok()?;
-    let nonce = [0; 12]; // for made-up keys only: each run of explain seals one value
-    let (keys, scope) = (&snap.keys.session_cookie, cookie_scope(&cx));
-    Some(keys.seal(&snap.identity, scope, now.wall, token, nonce))
+    Some(act(&cx))
 }
 
 /// The stage.
@@ -216,6 +265,12 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
         Presented::Token(token) => token,
         Presented::None(code) => return login::start(cx, code).map(Outcome::Decided),
     };
+    if token.is_ams()
+        && matches!(cx.facts.session(token.key), Known::Missing)
+        && let Some(decision) = login::too_many_dead(cx)
+    {
+        return Ok(Outcome::Decided(decision));
+    }
     match live(cx, token.key, || token.secret(cx))? {
         Ok(session) => match acceptable(cx, &session) {
             None if from_its_address(cx, &session) => Ok(Outcome::User(User { token, session })),
@@ -231,7 +286,12 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
         Err(error) => {
             let decision = match refuse_for(cx, Fact::Session, error) {
                 Some(refused) => refused,
-                None => login::start(cx, Code::LoginSessionDead)?,
+                None => {
+                    if token.is_ams() {
+                        login::count_dead(cx, token.key.0)?;
+                    }
+                    login::start(cx, Code::LoginSessionDead)?
+                }
             };
             Ok(Outcome::Decided(decision))
         }

@@ -6,29 +6,36 @@
 
 use alloc::{borrow::Cow, format, string::String, vec::Vec};
 
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+
 use super::{
     Cx,
-    session::{MAX_TOKEN, TokenBuffer, open, sso_token},
+    session::{MAX_TOKEN, TokenBuffer, open, open_own, sso_token},
 };
 use crate::{
-    config::Snapshot,
+    config::{Config, Snapshot},
     contract::{Facts, Now, RequestView, SessionKey},
     decide::{elsewhere, key_of},
     event::Code,
-    token::{authn_tx, cookie},
+    login,
+    token::{authn_tx, cookie, rounds::Rounds, sealed::Unsealed},
     url::Canonical,
 };
 
 /// The pseudonym of a session token inside of a cookie of ours begins so: `explain` seals it again.
 pub const TOKEN: &str = "RecordedToken";
+/// What a browser brought of earlier rounds of a login is written down so, in base64url: `explain` seals
+/// it again. It says how often, and when.
+pub const ROUNDS: &str = "RecordedRounds";
 /// Every other pseudonym begins so.
 pub const VALUE: &str = "RecordedValue";
 
 /// Headers that say nothing that lets anybody in, and those that the engine looks at.
-const PLAIN: [&str; 32] = [
+const PLAIN: [&str; 33] = [
     "accept",
     "accept-encoding",
     "accept-language",
+    "access-control-request-method",
     "cache-control",
     "connection",
     "content-length",
@@ -120,11 +127,21 @@ fn written_value(snap: &Snapshot, name: &[u8], value: &[u8]) -> Vec<u8> {
     let named = [&config.client_ip_header, &config.client_hostname_header];
     let plain = PLAIN.iter().any(|known| is(known))
         || named.into_iter().flatten().any(|known| is(known))
-        || snap.rules.wants_header(name, value);
+        || snap.rules.wants_header(name, value)
+        || wanted_by_answers(config, name, value);
     match plain {
         true => value.to_vec(),
         false => pseudonym(snap, value).into_bytes(),
     }
+}
+
+/// Whether the form of the answer depends on a header having this value.
+fn wanted_by_answers(config: &Config, name: &[u8], value: &[u8]) -> bool {
+    let headers = config.json_header.iter().chain(&config.unauthorized_header);
+    let is = |known: &str, bytes: &[u8]| bytes.trim_ascii().eq_ignore_ascii_case(known.as_bytes());
+    headers
+        .into_iter()
+        .any(|(n, v)| is(n, name) && is(v, value))
 }
 
 /// A cookie as it is written down. Where the URL could not be read no cookie was looked at.
@@ -136,6 +153,25 @@ fn written_cookie(cx: Option<&Cx<'_, '_>>, snap: &Snapshot, name: &[u8], value: 
         && let Some(opened) = open(cx, value, &mut token)
     {
         return of_session(snap, TOKEN, opened.session, value);
+    }
+    if let Some(cx) = cx
+        && name == config.jwt_name.as_bytes()
+        && !matches!(open_own(cx, value), Err(Unsealed::UnknownKey))
+    {
+        return altered(snap, value);
+    }
+    if let Some(cx) = cx
+        && let Some(rounds) = login::rounds_brought(cx, name, value)
+    {
+        let written =
+            |rounds: Rounds| format!("{ROUNDS}{}", URL_SAFE_NO_PAD.encode(rounds.encode()));
+        return match rounds {
+            Ok(rounds) => written(rounds).into_bytes(),
+            // What has expired says nothing.
+            Err(Unsealed::Expired) => written(Rounds::default()).into_bytes(),
+            Err(Unsealed::UnknownKey) => pseudonym(snap, value).into_bytes(),
+            Err(_) => altered(snap, value),
+        };
     }
     if let Some(cx) = cx
         && !name.is_empty()
@@ -153,6 +189,15 @@ fn written_cookie(cx: Option<&Cx<'_, '_>>, snap: &Snapshot, name: &[u8], value: 
     match plain {
         true => value.to_vec(),
         false => pseudonym(snap, value).into_bytes(),
+    }
+}
+
+/// Stands for a sealed value that does not open for another reason than its key: what begins so is not
+/// sealed at all.
+fn altered(snap: &Snapshot, value: &[u8]) -> Vec<u8> {
+    match value.is_empty() {
+        true => Vec::new(),
+        false => format!(".{}", pseudonym(snap, value)).into_bytes(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
     token::{
         authn_tx::{self, KeptPost, Pending, PendingList},
         cookie::{self, SetCookie},
-        sealed::sealed_len,
+        sealed::{Unsealed, sealed_len},
     },
     url::ReturnUrl,
 };
@@ -164,6 +164,29 @@ pub(super) fn read(cx: &Cx<'_, '_>, name: &str) -> Option<PendingList> {
     )
     .ok()?;
     PendingList::decode(&plain)
+}
+
+/// Why [`read`] finds no logins, for the operator.
+pub(super) fn why_unreadable(cx: &Cx<'_, '_>, name: &str) -> &'static str {
+    let value = match cookie::only(cx.req.values(b"cookie"), name.as_bytes()) {
+        cookie::One::None if cx.req.values(b"cookie").next().is_none() => {
+            return "no cookie at all came";
+        }
+        cookie::One::None => return "other cookies came, but not this one",
+        cookie::One::Conflicting => return "two different cookies of this name came",
+        cookie::One::One(value) => value,
+    };
+    let mut plain = arrayvec::ArrayVec::<u8, MAX_COOKIE>::new();
+    let (keys, host) = (&cx.snap.keys.pre_authentication, cx.asked.host());
+    match keys.open(&cx.snap.identity, host, cx.now.wall, value, &mut plain) {
+        Err(Unsealed::UnknownKey) => {
+            "it is sealed with another key than that of agent-key.conf here"
+        }
+        Err(Unsealed::Expired) => "it has expired",
+        Err(Unsealed::Malformed | Unsealed::Forged) | Ok(_) => {
+            "it was altered, or is of another host"
+        }
+    }
 }
 
 /// The `Set-Cookie` for a list; clears the cookie when nothing is left in it.

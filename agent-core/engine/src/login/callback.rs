@@ -11,7 +11,7 @@ use alloc::{
 
 use percent_encoding::percent_decode;
 
-use super::authorize;
+use super::{authorize, rounds};
 use crate::{
     contract::{Act, Ask, Decision, Known, Need, Receipt, UnixMillis},
     decide::{
@@ -26,6 +26,7 @@ use crate::{
         authn_tx::{self, Pending, PendingList},
         cookie::SetCookie,
         jwt::{self, JwtError},
+        rounds::Last,
     },
     url::ReturnUrl,
 };
@@ -198,7 +199,14 @@ fn begun(cx: &Cx<'_, '_>, state: &str) -> Result<Begun, Refusal> {
     };
     let multi = cx.snap.config.multivalue_pre_authn;
     let cookie = authorize::cookie_name(cx, (!multi).then_some(state));
-    let mut rest = authorize::read(cx, &cookie).ok_or(Refusal::of(Code::CallbackNoCookie))?;
+    let missing = || {
+        Refusal(
+            Code::CallbackNoCookie,
+            403,
+            authorize::why_unreadable(cx, &cookie).into(),
+        )
+    };
+    let mut rest = authorize::read(cx, &cookie).ok_or_else(missing)?;
     let pending = rest.take(&wanted).ok_or(Refusal::of(Code::CallbackState))?;
     Ok(Begun {
         pending,
@@ -218,6 +226,12 @@ fn back<'a>(cx: &Cx<'a, '_>, code: Code, begun: &Begun, cookies: ResponseHeaders
     };
     let mut response = page::redirect(target.as_str().to_string());
     response.headers.extend(cookies);
+    let last = match code {
+        Code::LoginRestarted => Last::TooSlow,
+        _ => Last::Finished,
+    };
+    let counter = rounds::sent_back(cx, target.as_str(), last);
+    response.headers.extend(counter);
     response
         .headers
         .extend(authorize::write(cx, &begun.cookie, &begun.rest));

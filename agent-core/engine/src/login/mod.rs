@@ -6,29 +6,38 @@
 
 mod authorize;
 mod callback;
+mod limits;
+mod rounds;
 mod step_up;
 
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
 };
 
 pub(crate) use authorize::{derive, seal_nonce};
 pub(crate) use callback::callback;
+pub(crate) use limits::{count_dead, too_many_dead};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+pub(crate) use rounds::{
+    brought_as as rounds_brought, forget as forget_rounds, sealed_again as rounds_sealed,
+};
 pub(crate) use step_up::step_up;
 
 use crate::{
-    contract::Decision,
+    config::Enforcement,
+    contract::{Decision, Outcome},
     decide::{
-        Cx, Kept, ResponseHeaders, Stage, below, clear_session_cookies, keep, refuse, reset,
-        respond, sticky_cookie,
+        Cx, Kept, ResponseHeaders, Stage, below, clear_session_cookies, is_unseen, keep, refuse,
+        reset, respond, sticky_cookie,
     },
     event::Code,
     page,
     record::Session,
     url::ReturnUrl,
 };
+use rounds::Next;
 
 /// Everything but unreserved characters (RFC 3986, 2.3).
 const COMPONENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -72,7 +81,19 @@ pub(crate) fn start_after<'a>(
         Ok(back) => back,
         Err(_) => return Ok(other_host(cx)),
     };
-    let (location, cookies, why_not) = match cx.snap.config.allow_custom_login {
+    if is_unseen(cx) {
+        return Ok(unauthorized(cx, code));
+    }
+    // What is only reported begins nothing.
+    let reported = cx.plan.enforcement == Enforcement::Report;
+    let counters = match reported {
+        true => Default::default(),
+        false => match before(cx, back.as_str(), code)? {
+            Next::Login(cookies) => cookies,
+            Next::Stop(decision) => return Ok(*decision),
+        },
+    };
+    let (mut location, cookies, why_not) = match cx.snap.config.allow_custom_login {
         // Nothing ties the way back to this login, so nothing is kept for it.
         2 => (
             legacy_address(cx, back.as_str()),
@@ -84,8 +105,10 @@ pub(crate) fn start_after<'a>(
             Err(refused) => return Ok(refused),
         },
     };
+    append_reason(cx, &mut location, code);
     let mut response = page::redirect(location);
     response.headers.extend(cookies);
+    response.headers.extend(counters);
     if !matches!(code, Code::LoginNoToken) {
         response.headers.extend(clear_session_cookies(cx));
     }
@@ -111,6 +134,56 @@ fn begin<'a>(
         cookies.extend(sticky_cookie(cx, false));
     }
     Ok(Ok((address, cookies, why_not)))
+}
+
+/// Whether a login may begin: this client does not begin too many, and this browser is not going round
+/// in circles.
+fn before<'a>(cx: &Cx<'a, '_>, back: &str, code: Code) -> Stage<'a, Next<'a>> {
+    if let Some(decision) = limits::too_many_starts(cx)? {
+        return Ok(Next::Stop(Box::new(decision)));
+    }
+    rounds::next(cx, back, code)
+}
+
+/// The answer to a request that nobody sees: a redirect to AM would lead to a page that no script can
+/// use, and leave the cookie of a login behind that nobody finishes.
+fn unauthorized<'a>(cx: &Cx<'a, '_>, code: Code) -> Decision<'a> {
+    let why = code.row().text.into();
+    let mut decision = refuse(cx.facts, Code::LoginUnseen, 401, None, why);
+    if let Outcome::Respond(response) = &mut decision.outcome {
+        response.headers.push(page::challenge());
+        if !matches!(code, Code::LoginNoToken) {
+            response.headers.extend(clear_session_cookies(cx));
+        }
+    }
+    decision
+}
+
+/// Tells a login page of one's own why a login is needed (`portcullis.login.reason.parameter.name`).
+fn append_reason(cx: &Cx<'_, '_>, address: &mut String, code: Code) {
+    let config = &cx.snap.config;
+    let Some(parameter) = &config.login_reason_parameter else {
+        return;
+    };
+    if config.allow_custom_login == 0 {
+        return;
+    }
+    let reason = match code {
+        Code::LoginNoToken | Code::LoggedOut => "NO_TOKEN",
+        Code::LoginSessionDead => "TOKEN_EXPIRED",
+        _ => "EXCEPTION",
+    };
+    append(
+        address,
+        parameter,
+        renamed(&config.login_reason_remap, reason),
+    );
+}
+
+/// The operator's word for a reason, where there is one.
+pub(crate) fn renamed<'c>(map: &'c [(String, String)], reason: &'c str) -> &'c str {
+    let mut names = map.iter().filter(|(from, _)| from == reason);
+    names.next_back().map_or(reason, |(_, to)| to)
 }
 
 /// Rule L7: a host that is not configured gets no login; a browser is sent to one that is.

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use super::{append, authorize, legacy_address, other_host, public_am};
 use crate::{
     contract::{Basis, Decision, SessionKey, UnixMillis},
-    decide::{Cx, ResponseHeaders, Stage, respond},
+    decide::{Cx, ResponseHeaders, Stage, is_told_json, is_unseen, respond},
     event::Code,
     page,
     record::{Pairs, Policy, Session},
@@ -74,6 +74,12 @@ pub(crate) fn step_up<'a>(
         return Ok(other_host(cx));
     };
     let names = names(answer.advices);
+    // A script has a session, and nobody who could log in for more.
+    if is_unseen(cx) {
+        let (code, subject) = (Code::DeniedWithAdvices, Some(session));
+        let refused = crate::decide::refuse(cx.facts, code, 403, subject, names.into());
+        return Ok(refused);
+    }
     let Some(attempt) = next(cx, key, answer) else {
         return Ok(again(cx, session, names));
     };
@@ -96,7 +102,7 @@ pub(crate) fn step_up<'a>(
     if config.advice_encode && custom && !config.login_url.is_empty() {
         advices = URL_SAFE_NO_PAD.encode(advices);
     }
-    let mut response = match config.advice_redirect {
+    let mut response = match config.advice_redirect || is_told_json(cx) {
         true => page::redirect(with_advices(address, &advices)),
         false => page::posting(&address, &[("sunamcompositeadvice", &advices)]),
     };

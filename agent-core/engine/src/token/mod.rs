@@ -4,6 +4,7 @@ pub mod authn_tx;
 pub mod cookie;
 pub mod jwt;
 pub mod pieces;
+pub mod rounds;
 pub mod sealed;
 mod secret;
 

@@ -314,7 +314,7 @@ mod tests {
                 continue;
             }
             let values: &[&str] = match row.kind {
-                Kind::Number => &["7", "70", "700", "1"],
+                Kind::Number => &["7", "70", "700", "1", "202"],
                 Kind::Switch => &["true", "false"],
                 Kind::Choice => &[
                     "1",
@@ -345,10 +345,14 @@ mod tests {
                     "2027-01-31",
                 ],
             };
-            let changed = values.iter().any(|value| {
+            let keys = ["a.example.com", "login"];
+            let tried = keys
+                .iter()
+                .flat_map(|key| values.iter().map(move |v| (key, v)));
+            let changed = tried.into_iter().any(|(key, value)| {
                 let line = Line {
                     name: row.name.to_string(),
-                    index: Some("a.example.com".to_string()).filter(|_| row.kind == Kind::Map),
+                    index: Some(key.to_string()).filter(|_| row.kind == Kind::Map),
                     value: value.to_string(),
                     number: None,
                     source: Source::Am,

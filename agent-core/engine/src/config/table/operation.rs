@@ -1,6 +1,8 @@
 //! Rows about the agent's own answers, preserved POSTs, load balancers, audit and logs.
 
 use super::{From, Kind::*, Property, idle, later, works};
+use alloc::string::{String, ToString};
+
 use crate::config::{AuditAccess, AuditTo, Sticky, UserIdType, web};
 
 #[rustfmt::skip]
@@ -8,19 +10,66 @@ pub(super) const RESPONSES: &[Property] = &[
     idle("com.forgerock.agents.cache_control_header.enable", Switch, "false", "4.x",
         "Forbid caches to keep the agent's redirects and pages.",
         "they are never to be kept, whatever it says").test("each_strategy_lets_through_what_it_says"),
-    later("com.forgerock.agents.csp.frame.ancestors.none", Switch, "0", "2025.3",
-        "1: the agent's pages may not be framed at all.").boot(),
-    later("com.forgerock.agents.csp.frame.ancestors.sources", Text, "", "2025.3",
-        "Sites that may frame the agent's pages.").boot(),
-    later("org.forgerock.agents.config.json.url", List, "", "4.x",
-        "URL patterns of programs that get JSON in place of redirects and pages."),
-    later("org.forgerock.agents.config.json.header", Map, "", "4.x",
-        "Request headers of such programs: [header]=value."),
-    later("org.forgerock.agents.config.json.url.invert", Switch, "false", "4.x",
-        "All but the listed ones get JSON."),
-    later("org.forgerock.agents.config.json.response.code", Number, "", "4.x",
-        "Status of JSON answers; the real one stands in the body."),
+    works("com.forgerock.agents.csp.frame.ancestors.none", Switch, "0", "2025.3",
+        "1: the agent's pages may not be framed at all, whatever sources are named.",
+        |c, v| {
+            v.switch(&mut c.frame_ancestors_none);
+            if c.frame_ancestors_none {
+                c.frame_ancestors = "'none'".to_string();
+            }
+        }).boot().test("pages_say_who_may_frame_them"),
+    works("com.forgerock.agents.csp.frame.ancestors.sources", Text, "", "2025.3",
+        "Sites that may frame the agent's pages, separated by white space: 'self', https:, https://*.example.com:*. Without it, the site itself.",
+        |c, v| {
+            let mut sources = String::new();
+            v.checked(&mut sources, ancestors, "is no list of sources", "write sources as in 'self' https://portal.example.com");
+            if !c.frame_ancestors_none {
+                c.frame_ancestors = sources;
+            }
+        }).boot().test("pages_say_who_may_frame_them"),
+    works("org.forgerock.agents.config.json.url", List, "", "4.x",
+        "URL patterns of programs that get JSON in place of redirects and pages. What a redirect leads to stands in the body.",
+        |c, v| v.patterns(&mut c.json_url, "answers everything in JSON, and nobody is sent to log in")).test("programs_get_json_where_they_are_listed"),
+    works("org.forgerock.agents.config.json.header", Map, "", "4.x",
+        "Request headers of such programs: [header]=value, compared without case.",
+        |c, v| v.map(&mut c.json_header, header_name, "write [X-Requested-With]=XMLHttpRequest")).test("programs_get_json_where_they_are_listed"),
+    works("org.forgerock.agents.config.json.url.invert", Switch, "false", "4.x",
+        "All but the listed ones get JSON. Where nothing is listed, nobody does.",
+        |c, v| v.switch(&mut c.json_invert)).test("json_for_all_but_the_listed_ones"),
+    works("org.forgerock.agents.config.json.response.code", Number, "", "4.x",
+        "Status of JSON that stands for a redirect, 200 to 299 or 400 to 599; the real one stands in the body. Without it, 401 where a login is needed, 200 for a logout, 403 otherwise. Refusals keep their status.",
+        |c, v| {
+            let mut code = 0;
+            v.number(&mut code, 200, 599, "an HTTP answer");
+            match (code, v.last()) {
+                (300..400, Some(line)) => v.wrong(line, "is a redirect", "write 202, or another status below 300 or from 400"),
+                _ => c.json_response_code = code,
+            }
+        }).test("programs_get_json_where_they_are_listed"),
 ];
+
+/// Sources of `frame-ancestors` (CSP 3, 2.3.1), as far as the Web Agent takes them.
+fn ancestors(text: &str) -> bool {
+    text.split_ascii_whitespace().all(|source| {
+        let rest = source
+            .strip_prefix("https://")
+            .or_else(|| source.strip_prefix("http://"))
+            .unwrap_or(source);
+        let end = rest.find('/').unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(end);
+        let (host, port) = authority.split_once(':').unwrap_or((authority, "*"));
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~/%".contains(&b);
+        matches!(source, "'self'" | "http:" | "https:" | "*")
+            || web::is_host(host.strip_prefix("*.").unwrap_or(host))
+                && (port == "*" || port.parse::<u16>().is_ok_and(|p| p > 0))
+                && path.bytes().all(plain)
+    })
+}
+
+/// A header's name as it is compared.
+pub(super) fn header_name(text: &str) -> Option<String> {
+    web::is_token(text).then(|| text.to_string())
+}
 
 #[rustfmt::skip]
 pub(super) const POST_DATA: &[Property] = &[

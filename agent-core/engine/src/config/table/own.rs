@@ -1,10 +1,34 @@
 //! Rows that other agents do not have. They count in `agent.conf` first, because no AM has a field
 //! for them; as custom properties they count where the file says nothing.
 
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 
-use super::{From, Kind::*, Property, works};
+use super::{From, Kind::*, Property, operation::header_name, works};
 use crate::config::{Enforcement, FilterMode, RulesOnly, Strategy, web};
+use crate::decide::answer::PAGES;
+
+fn content_type(text: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_graphic() || b == b' ';
+    text.contains('/') && text.bytes().all(plain)
+}
+
+/// Names that AM or its login pages read are taken.
+fn free_parameter(text: &str) -> bool {
+    const TAKEN: [&str; 10] = [
+        "realm",
+        "goto",
+        "gotoonfail",
+        "service",
+        "module",
+        "authlevel",
+        "state",
+        "nonce",
+        "client_id",
+        "redirect_uri",
+    ];
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    text.bytes().all(plain) && !TAKEN.iter().any(|t| text.eq_ignore_ascii_case(t))
+}
 
 #[rustfmt::skip]
 pub(super) const OWN: &[Property] = &[
@@ -45,6 +69,66 @@ pub(super) const OWN: &[Property] = &[
         |c, v| v.map(&mut c.authn_fail_remap, |key| (!key.is_empty()).then(|| key.to_string()), "write [BAD_AUDIENCE]=3"))
         .alias(&["org.forgerock.agents.authn.fail.reason.remapper"]).from(From::FileFirst)
         .test("a_failed_login_is_sent_to_its_page_with_its_reason"),
+    works("portcullis.json.template", Text, "", "own",
+        "The body of such JSON, in one line, with %REQUEST_URI%, %REQUEST_URL%, %TARGET% (where a redirect leads), %STATUS% and %INCIDENT%.",
+        |c, v| v.optional(&mut c.json_template))
+        .alias(&["org.forgerock.agents.302.redirect.http.data"]).from(From::FileFirst)
+        .test("json_is_written_as_its_template_says"),
+    works("portcullis.json.content.type", Text, "application/json", "own",
+        "Content type of that template. What is filled in is escaped as JSON where the type names json, as HTML otherwise.",
+        |c, v| v.checked(&mut c.json_content_type, content_type, "is no content type", "write it as in application/json"))
+        .alias(&["org.forgerock.agents.302.redirect.http.content.type"]).from(From::FileFirst)
+        .test("json_is_written_as_its_template_says"),
+    works("portcullis.unauthorized.detect", Switch, "true", "own",
+        "Answer 401, rather than send to log in, what no person sees: requests whose Sec-Fetch-Mode is not navigate, whose X-Requested-With is XMLHttpRequest, whose Accept has no place for HTML, WebSockets and CORS preflights. Listed URLs and headers of json.url come first.",
+        |c, v| v.switch(&mut c.unauthorized_detect)).from(From::FileFirst)
+        .test("what_no_person_sees_is_not_sent_to_log_in"),
+    works("portcullis.unauthorized.url", List, "", "own",
+        "URL patterns where whoever has no session gets 401, and is never sent to log in.",
+        |c, v| v.patterns(&mut c.unauthorized_url, "sends nobody to log in")).from(From::FileFirst)
+        .test("urls_and_headers_get_401_where_they_are_listed"),
+    works("portcullis.unauthorized.header", Map, "", "own",
+        "The same for requests with a header: [header]=value, compared without case.",
+        |c, v| v.map(&mut c.unauthorized_header, header_name, "write [X-Client]=sync")).from(From::FileFirst)
+        .test("urls_and_headers_get_401_where_they_are_listed"),
+    works("portcullis.page.template", Map, "", "own",
+        "HTML of the agent's pages, in one line, with %TITLE%, %TEXT%, %STATUS% and %INCIDENT%: for all of them, or as [login], [denied], [loop], [unavailable] or [error] for one. Styles, pictures and fonts of the same host are shown, scripts are not run.",
+        |c, v| {
+            let page = |key: &str| {
+                let known = key.is_empty() || PAGES.contains(&key);
+                known.then(|| key.to_string())
+            };
+            v.map(&mut c.page_templates, page, "write it with [login], [denied], [loop], [unavailable] or [error], or without brackets");
+        }).from(From::FileFirst).test("pages_look_as_their_operator_wishes"),
+    works("portcullis.login.loop.limit", Number, "5", "own",
+        "How often a browser may come back from a login for one page without a session, before a page says why instead of another login; 0: without end.",
+        |c, v| {
+            let mut limit = u32::from(c.login_loop_limit);
+            v.number(&mut limit, 0, 100, "rounds");
+            c.login_loop_limit = limit as u8; // at most 100
+        }).alias(&["org.forgerock.agents.redirect.attempt.limit", "com.sun.identity.agents.config.redirect.attempt.limit"])
+        .from(From::FileFirst).test("a_session_cookie_that_is_not_kept_ends_with_a_page"),
+    works("portcullis.login.starts.max", Number, "600", "own",
+        "Logins that one client address (of IPv6, one /64) may begin in a minute, before it gets 429; 0: no limit.",
+        |c, v| v.number(&mut c.login_starts_max, 0, 1_000_000, "logins")).from(From::FileFirst)
+        .test("a_client_begins_so_many_logins_and_no_more"),
+    works("portcullis.login.tokens.max", Number, "300", "own",
+        "Session tokens in AM's own cookie, none of which AM knows, that one client address may send in a minute, before AM is asked about no more of its unknown ones, and it gets 429; 0: no limit. With accept.sso.token = 1.",
+        |c, v| v.number(&mut c.dead_tokens_max, 0, 1_000_000, "tokens")).from(From::FileFirst)
+        .test("made_up_tokens_of_a_client_stop_reaching_am"),
+    works("portcullis.login.reason.parameter.name", Text, "", "own",
+        "Parameter in which a login page of your own (allow.custom.login 1 and 2) is told why a login is needed: NO_TOKEN, TOKEN_EXPIRED or EXCEPTION.",
+        |c, v| {
+            let mut name = String::new();
+            v.checked(&mut name, free_parameter, "is no parameter name, or has a meaning of its own", "write another word, as in reason");
+            c.login_reason_parameter = Some(name).filter(|name| !name.is_empty());
+        }).alias(&["org.forgerock.agents.login.reason.parameter.name"]).from(From::FileFirst)
+        .test("a_login_page_is_told_why"),
+    works("portcullis.login.reason.remapper", Map, "", "own",
+        "Other words for the reasons: [TOKEN_EXPIRED]=expired.",
+        |c, v| v.map(&mut c.login_reason_remap, |key| (!key.is_empty()).then(|| key.to_string()), "write [TOKEN_EXPIRED]=expired"))
+        .alias(&["org.forgerock.agents.login.reason.remapper", "org.forgerock.agents.login.reason.map"]).from(From::FileFirst)
+        .test("a_login_page_is_told_why"),
     works("portcullis.mode", Map, "enforce", "own",
         "enforce; report: everything is decided and written down, and nothing is refused but what is ambiguous; shadow: decisions of a second policy set are compared, after the response. With [/app] for that path and everything below. docs/report-mode.md.",
         |c, v| v.by_path(&mut c.mode, &mut c.modes, Enforcement::read))
