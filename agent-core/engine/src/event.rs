@@ -241,6 +241,8 @@ codes! {
     DeniedAdviceAgain 361 Warning "denied: AM asks again for what the user has just logged in for"
         "The new session meets the condition no better, or the user came back without having logged in five times."
         "Look whether the login that AM offers for these advices gives what the policy's condition asks for.";
+    LoginAtAm 362 Info "login: AM is asked for the session that the login page made"
+        "`allow.custom.login` is 1, and AM's own cookie does not come to this host, or is of no live session." "Nothing.";
     LoggedOut 400 Info "logged out"
         "The URL is a logout URL." "Nothing.";
     DeniedByRule 410 Info "denied by a rule"

@@ -4,9 +4,9 @@
 mod support;
 
 use portcullis_engine::{
-    config::Snapshot,
+    config::{self, Snapshot},
     contract::{
-        Act, AttributesKey, Facts, Header, Known, Outcome, PolicyKey, Receipt, Response,
+        Act, AttributesKey, FactError, Facts, Header, Known, Outcome, PolicyKey, Receipt, Response,
         SessionKey, Step,
     },
     decide,
@@ -26,6 +26,8 @@ const LEVEL2: &str = "%3CAdvices%3E%3CAttributeValuePair%3E%3CAttribute%20name%3
 struct Memo {
     session: Vec<u8>,
     policy: Vec<u8>,
+    dead: bool,
+    serving: usize,
 }
 
 impl Memo {
@@ -48,13 +50,18 @@ impl Memo {
         Memo {
             session: session.encode().expect("record"),
             policy: policy.encode().expect("record"),
+            dead: false,
+            serving: 0,
         }
     }
 }
 
 impl Facts for Memo {
     fn session(&self, _: SessionKey) -> Known<Session<'_>> {
-        Known::Fresh(Session::decode(&self.session).expect("record"))
+        match self.dead {
+            true => Known::Failed(FactError::Dead, None),
+            false => Known::Fresh(Session::decode(&self.session).expect("record")),
+        }
     }
     fn policy(&self, _: PolicyKey) -> Known<Policy<'_>> {
         Known::Fresh(Policy::decode(&self.policy).expect("record"))
@@ -68,8 +75,11 @@ impl Facts for Memo {
     fn receipt(&self, act: &Act) -> Known<Receipt> {
         match act {
             Act::Count { .. } => Known::Fresh(Receipt::Counted(1)),
-            _ => Known::Missing,
+            _ => Known::Fresh(Receipt::Done),
         }
+    }
+    fn am_serving(&self) -> usize {
+        self.serving
     }
     fn seed(&self) -> &[u8; 32] {
         &[9; 32]
@@ -253,4 +263,305 @@ fn the_same_advice_after_a_step_up_is_a_denial_that_says_so() {
         assert_eq!(code, Code::LoginNoToken);
         assert_eq!(cookie(response, "-up"), Some("agent-authn-up="));
     });
+}
+
+#[test]
+fn the_first_rule_that_holds_says_where_to_log_in() {
+    let conditional = "com.forgerock.agents.conditional.login.url";
+    let regex = "org.forgerock.agents.config.conditional.login";
+    let lines = format!(
+        "{conditional}[1] = /app/b|https://b1.example.org/am,https://b2.example.org/am?service=x\n\
+         {conditional}[0] = www.example.com:80/app/a|https://a.example.org/am/oauth2/realms/root/realms/x/authorize?service=t\n\
+         {conditional}[10] = /app/own|\n\
+         {conditional}[11] = /app/page|https://c.example.org/am/UI/Login?module=m\n\
+         {regex}.pattern[2] = /app/.*\\.pdf$\n{regex}.url[2] = https://pdf.example.org/am/\n\
+         portcullis.login.header[X-Tenant:acme] = https://acme.example.org/am\n\
+         portcullis.login.parameter[tenant:acme] = https://parameter.example.org/am\n\
+         portcullis.login.parameter[kiosk] = https://kiosk.example.org/am\n"
+    );
+    let snap = snapshot(&lines);
+    let memo = Memo::with_advice("x", "y");
+    let to = |address: &str| {
+        answer(&snap, &memo, ("", ""), address, |code, response| {
+            assert_eq!(code, Code::LoginNoToken);
+            location(response)
+        })
+    };
+    for (address, start) in [
+        (
+            "/app/a",
+            "https://a.example.org/am/oauth2/realms/root/realms/x/authorize?service=t&client_id=wa1&",
+        ),
+        (
+            "/app/b",
+            "https://b1.example.org/am/oauth2/authorize?client_id=wa1&",
+        ),
+        (
+            "/app/own",
+            "http://am.example.com:8080/openam/oauth2/authorize?client_id=wa1&",
+        ),
+        (
+            "/app/page",
+            "https://c.example.org/am/UI/Login?module=m&realm=%2F&goto=https%3A%2F%2Fc.example.org%2Fam%2Foauth2\
+                       %2Fauthorize%3Fclient_id%3Dwa1%26",
+        ),
+        (
+            "/app/x.pdf",
+            "https://pdf.example.org/am/oauth2/authorize?client_id=wa1&",
+        ),
+        (
+            "/app/b?tenant=acme",
+            "https://parameter.example.org/am/oauth2/authorize?",
+        ),
+        (
+            "/app/z",
+            "http://am.example.com:8080/openam/oauth2/authorize?client_id=wa1&",
+        ),
+    ] {
+        let to = to(address);
+        assert!(to.starts_with(start), "{address}: {to}");
+    }
+    // The realm that the address names is the one of the login; the agent's own goes beside it.
+    let named = to("/app/a");
+    assert!(
+        !named.contains("&realm=") && named.contains("&agent_realm=%2F"),
+        "{named}"
+    );
+    assert!(to("/app/b").contains("&realm=%2F&"));
+    for realm in ["/", "/x"] {
+        assert!(snap.login_realms.iter().any(|r| r == realm), "{realm}");
+    }
+    assert!(
+        snap.am_origins
+            .iter()
+            .any(|o| o == "https://b2.example.org")
+    );
+    let issuer = "https://a.example.org/am/oauth2/realms/root/realms/x";
+    assert!(
+        snap.issuers.iter().any(|i| i == issuer),
+        "{:?}",
+        snap.issuers
+    );
+}
+
+#[test]
+fn rules_about_logins_that_cannot_be_used_are_named() {
+    let regex = "org.forgerock.agents.config.conditional.login";
+    for (lines, word) in [
+        (
+            "com.forgerock.agents.conditional.login.url[0] = /a|/login\n",
+            "conditional.login.url",
+        ),
+        (
+            "com.forgerock.agents.conditional.login.url[0] = /a|https://a/#x\n",
+            "fragment",
+        ),
+        (
+            "portcullis.login.header[X-Tenant] = https://a\n",
+            "login.header",
+        ),
+        ("portcullis.login.header[X-Tenant:a] =  \n", "login.header"),
+        (
+            "portcullis.login.parameter[a b:c] = https://a\n",
+            "login.parameter",
+        ),
+    ] {
+        let (_, problems) = support::read(lines);
+        let said: String = problems.iter().map(ToString::to_string).collect();
+        assert!(
+            said.contains(word) || word == "login.header" && said.is_empty(),
+            "{lines}: {said}"
+        );
+    }
+    for lines in [
+        format!("{regex}.pattern[0] = a\n"),
+        format!("{regex}.url[0] = https://a/\n"),
+        format!("{regex}.pattern[0] = (\n{regex}.url[0] = https://a/\n"),
+    ] {
+        let (config, _) = support::read(&lines);
+        let mistakes = config::mistakes(&config, &config::Properties::default(), &[]);
+        assert!(!mistakes.is_empty(), "{lines}");
+    }
+}
+
+#[test]
+fn a_login_page_of_ones_own_leads_back_to_what_was_asked_for() {
+    let lines = format!(
+        "{MODE} = 1\n{REDIRECT}{AGENT}login.url[0] = https://login.example.com/in?service=s&realm=/x\n"
+    );
+    let snap = snapshot(&lines);
+    let mut memo = Memo::with_advice("AuthLevelConditionAdvice", "2");
+    let (to, remembered) = answer(&snap, &memo, ("", ""), "/app?a=1", |code, response| {
+        assert_eq!(code, Code::LoginNoToken);
+        let remembered = header(response, "Set-Cookie").concat();
+        let remembered = remembered.split(';').next().expect("a cookie").to_owned();
+        (location(response), remembered)
+    });
+    let goto = "http%3A%2F%2Fwww.example.com%3A80%2Fagent%2Fcustom-login-response%3Fstate%3D";
+    let start = format!("https://login.example.com/in?service=s&realm=/x&goto={goto}");
+    let end =
+        "%26realm%3D%252Fx&original_request_url=http%3A%2F%2Fwww.example.com%3A80%2Fapp%3Fa%3D1";
+    assert!(to.starts_with(&start) && to.ends_with(end), "{to}");
+    let state = &to[start.len()..to.len() - end.len()];
+    assert_eq!(state.len(), 22);
+    let respond = |memo: &Memo, cookies: &str, target: &str| {
+        answer(&snap, memo, ("", cookies), target, |code, response| {
+            (
+                code,
+                response.status,
+                location(response),
+                header(response, "Set-Cookie").len(),
+            )
+        })
+    };
+    let back = format!("/agent/custom-login-response?state={state}&realm=%2Fx");
+    // AM's cookie comes here: its session becomes the agent's, and the login's cookie goes;
+    // a third one counts the round.
+    let both = format!("{remembered}; iPlanetDirectoryPro=AQIC5w.one");
+    let done = respond(&memo, &both, &back);
+    assert_eq!(
+        done,
+        (
+            Code::LoginDone,
+            302,
+            "http://www.example.com:80/app?a=1".into(),
+            3
+        )
+    );
+    // It does not, or is of no live session: AM is asked as in the default login.
+    let at_am = "http://am.example.com:8080/openam/oauth2/authorize?client_id=wa1&";
+    let (code, _, to, _) = respond(&memo, &remembered, &back);
+    assert!(
+        code == Code::LoginAtAm && to.starts_with(at_am) && to.contains("&realm=%2Fx&"),
+        "{to}"
+    );
+    memo.dead = true;
+    assert_eq!(respond(&memo, &both, &back).0, Code::LoginAtAm);
+    memo.dead = false;
+    // Nobody else's login, and no realm that does not count here.
+    let own = "iPlanetDirectoryPro=AQIC5w.one";
+    let other = format!("/agent/custom-login-response?state={}", "A".repeat(22));
+    for (cookies, target, code) in [
+        (own, back.as_str(), Code::CallbackNoCookie),
+        (both.as_str(), other.as_str(), Code::CallbackNoCookie),
+        (&both, "/agent/custom-login-response", Code::CallbackForm),
+        (&both, &format!("{back}&state={state}"), Code::CallbackForm),
+        (
+            &both,
+            &format!("/agent/custom-login-response?state={state}&realm=/elsewhere"),
+            Code::DeniedRealm,
+        ),
+    ] {
+        let (refused, status, to, _) = respond(&memo, cookies, target);
+        assert_eq!((refused, to.as_str()), (code, ""), "{target}");
+        assert!(status == 403 || status == 400);
+    }
+    // In another mode it is a URL like any other.
+    let default = snapshot("");
+    answer(&default, &memo, ("", &both), &back, |code, _| {
+        assert_eq!(code, Code::LoginNoToken);
+    });
+    // The page is told why; a script gets no login, and a program its address.
+    let told = snapshot(&format!(
+        "{MODE} = 1\n{AGENT}login.url[0] = https://login.example.com/in\n\
+         portcullis.login.reason.parameter.name = why\nportcullis.unauthorized.url[0] = */api\n\
+         org.forgerock.agents.config.json.url[0] = */data\n"
+    ));
+    answer(&told, &memo, ("", ""), "/app", |code, response| {
+        assert_eq!(code, Code::LoginNoToken);
+        let to = location(response);
+        assert!(to.ends_with("%2Fapp&why=NO_TOKEN"), "{to}");
+    });
+    answer(&told, &memo, ("", ""), "/api", |code, response| {
+        assert_eq!((code, response.status), (Code::LoginUnseen, 401));
+        assert!(header(response, "Set-Cookie").is_empty());
+    });
+    answer(&told, &memo, ("", ""), "/data", |code, response| {
+        assert_eq!((code, response.status), (Code::LoginNoToken, 401));
+        let body = String::from_utf8_lossy(&response.body);
+        assert!(
+            body.contains("https://login.example.com/in?goto="),
+            "{body}"
+        );
+    });
+    // A step-up goes through the same page.
+    answer(&snap, &memo, ("one", ""), "/app", |code, response| {
+        assert_eq!(code, Code::LoginStepUp);
+        let to = location(response);
+        assert!(to.starts_with(&start) && to.ends_with(LEVEL2), "{to}");
+    });
+}
+
+#[test]
+fn a_login_page_of_ones_own_is_not_gone_through_without_end() {
+    let lines = format!("{MODE} = 1\n{AGENT}login.url[0] = https://login.example.com/in\n");
+    let snap = snapshot(&lines);
+    let memo = Memo::with_advice("x", "y");
+    let set = |response: &Response, name: &str| {
+        let all = header(response, "Set-Cookie");
+        let pair = all.iter().find(|c| c.starts_with(name))?.split(';').next();
+        pair.map(ToOwned::to_owned)
+    };
+    // A browser that keeps every cookie but that of the session.
+    let mut counter = String::new();
+    for round in 0..8 {
+        let brought = core::mem::take(&mut counter);
+        let begun = answer(&snap, &memo, ("", &brought), "/app", |code, response| {
+            let kept = set(response, "agent-authn-tx-");
+            counter = set(response, "agent-authn-loop=").unwrap_or_default();
+            assert_eq!(code == Code::LoginNoToken, kept.is_some(), "{code:?}");
+            kept.ok_or(code)
+        });
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(code) => {
+                assert_eq!((round, code), (5, Code::LoopCookieLost));
+                return;
+            }
+        };
+        let name = begun.split('=').next().expect("a name");
+        let state = name.trim_start_matches("agent-authn-tx-");
+        let back = format!("/agent/custom-login-response?state={state}");
+        let cookies = format!("{begun}; {counter}; iPlanetDirectoryPro=AQIC5w.one");
+        answer(&snap, &memo, ("", &cookies), &back, |code, response| {
+            assert_eq!(code, Code::LoginDone);
+            counter = set(response, "agent-authn-loop=").expect("a counter");
+        });
+    }
+    panic!("no end");
+}
+
+#[test]
+fn lists_follow_the_server_that_answers() {
+    let (mut config, _) = support::read(
+        "com.forgerock.agents.conditional.login.url[0] = /app/listed|https://a.example.org/am,https://b.example.org/am,\
+         https://c.example.org/am\n",
+    );
+    config.naming_url = ["one", "two"]
+        .map(|name| format!("http://{name}.example.com:8080/am/"))
+        .into();
+    let snap = support::built(config);
+    let mut memo = Memo::with_advice("x", "y");
+    for (serving, listed, own) in [
+        (0, "a", "one"),
+        (1, "b", "two"),
+        (2, "c", "one"),
+        (4, "b", "one"),
+    ] {
+        memo.serving = serving;
+        let to = |address: &str| answer(&snap, &memo, ("", ""), address, |_, r| location(r));
+        let (page, plain) = (to("/app/listed"), to("/app/page"));
+        assert!(
+            page.starts_with(&format!(
+                "https://{listed}.example.org/am/oauth2/authorize?"
+            )),
+            "{page}"
+        );
+        assert!(
+            plain.starts_with(&format!(
+                "http://{own}.example.com:8080/am/oauth2/authorize?"
+            )),
+            "{plain}"
+        );
+    }
 }

@@ -355,3 +355,35 @@ fn made_up_tokens_of_a_client_stop_reaching_am() {
     client.address = IpAddr::from([192, 0, 2, 8]);
     assert_eq!(client.get("/a").0, Code::LoginSessionDead);
 }
+
+#[test]
+fn a_login_page_of_ones_own_has_the_same_limits() {
+    let snap = support::snapshot(&format!(
+        "org.forgerock.openam.agents.config.allow.custom.login = 1\n\
+         {AGENT}login.url[0] = https://login.example.com/in\n\
+         portcullis.login.starts.max = 3\nportcullis.login.tokens.max = 2\n"
+    ));
+    let mut client = Client::new(&snap);
+    let (_, response, _) = client.get("/a");
+    let set = response.headers.iter().find(|h| h.0 == "Set-Cookie");
+    let set = String::from_utf8(set.expect("a cookie").1.clone()).expect("text");
+    let begun = set.split(';').next().expect("pair").to_owned();
+    let name = begun.split('=').next().expect("name");
+    let state = name.trim_start_matches("agent-authn-tx-");
+    let back = format!("/agent/custom-login-response?state={state}");
+    // One login that was begun is no way to ask AM about any number of tokens.
+    for (token, code) in [
+        (0, Code::LoginAtAm),
+        (1, Code::LoginAtAm),
+        (1, Code::DeadTokensLimited),
+        (2, Code::DeadTokensLimited),
+    ] {
+        let made_up = format!("iPlanetDirectoryPro=made-up-{token}");
+        client.cookies = vec![begun.clone(), made_up];
+        assert_eq!(client.get(&back).0, code, "{token}");
+    }
+    assert!(!client.facts.asked, "AM was not asked");
+    client.cookies.clear();
+    let (rounds, code, status, _) = client.round_and_round("/b");
+    assert_eq!((rounds, code, status), (2, Code::LoginStartsLimited, 429));
+}

@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -84,6 +84,8 @@ pub struct Instance {
     /// What of its configurations is not in `agent.conf`, for those who read recorded requests.
     elsewhere: Elsewhere,
     id: OnceLock<InstanceId>,
+    /// Which AM server answers this process; its client knows.
+    serving: OnceLock<Arc<AtomicUsize>>,
 }
 
 /// Why an instance could not be added.
@@ -157,6 +159,7 @@ impl Agent {
             untold: None,
             elsewhere: Elsewhere::default(),
             id: OnceLock::new(),
+            serving: OnceLock::new(),
         });
         Ok(index)
     }
@@ -397,6 +400,17 @@ impl Instance {
     /// Where ended client-side sessions are written down.
     pub(crate) fn ended(&self) -> Option<&EndedFile> {
         self.ended.as_ref()
+    }
+
+    /// Which AM server answers this process, once it asks one.
+    pub(crate) fn serving(&self) -> Option<&AtomicUsize> {
+        self.serving.get().map(|at| &**at)
+    }
+
+    /// Says where to look for it.
+    pub(crate) fn served_by(&self, at: Arc<AtomicUsize>) {
+        // A second client of one process is none that anybody keeps.
+        let _ = self.serving.set(at);
     }
 
     /// Its place in the generation.

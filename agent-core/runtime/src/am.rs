@@ -59,7 +59,7 @@ pub struct Am {
     client: Client,
     bases: Vec<Url>,
     /// Index of the server that answered last. It only grows; the remainder counts.
-    current: AtomicUsize,
+    current: Arc<AtomicUsize>,
     realm: String,
     agent: String,
     dialect: Dialect,
@@ -85,7 +85,7 @@ impl Am {
         Ok(Am {
             client: Client::new(settings, &bases)?,
             bases,
-            current: AtomicUsize::new(0),
+            current: Arc::default(),
             realm: site.realm.clone(),
             agent: site.agent.clone(),
             dialect: site.dialect,
@@ -94,6 +94,11 @@ impl Am {
             balanced: AtomicBool::new(false),
             last_failure: Mutex::new(None),
         })
+    }
+
+    /// Where the index of the server that answered last is kept; it only grows, the remainder counts.
+    pub fn position(&self) -> Arc<AtomicUsize> {
+        self.current.clone()
     }
 
     /// `add.amlbcookie`: whether calls tell AM's load balancer which server keeps the session.

@@ -212,7 +212,9 @@ impl<'w> Run<'w> {
                 match decide(req, snap, facts, self.now) {
                     Step::Done(decision) => {
                         let decision = self.still_true(req, snap, decision, &view);
-                        self.learn_of_login(&decision);
+                        if matches!(decision.reason, Code::LoginStepUp | Code::LoginDone) {
+                            self.learn_of_login(decision.basis.session);
+                        }
                         if let Some((cookie, opened)) = decision.basis.opened {
                             opened::put(cookie, opened);
                         }
@@ -273,14 +275,15 @@ impl<'w> Run<'w> {
             mapping,
             state: self.instance.state(mapping),
             now: self.now,
+            serving: self.instance.serving(),
         }
     }
 
     /// A login may have changed what is known of a session: it is asked for again (rule S6).
-    fn learn_of_login(&self, decision: &Decision<'_>) {
-        let (Code::LoginStepUp | Code::LoginDone, Some(SessionKey(key))) =
-            (decision.reason, decision.basis.session)
-        else {
+    #[cold]
+    #[inline(never)]
+    fn learn_of_login(&self, session: Option<SessionKey>) {
+        let Some(SessionKey(key)) = session else {
             return;
         };
         let (sessions, now) = (self.worker.mapping().sessions(), self.now.mono.0);

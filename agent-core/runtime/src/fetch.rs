@@ -192,6 +192,9 @@ impl Fetcher {
                 return None;
             }
         };
+        if let Some(instance) = agent.instance(index) {
+            instance.served_by(am.position());
+        }
         if let Some(snapshot) = agent.instance(index).and_then(Instance::snapshot) {
             am.balance(snapshot.config.add_amlbcookie);
         }

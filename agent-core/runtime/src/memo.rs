@@ -3,7 +3,10 @@
 //! Looks into the shared table without waiting. Its buffers are reused by the next request of the
 //! thread, so that a cached allow allocates nothing.
 
-use std::cell::{Cell, OnceCell, RefCell};
+use std::{
+    cell::{Cell, OnceCell, RefCell},
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use portcullis_engine::{
     contract::{
@@ -159,6 +162,8 @@ pub(crate) struct View<'m> {
     pub(crate) state: InstanceState<'m>,
     /// The request's time.
     pub(crate) now: Now,
+    /// Which AM server answers this worker.
+    pub(crate) serving: Option<&'m AtomicUsize>,
 }
 
 impl<'m> View<'m> {
@@ -312,6 +317,10 @@ impl Facts for View<'_> {
     fn am_is_away(&self) -> bool {
         let away = || self.state.breaker().is_open();
         *self.memo.away.get_or_init(away)
+    }
+
+    fn am_serving(&self) -> usize {
+        self.serving.map_or(0, |at| at.load(Ordering::Relaxed))
     }
 
     fn seed(&self) -> &[u8; 32] {

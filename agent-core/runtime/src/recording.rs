@@ -17,7 +17,8 @@ use portcullis_engine::{
         PolicyKey, Receipt, RequestView, SessionKey, Sink,
     },
     decide::{
-        outcome_word, pseudonym, why_not_again, written_form, written_headers, written_target,
+        answers_a_login, outcome_word, pseudonym, why_not_again, written_form, written_headers,
+        written_target,
     },
     record::{Attributes, Pairs, Policy, Session, SessionKind},
 };
@@ -63,6 +64,7 @@ enum What {
     Receipt(Act),
     Counted,
     Away,
+    Serving,
 }
 
 impl<'v> Notes<'v> {
@@ -224,6 +226,14 @@ impl Facts for Notes<'_> {
         away
     }
 
+    fn am_serving(&self) -> usize {
+        let at = self.facts.am_serving();
+        if at > 0 {
+            self.note(What::Serving, || json!({ "am_serving": at }));
+        }
+        at
+    }
+
     fn seed(&self) -> &[u8; 32] {
         self.facts.seed()
     }
@@ -319,7 +329,10 @@ pub(crate) fn write(
     let request = how.snap.and_then(|s| request(asked, s));
     // Where decisions are only reported, the one that was not carried out counts.
     let code = decision.would.as_ref().map_or(decision.reason, |w| w.code);
-    let form = how.facts.iter().any(|f| f["form"].get("fresh").is_some());
+    let form = how.facts.iter().any(|f| f["form"].get("fresh").is_some())
+        || how
+            .snap
+            .is_some_and(|s| answers_a_login(s, asked.req.target));
     let why_not = match (how.snap, &request, why_not_again(code, form)) {
         (None, ..) => Some("there was no configuration"),
         (_, None, _) => Some("the request is no text"),

@@ -53,6 +53,7 @@ fn failure(ticket: &Ticket, key: u128) -> Option<FactError> {
         mapping: &mapping,
         state: mapping.instance_at(InstanceId::FIRST),
         now: ticket.now,
+        serving: None,
     };
     match view.session(SessionKey(key)) {
         Known::Failed(error, _) => Some(error),
@@ -150,6 +151,7 @@ fn the_first_answer_about_a_thing_stays() {
         mapping: &mapping,
         state: mapping.instance_at(InstanceId::FIRST),
         now: holder.now,
+        serving: None,
     };
     assert!(matches!(view.policy(PolicyKey(1)), Known::Missing));
 }

@@ -101,6 +101,8 @@ pub(super) struct Told {
     counted: u32,
     /// AM is known to be away.
     away: bool,
+    /// Which of AM's servers answers.
+    serving: usize,
     acts: RefCell<Vec<Act>>,
     asked: RefCell<Vec<&'static str>>,
     /// A session token is sent with the request.
@@ -162,6 +164,7 @@ impl Told {
             counts_once: true,
             counted: 0,
             away: false,
+            serving: 0,
             acts: RefCell::default(),
             asked: RefCell::default(),
             token_sent: Cell::new(session.is_some()),
@@ -171,7 +174,8 @@ impl Told {
     /// The facts of a memo and no others.
     fn memo(facts: &[Fact], body: Vec<u8>) -> Result<Told> {
         let (mut sessions, mut policies, mut attributes) = (vec![], vec![], vec![]);
-        let (mut form, mut receipts, mut away, mut counted) = (None, vec![], false, 0);
+        let (mut form, mut receipts) = (None, vec![]);
+        let (mut away, mut serving, mut counted) = (false, 0, 0);
         for fact in facts {
             match fact {
                 Fact::Session(known) => sessions.push(held(known, session_record)?),
@@ -192,6 +196,7 @@ impl Told {
                 }),
                 Fact::Counted(n) => counted = *n,
                 Fact::Am(am) => away = *am == Am::Down,
+                Fact::AmServing(at) => serving = *at,
             }
         }
         if form.is_none() && !body.is_empty() {
@@ -207,6 +212,7 @@ impl Told {
             counts_once: false,
             counted,
             away,
+            serving,
             acts: RefCell::default(),
             asked: RefCell::default(),
         })
@@ -281,6 +287,10 @@ impl Facts for Told {
 
     fn am_is_away(&self) -> bool {
         self.away
+    }
+
+    fn am_serving(&self) -> usize {
+        self.serving
     }
 
     fn seed(&self) -> &[u8; 32] {

@@ -114,6 +114,8 @@ pub(super) enum Fact {
     Counted(u32),
     /// Whether AM was known to be away.
     Am(Am),
+    /// Which of AM's servers answered, from 0.
+    AmServing(usize),
 }
 
 /// What became of something that happens once.

@@ -7,6 +7,7 @@
 mod by_path;
 mod carry;
 mod continuous;
+mod login_rules;
 mod methods;
 mod mode;
 mod outage;
@@ -32,6 +33,8 @@ use alloc::{
 pub(crate) use by_path::Paths;
 pub use by_path::{Area, AtPath, FilterMode};
 pub use carry::{Attribute, Carried, CookieAttribute, Target};
+pub use login_rules::LoginLine;
+pub(crate) use login_rules::LoginRule;
 pub use methods::Methods;
 pub use mode::Enforcement;
 pub use outage::{RulesOnly, Strategy};
@@ -48,6 +51,7 @@ pub use snapshot::{Keys, Snapshot, fingerprint, identity, mistakes};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use tls::{CIPHERS, TlsVersions};
 pub use values::Values;
+pub(crate) use web::realm_named;
 
 use crate::url::{AddressSet, View};
 
@@ -257,6 +261,16 @@ pub struct Config {
     pub audit_full_url: bool,
     /// `portcullis.record.file`: where requests are written down to be decided again
     pub record_file: Option<String>,
+    /// `com.forgerock.agents.conditional.login.url`
+    pub conditional_login: Vec<LoginLine>,
+    /// `org.forgerock.agents.config.conditional.login.pattern`: (number, expression)
+    pub conditional_pattern: Vec<(String, String)>,
+    /// `org.forgerock.agents.config.conditional.login.url`
+    pub conditional_pattern_urls: Vec<LoginLine>,
+    /// `portcullis.login.header`
+    pub login_headers: Vec<LoginLine>,
+    /// `portcullis.login.parameter`
+    pub login_parameters: Vec<LoginLine>,
     /// `com.sun.am.use_redirect_for_advice`
     pub advice_redirect: bool,
     /// `com.forgerock.agents.advice.b64.url.encode`
@@ -578,6 +592,11 @@ impl Default for Config {
             method_override_checked: true,
             audit_full_url: false,
             record_file: None,
+            conditional_login: vec![],
+            conditional_pattern: vec![],
+            conditional_pattern_urls: vec![],
+            login_headers: vec![],
+            login_parameters: vec![],
             advice_redirect: false,
             advice_encode: false,
             multivalue_pre_authn: false,

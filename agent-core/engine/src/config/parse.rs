@@ -417,12 +417,12 @@ fn together(config: &Config, complete: bool, problems: &mut Vec<Problem>) {
             "set com.sun.identity.agents.config.repository.location = local",
         );
     }
-    if config.post_preserve && config.allow_custom_login == 2 {
+    if config.post_preserve && config.allow_custom_login != 0 {
         add(
             Severity::Warning,
             "com.sun.identity.agents.config.postdata.preserve.enable",
-            "keeps nothing with allow.custom.login = 2, which brings no ID token that ends a login",
-            "use allow.custom.login = 1 or 0",
+            "keeps nothing with allow.custom.login = 1 or 2, where a login leads through somebody else's page",
+            "use allow.custom.login = 0",
         );
     }
     if (config.post_sticky != Sticky::None) != config.post_sticky_value.is_some() {
@@ -470,14 +470,6 @@ fn together(config: &Config, complete: bool, problems: &mut Vec<Problem>) {
             "portcullis.am.dialect",
             "pingam goes with AM's own cookie only in this version",
             "set org.forgerock.openam.agents.config.allow.custom.login = 2 and com.forgerock.agents.accept.sso.token = 1",
-        );
-    }
-    if config.allow_custom_login == 1 {
-        add(
-            Severity::Error,
-            "org.forgerock.openam.agents.config.allow.custom.login",
-            "1 is not supported by this version",
-            "use 0, or 2 with com.forgerock.agents.accept.sso.token = 1",
         );
     }
     if config.audit_access != AuditAccess::None && config.audit_to != AuditTo::Local {

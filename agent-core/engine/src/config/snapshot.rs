@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    Carried, Config, Dialect, FilterMode, Paths, Repository, Rules, ScrubNames, Secrets, carry,
-    continuous,
+    Carried, Config, Dialect, FilterMode, LoginRule, Paths, Repository, Rules, ScrubNames, Secrets,
+    carry, continuous, login_rules,
     parse::{Problem, Severity, agent_conf},
     raw::{Line, Properties, Source},
     table::PROPERTIES,
@@ -129,6 +129,8 @@ pub struct Snapshot {
     pub elsewhere: String,
     /// Conditions of policies look at cookies or headers.
     pub(crate) continuous: bool,
+    /// Requests that log in elsewhere than the others.
+    pub(crate) login_rules: Vec<LoginRule>,
 }
 
 impl Snapshot {
@@ -149,6 +151,9 @@ impl Snapshot {
         let pages = pages(&config, &allowed_hosts, &mut problems);
         let answers = answers(&config, &mut problems);
         let valid_url = valid_url(&config, &mut problems);
+        let login_rules = login_rules::compile(&config, |property, what| {
+            reject(&config, property, what, &mut problems)
+        });
         carry::check(
             &config,
             |cookie| ours(&config, cookie),
@@ -194,6 +199,7 @@ impl Snapshot {
             elsewhere: String::new(),
             continuous: !config.continuous_cookies.is_empty()
                 || !config.continuous_headers.is_empty(),
+            login_rules,
             config,
         })
     }
@@ -605,8 +611,15 @@ fn issuers(config: &Config) -> Vec<String> {
         };
         for port in ports {
             let issuer = format!("{}{}oauth2", base.origin(port), base.path);
-            if config.organization_name != "/" {
-                all.push(format!("{issuer}{}", config.organization_name));
+            let named = login_rules::addresses(config).filter_map(|u| web::realm_named(u));
+            for realm in named.chain([config.organization_name.clone()]) {
+                if realm != "/" {
+                    all.push(format!("{issuer}{realm}"));
+                    all.push(format!(
+                        "{issuer}/realms/root{}",
+                        realm.replace('/', "/realms/")
+                    ));
+                }
             }
             all.push(issuer);
         }
@@ -630,7 +643,13 @@ fn am_origins(config: &Config) -> Vec<String> {
 fn am_bases(config: &Config) -> impl Iterator<Item = Base> {
     let bases = config.naming_url.iter().chain(&config.public_am_url);
     let pages = config.login_url.iter().filter_map(|u| web::deployment(u));
-    bases.filter_map(|u| Base::parse(u).ok()).chain(pages)
+    // With the default login a rule names an AM, whichever of its addresses.
+    let by_rules = login_rules::addresses(config).filter_map(|u| match config.allow_custom_login {
+        0 => web::deployment(u).or_else(|| web::split(u).ok().map(|(base, _)| base)),
+        _ => web::deployment(u),
+    });
+    let bases = bases.filter_map(|u| Base::parse(u).ok());
+    bases.chain(pages).chain(by_rules)
 }
 
 /// Realms whose users count (rule L5): where users log in, where the policies are, and those that
@@ -645,6 +664,11 @@ fn login_realms(config: &Config) -> Vec<String> {
         let named = config.login_url.iter().map(|u| web::realm_parameter(u));
         realms.extend(named.map(|realm| realm.unwrap_or_else(|| "/".to_string())));
     }
+    let elsewhere = login_rules::addresses(config).map(|u| web::realm_named(u));
+    realms.extend(elsewhere.map(|realm| match config.allow_custom_login {
+        0 => realm.unwrap_or_else(|| config.organization_name.clone()),
+        _ => realm.unwrap_or_else(|| "/".to_string()),
+    }));
     realms.extend(config.session_realms.iter().cloned());
     realms.sort_unstable();
     realms.dedup();

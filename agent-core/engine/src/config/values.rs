@@ -11,7 +11,7 @@ use alloc::{
 };
 
 use super::{
-    Area, AtPath, AttributeMap, Methods, RuleLine,
+    Area, AtPath, AttributeMap, LoginLine, Methods, RuleLine, login_rules,
     parse::{Problem, Severity, problem},
     raw::Line,
     table::{Kind, Property},
@@ -62,6 +62,12 @@ pub(super) fn is_template_word(value: &str) -> bool {
         && value
             .bytes()
             .all(|b| b.is_ascii_uppercase() || b == b'_' || b == b'@')
+}
+
+/// The place of a line in a list that keeps an order; 0 without a number.
+fn number_of(line: &Line) -> u32 {
+    let index = line.index.as_ref();
+    index.and_then(|i| i.parse().ok()).unwrap_or(0)
 }
 
 /// The tolerant boolean: `true`, `on` and non-zero integers are true, `false`, `off` and 0 false.
@@ -366,15 +372,46 @@ impl<'v> Values<'v> {
     pub(super) fn pages(&mut self, to: &mut Vec<String>) {
         to.clear();
         let mut lines = self.lines.to_vec();
-        lines.sort_by_key(|l| {
-            l.index
-                .as_ref()
-                .and_then(|i| i.parse::<u32>().ok())
-                .unwrap_or(0)
-        });
+        lines.sort_by_key(|l| number_of(l));
         for line in lines {
             match web::page(&line.value) {
                 Ok(()) => to.push(line.value.clone()),
+                Err(why) => self.bad_url(line, why),
+            }
+        }
+    }
+
+    /// Where to log in, for what a line speaks of: with `text` as in `text|URL,URL`, else for the key in
+    /// the brackets as `read` understands it. In the order of their numbers.
+    pub(super) fn login_lines(
+        &mut self,
+        to: &mut Vec<LoginLine>,
+        text: bool,
+        read: fn(&str) -> bool,
+        remedy: &str,
+    ) {
+        to.clear();
+        let mut lines = self.lines.to_vec();
+        lines.sort_by_key(|l| number_of(l));
+        for line in lines {
+            let key = line.index.as_deref().unwrap_or_default();
+            let (key, urls) = match text {
+                true => line.value.split_once('|').unwrap_or((&line.value, "")),
+                false => (key, line.value.as_str()),
+            };
+            if !read(key) || !text && urls.is_empty() {
+                self.wrong(line, "is not of the form that is read here", remedy);
+                continue;
+            }
+            let urls = match urls.trim() {
+                "" => Ok(Vec::new()),
+                urls => login_rules::urls(urls),
+            };
+            match urls {
+                Ok(urls) => to.push(LoginLine {
+                    key: key.trim().to_owned(),
+                    urls,
+                }),
                 Err(why) => self.bad_url(line, why),
             }
         }

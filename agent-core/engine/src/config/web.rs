@@ -230,6 +230,26 @@ pub(super) fn realm_parameter(page: &str) -> Option<String> {
     )
 }
 
+/// The realm that an address of AM's names: in its query, or in its path, as
+/// `/oauth2/realms/root/realms/shop/authorize` or `/oauth2/shop/authorize`.
+pub(crate) fn realm_named(address: &str) -> Option<String> {
+    let by_path = || {
+        let path = address.split(['?', '#']).next()?;
+        let path = path.split_once("/oauth2/")?.1.strip_suffix("authorize")?;
+        let steps = path.split('/').filter(|step| !step.is_empty());
+        let names: alloc::vec::Vec<&str> = match path.starts_with("realms/root/") {
+            true => steps.skip(1).step_by(2).skip(1).collect(),
+            false => steps.collect(),
+        };
+        match path {
+            "realms/root/" => Some("/".to_string()),
+            _ if names.is_empty() => None,
+            _ => realm(&format!("/{}", names.join("/"))),
+        }
+    };
+    realm_parameter(address).or_else(by_path)
+}
+
 /// Whether a pattern matches every URL of a host, or of all.
 pub(super) fn covers_everything(pattern: &str) -> bool {
     let rest = match pattern.split_once("://") {
@@ -279,6 +299,28 @@ mod tests {
     use std::string::ToString;
 
     use super::*;
+
+    #[test]
+    fn an_address_of_am_names_a_realm_in_two_ways() {
+        for (address, expected) in [
+            ("https://a/am/oauth2/authorize", None),
+            ("https://a/am/oauth2/authorize?realm=/x", Some("/x")),
+            ("https://a/am/oauth2/realms/root/authorize", Some("/")),
+            (
+                "https://a/am/oauth2/realms/root/realms/x/realms/y/authorize?service=t",
+                Some("/x/y"),
+            ),
+            ("https://a/am/oauth2/x/authorize", Some("/x")),
+            (
+                "https://a/am/oauth2/realms/root/realms/x/authorize?realm=/z",
+                Some("/z"),
+            ),
+            ("https://a/am/UI/Login?realm=%2Fx", Some("/x")),
+            ("https://a/am", None),
+        ] {
+            assert_eq!(realm_named(address).as_deref(), expected, "{address}");
+        }
+    }
 
     #[test]
     fn a_base_is_brought_into_one_form() {

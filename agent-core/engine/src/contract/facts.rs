@@ -108,6 +108,10 @@ pub trait Facts {
     fn am_is_away(&self) -> bool {
         false
     }
+    /// Which of the servers in `naming.url` answers at the moment, from 0: lists of login pages follow it.
+    fn am_serving(&self) -> usize {
+        0
+    }
     /// 32 random bytes, drawn at first use; state, nonce, seals and incident id derive from them.
     fn seed(&self) -> &[u8; 32];
 }

@@ -15,15 +15,23 @@ pub(super) fn connection_header<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
     named.then(|| bad_request(cx.facts, Code::ConnectionHeader, "".into()))
 }
 
-/// AM's answer to a login comes here: an exact path, whatever the query.
+/// The answer to a login comes here, AM's or that of a login page: an exact path, whatever the query.
 pub(super) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
-    match is_callback(cx) {
-        true => login::callback(cx).map(Some),
+    if cx.asked.path() == cx.snap.config.cdsso_redirect_uri {
+        return login::callback(cx).map(Some);
+    }
+    match is_custom_response(cx) {
+        true => login::response(cx).map(Some),
         false => Ok(None),
     }
 }
 
-/// Whether AM's answers to logins come here.
+/// Whether answers to logins come here.
 pub(super) fn is_callback(cx: &Cx<'_, '_>) -> bool {
-    cx.asked.path() == cx.snap.config.cdsso_redirect_uri
+    cx.asked.path() == cx.snap.config.cdsso_redirect_uri || is_custom_response(cx)
+}
+
+/// Whether login pages of one's own send users here (custom login mode 1).
+fn is_custom_response(cx: &Cx<'_, '_>) -> bool {
+    cx.snap.config.allow_custom_login == 1 && cx.asked.path() == login::RESPONSE
 }

@@ -40,14 +40,15 @@ pub(crate) use post::{Kept, hand_on, keep, marked, sticky_cookie};
 pub use post::{ReplayedHeader, replayed_headers};
 pub(crate) use reader::{is_told_json, is_unseen};
 pub(crate) use session::{
-    acceptable, clear_session_cookies, cookie_scope, key_of, live, open_own_cookie,
+    TokenBuffer, acceptable, clear_session_cookies, cookie_scope, key_of, live, open_own_cookie,
+    sso_token,
 };
 pub use session::{cookie_of, rounds_cookie_of};
 use watch::Watch;
 pub use watch::{Phase, Trace};
 pub use written::{
-    ROUNDS, TOKEN, VALUE, WrittenHeader, outcome_word, pseudonym, why_not_again, written_form,
-    written_headers, written_target,
+    ROUNDS, TOKEN, VALUE, WrittenHeader, answers_a_login, outcome_word, pseudonym, why_not_again,
+    written_form, written_headers, written_target,
 };
 
 use crate::{

@@ -60,19 +60,23 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
     if cx.req.local.authorizes && cx.plan.enforcement != Enforcement::Report {
         return Ok(Outcome::LeftToHost);
     }
+    refused(cx, user, &answer).map(Outcome::Decided)
+}
+
+/// Refuses, or sends the user to get what is missing. On its own, as a step-up.
+#[cold]
+#[inline(never)]
+fn refused<'a>(cx: &Cx<'a, '_>, user: &User<'a>, answer: &Policy<'a>) -> Stage<'a, Decision<'a>> {
     // Back from a login it would be a GET, without the method that it names in place of its own.
     let other_method = answer.allows(cx.req.method);
     let (code, detail) = match (answer.has_advices(), other_method) {
-        (true, false) => {
-            return login::step_up(cx, session, user.session, &answer).map(Outcome::Decided);
-        }
+        (true, false) => return login::step_up(cx, user.token.key, user.session, answer),
         (true, true) => (Code::DeniedWithAdvices, OTHER_METHOD),
         (false, true) => (Code::DeniedByPolicy, OTHER_METHOD),
         (false, false) => (Code::DeniedByPolicy, ""),
     };
     let subject = Some(user.session);
-    let refused = refuse(cx.facts, code, 403, subject, detail.into());
-    Ok(Outcome::Decided(refused))
+    Ok(refuse(cx.facts, code, 403, subject, detail.into()))
 }
 
 /// What is refused where the request's own method is allowed.

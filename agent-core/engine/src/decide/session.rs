@@ -26,7 +26,7 @@ use crate::{
 /// Longest token read from a cookie.
 pub(crate) const MAX_TOKEN: usize = 4096;
 
-pub(super) type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
+pub(crate) type TokenBuffer = ArrayVec<u8, MAX_TOKEN>;
 
 /// The session token of a request. In the clear only when it has to be sent to AM: what an earlier
 /// request found in the cookie is mostly enough.
@@ -168,7 +168,7 @@ pub(super) fn open_own(cx: &Cx<'_, '_>, value: &[u8]) -> Result<(), Unsealed> {
 }
 
 /// AM's own cookie value, percent-decoded once; `false` when it is empty or too long.
-pub(super) fn sso_token(value: &[u8], token: &mut TokenBuffer) -> bool {
+pub(crate) fn sso_token(value: &[u8], token: &mut TokenBuffer) -> bool {
     token.clear();
     let fits = percent_encoding::percent_decode(value).all(|byte| token.try_push(byte).is_ok());
     fits && !token.is_empty()

@@ -128,7 +128,11 @@ fn written_value(snap: &Snapshot, name: &[u8], value: &[u8]) -> Vec<u8> {
     let plain = PLAIN.iter().any(|known| is(known))
         || named.into_iter().flatten().any(|known| is(known))
         || snap.rules.wants_header(name, value)
-        || wanted_by_answers(config, name, value);
+        || wanted_by_answers(config, name, value)
+        || snap
+            .login_rules
+            .iter()
+            .any(|rule| rule.wants_header(name, value));
     match plain {
         true => value.to_vec(),
         false => pseudonym(snap, value).into_bytes(),
@@ -236,7 +240,7 @@ pub fn written_target<'t>(snap: &Snapshot, target: &'t [u8]) -> Cow<'t, [u8]> {
         match field.iter().position(|b| *b == b'=') {
             Some(end) if secret(&field[..end]) => {
                 out.extend_from_slice(&field[..=end]);
-                out.extend_from_slice(pseudonym(snap, &field[end + 1..]).as_bytes());
+                out.extend_from_slice(written_state(snap, &field[end + 1..]).as_bytes());
             }
             _ => out.extend_from_slice(field),
         }
@@ -259,11 +263,10 @@ pub fn written_form(snap: &Snapshot, form: &[u8]) -> Option<String> {
         out.push_str(core::str::from_utf8(name).ok()?);
         let Some(value) = value else { continue };
         out.push('=');
-        let state = core::str::from_utf8(value).ok().and_then(authn_tx::parse);
         if name == b"error" {
             out.push_str(core::str::from_utf8(value).ok()?);
-        } else if name == b"state" && state.is_some() {
-            out.push_str(&authn_tx::text(&snap.state_key(value).to_le_bytes()));
+        } else if name == b"state" {
+            out.push_str(&written_state(snap, value));
         } else {
             out.push_str(&pseudonym(snap, value));
         }
@@ -271,8 +274,22 @@ pub fn written_form(snap: &Snapshot, form: &[u8]) -> Option<String> {
     Some(out)
 }
 
+/// A state that is one as another one, which no browser began; anything else as every value.
+fn written_state(snap: &Snapshot, value: &[u8]) -> String {
+    match core::str::from_utf8(value).ok().and_then(authn_tx::parse) {
+        Some(_) => authn_tx::text(&snap.state_key(value).to_le_bytes()),
+        None => pseudonym(snap, value),
+    }
+}
+
+/// Whether a request is the answer of a login page of one's own (custom login mode 1).
+pub fn answers_a_login(snap: &Snapshot, target: &[u8]) -> bool {
+    let path = target.split(|b| *b == b'?').next().unwrap_or(target);
+    snap.config.allow_custom_login == 1 && path == login::RESPONSE.as_bytes()
+}
+
 /// Why a decision cannot be made again from what is written down, if it cannot. `form` says that AM's
-/// form was read.
+/// form was read, or that it [`answers_a_login`].
 pub const fn why_not_again(code: Code, form: bool) -> Option<&'static str> {
     match code {
         Code::Internal => Some("an internal error"),
@@ -298,7 +315,7 @@ pub fn outcome_word(status: Option<u16>, reason: Code) -> &'static str {
         (Some(400), _) => "bad_request",
         (Some(502..=504), _) => "unavailable",
         (Some(_), Code::LoginDone | Code::LoginOtherHost) => "respond",
-        (Some(_), Code::LoginStepUp) => "login",
+        (Some(_), Code::LoginStepUp | Code::LoginAtAm) => "login",
         (Some(_), code) if (200..210).contains(&code.number()) => "login",
         (Some(401 | 403), _) => "deny",
         (Some(_), _) => "respond",

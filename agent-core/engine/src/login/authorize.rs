@@ -5,8 +5,9 @@ use alloc::{format, string::String, vec::Vec};
 
 use sha2::{Digest, Sha256};
 
-use super::{append, public_am};
+use super::{append, by_rule, public_am};
 use crate::{
+    config::realm_named,
     contract::{Facts, UnixMillis},
     decide::{Cx, ResponseHeaders, marked},
     token::{
@@ -23,14 +24,97 @@ const GRACE: u64 = 3_600_000;
 /// Longest sealed cookie that is opened.
 pub(super) const MAX_COOKIE: usize = 4096;
 
-/// The address of AM and the cookies that remember this login.
-pub(super) fn begin(
+/// A login that has begun.
+pub(super) struct Begun {
+    /// A login page that a rule names, before AM's authorize address.
+    page: Option<String>,
+    /// AM's authorize address with everything that this login needs.
+    authorize: String,
+    /// Realm of the login.
+    realm: String,
+    /// What remembers it in the browser.
+    pub(super) cookies: ResponseHeaders,
+}
+
+impl Begun {
+    /// Where the browser goes.
+    pub(super) fn address(&self) -> String {
+        match &self.page {
+            Some(page) => self.through(page.clone()),
+            None => self.authorize.clone(),
+        }
+    }
+
+    /// AM's login page, which leads on to the authorize address whoever is logged in already.
+    pub(super) fn login_page(&self) -> String {
+        let page = self.page.clone();
+        self.through(page.unwrap_or_else(|| {
+            let end = self.authorize.find("/oauth2/").unwrap_or(0);
+            format!("{}/UI/Login", &self.authorize[..end])
+        }))
+    }
+
+    fn through(&self, mut page: String) -> String {
+        if realm_named(&page).is_none() {
+            append(&mut page, "realm", &self.realm);
+        }
+        append(&mut page, "goto", &self.authorize);
+        page
+    }
+}
+
+/// Begins a login: at AM, or where a rule says.
+pub(super) fn begin(cx: &Cx<'_, '_>, back: &ReturnUrl, post: Option<KeptPost>) -> Begun {
+    at(cx, back, (by_rule(cx).flatten(), None), post)
+}
+
+/// Begins a login at AM, or at an address of a rule; in a realm that neither names.
+pub(super) fn at(
     cx: &Cx<'_, '_>,
     back: &ReturnUrl,
+    (rule, realm): (Option<&str>, Option<String>),
     post: Option<KeptPost>,
-) -> (String, ResponseHeaders) {
+) -> Begun {
     let config = &cx.snap.config;
-    let life = u64::from(config.cookie_maxage) * 1000;
+    let (page, mut authorize) = match rule {
+        Some(address) => addresses(address),
+        None => (None, format!("{}oauth2/authorize", public_am(cx))),
+    };
+    let named = realm_named(page.as_ref().unwrap_or(&authorize));
+    let in_address = page.is_none() && named.is_some();
+    let realm = named.or(realm);
+    let realm = realm.unwrap_or_else(|| config.organization_name.clone());
+    let pending = pending(cx, back, &realm, post);
+    let state = authn_tx::text(&pending.state);
+    append(&mut authorize, "client_id", &config.username);
+    append(&mut authorize, "response_type", "id_token");
+    append(&mut authorize, "scope", "openid");
+    append(&mut authorize, "response_mode", "form_post");
+    append(&mut authorize, "redirect_uri", &redirect_uri(cx));
+    append(&mut authorize, "state", &state);
+    append(&mut authorize, "nonce", &authn_tx::text(&pending.nonce));
+    if !in_address {
+        append(&mut authorize, "realm", &realm);
+    }
+    // Dialect A ignores these two, so they may always be sent (measured on OpenAM 16.0.5).
+    append(&mut authorize, "agent_provider", "true");
+    append(&mut authorize, "agent_realm", &config.organization_name);
+    Begun {
+        page,
+        authorize,
+        realm,
+        cookies: remember(cx, pending, &state),
+    }
+}
+
+/// A login that begins now.
+pub(super) fn pending(
+    cx: &Cx<'_, '_>,
+    back: &ReturnUrl,
+    realm: &str,
+    post: Option<KeptPost>,
+) -> Pending {
+    let life = u64::from(cx.snap.config.cookie_maxage) * 1000;
     let mut pending = Pending {
         state: derive(cx.facts, b"state"),
         nonce: derive(cx.facts, b"nonce"),
@@ -38,7 +122,7 @@ pub(super) fn begin(
             Some(_) => marked(cx, back.as_str()),
             None => back.as_str().into(),
         },
-        realm: config.organization_name.clone(),
+        realm: realm.into(),
         expires: UnixMillis(cx.now.wall.0 + life),
         post,
     };
@@ -47,20 +131,30 @@ pub(super) fn begin(
         pending.url = format!("{}/", cx.asked.origin());
         pending.post = None; // it belongs to another page
     }
-    let state = authn_tx::text(&pending.state);
-    let mut address = format!("{}oauth2/authorize", public_am(cx));
-    append(&mut address, "client_id", &config.username);
-    append(&mut address, "response_type", "id_token");
-    append(&mut address, "scope", "openid");
-    append(&mut address, "response_mode", "form_post");
-    append(&mut address, "redirect_uri", &redirect_uri(cx));
-    append(&mut address, "state", &state);
-    append(&mut address, "nonce", &authn_tx::text(&pending.nonce));
-    append(&mut address, "realm", &pending.realm);
-    // Dialect A ignores these two, so they may always be sent (measured on OpenAM 16.0.5).
-    append(&mut address, "agent_provider", "true");
-    append(&mut address, "agent_realm", &pending.realm);
-    (address, remember(cx, pending, &state))
+    pending
+}
+
+/// What a rule's address stands for: a login page before the authorize address of its AM, such an
+/// address itself, or an AM.
+fn addresses(address: &str) -> (Option<String>, String) {
+    let (path, query) = address.split_at(address.find('?').unwrap_or(address.len()));
+    if path.ends_with("/authorize") {
+        return (None, address.into());
+    }
+    match ["/UI/", "/XUI"]
+        .iter()
+        .filter_map(|mark| path.find(mark))
+        .min()
+    {
+        Some(end) => {
+            let authorize = format!("{}/oauth2/authorize", &path[..end]);
+            (Some(address.into()), authorize)
+        }
+        None => {
+            let base = path.trim_end_matches('/');
+            (None, format!("{base}/oauth2/authorize{query}"))
+        }
+    }
 }
 
 /// The agent's own address on the host that was asked for, port written out as AM compares it.
@@ -97,7 +191,7 @@ pub(super) fn cookie_name(cx: &Cx<'_, '_>, state: Option<&str>) -> String {
 
 /// Stores one more login in the browser, in one cookie for all or one for each
 /// (`org.forgerock.openam.agents.config.multivalue.pre.authn.cookies`).
-fn remember(cx: &Cx<'_, '_>, pending: Pending, state: &str) -> ResponseHeaders {
+pub(super) fn remember(cx: &Cx<'_, '_>, pending: Pending, state: &str) -> ResponseHeaders {
     let mut headers = ResponseHeaders::new();
     if cx.snap.config.multivalue_pre_authn {
         let name = cookie_name(cx, None);

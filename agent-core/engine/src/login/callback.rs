@@ -37,7 +37,11 @@ const MAX_FORM: u64 = 64 * 1024;
 const MAX_SET_COOKIE: usize = 4096;
 
 /// A refusal: code, status, more for the log.
-struct Refusal(Code, u16, Cow<'static, str>);
+pub(super) struct Refusal(
+    pub(super) Code,
+    pub(super) u16,
+    pub(super) Cow<'static, str>,
+);
 
 impl Refusal {
     fn of(code: Code) -> Refusal {
@@ -52,13 +56,15 @@ struct Form {
 }
 
 /// The login this answer belongs to, and the cookie that remembered it.
-struct Begun {
-    pending: Pending,
+pub(super) struct Begun {
+    pub(super) pending: Pending,
     cookie: String,
     rest: PendingList,
 }
 
 /// Decides a request to the callback address.
+#[cold]
+#[inline(never)]
 pub(crate) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
     if let Err(refusal) = origin_and_method(cx) {
         return Ok(refused(cx, refusal));
@@ -82,7 +88,7 @@ pub(crate) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
     }
 }
 
-fn refused<'a>(cx: &Cx<'a, '_>, Refusal(code, status, detail): Refusal) -> Decision<'a> {
+pub(super) fn refused<'a>(cx: &Cx<'a, '_>, Refusal(code, status, detail): Refusal) -> Decision<'a> {
     refuse(cx.facts, code, status, None, detail)
 }
 
@@ -138,7 +144,7 @@ fn error_parameter(bytes: &[u8]) -> Option<String> {
 }
 
 /// The fields of a form; a field that is not UTF-8 becomes an empty name, which nobody looks for.
-fn fields(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
+pub(super) fn fields(bytes: &[u8]) -> impl Iterator<Item = (String, String)> {
     bytes
         .split(|b| *b == b'&')
         .filter(|field| !field.is_empty())
@@ -193,7 +199,7 @@ fn form(bytes: &[u8]) -> Result<Form, Refusal> {
 }
 
 /// The login this browser began with this state.
-fn begun(cx: &Cx<'_, '_>, state: &str) -> Result<Begun, Refusal> {
+pub(super) fn begun(cx: &Cx<'_, '_>, state: &str) -> Result<Begun, Refusal> {
     let Some(wanted) = authn_tx::parse(state) else {
         return Err(Refusal(Code::CallbackForm, 400, detail("state")));
     };
@@ -216,7 +222,7 @@ fn begun(cx: &Cx<'_, '_>, state: &str) -> Result<Begun, Refusal> {
 }
 
 /// An expired state with a valid cookie: back to the page asked for, where a new login begins.
-fn restart<'a>(cx: &Cx<'a, '_>, begun: &Begun) -> Decision<'a> {
+pub(super) fn restart<'a>(cx: &Cx<'a, '_>, begun: &Begun) -> Decision<'a> {
     back(cx, Code::LoginRestarted, begun, ResponseHeaders::new())
 }
 
@@ -293,7 +299,7 @@ fn code_of(error: &JwtError) -> Code {
 }
 
 /// The last checks, which need AM and the shared set of used states; then the cookie.
-fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decision<'a>> {
+pub(super) fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<'a, Decision<'a>> {
     let key = key_of(cx, token.expose());
     let session = match live(cx, key, || token.clone())? {
         Ok(session) => session,

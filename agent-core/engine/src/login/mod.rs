@@ -1,11 +1,12 @@
 //! Sends a browser to AM to log in, and takes it back.
 //!
-//! Two ways: AM's OIDC endpoint with the agent as client (`authorize`, `callback`), and AM's own
-//! cookie in a shared domain (custom login mode 2). Both know a second time, with AM's advices
-//! (`step_up`).
+//! Three ways: AM's OIDC endpoint with the agent as client (`authorize`, `callback`), a login page of
+//! one's own before it (custom login mode 1, `custom`), and AM's own cookie in a shared domain (mode 2).
+//! All know a second time, with AM's advices (`step_up`).
 
 mod authorize;
 mod callback;
+mod custom;
 mod limits;
 mod rounds;
 mod step_up;
@@ -18,6 +19,7 @@ use alloc::{
 
 pub(crate) use authorize::{derive, seal_nonce};
 pub(crate) use callback::callback;
+pub(crate) use custom::{RESPONSE, response};
 pub(crate) use limits::{count_dead, too_many_dead};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) use rounds::{
@@ -26,7 +28,7 @@ pub(crate) use rounds::{
 pub(crate) use step_up::step_up;
 
 use crate::{
-    config::Enforcement,
+    config::{Enforcement, realm_named},
     contract::{Decision, Outcome},
     decide::{
         Cx, Kept, ResponseHeaders, Stage, below, clear_session_cookies, is_unseen, keep, refuse,
@@ -59,19 +61,44 @@ pub(crate) fn append(address: &mut String, name: &str, value: &str) {
     address.push_str(&encoded(value));
 }
 
-/// The base URL of AM as browsers see it, with a trailing slash.
+/// The base URL of AM as browsers see it, with a trailing slash: of the server that answers now.
 fn public_am<'c>(cx: &Cx<'c, '_>) -> &'c str {
     let config = &cx.snap.config;
-    let first = config.naming_url.first().map_or("", String::as_str);
-    config.public_am_url.as_deref().unwrap_or(first)
+    let serving = || serving(cx, &config.naming_url).unwrap_or("");
+    config.public_am_url.as_deref().unwrap_or_else(serving)
 }
 
-/// Starts a login; `code` says why one is needed.
+/// The entry of a list that goes with the AM server that answers now.
+fn serving<'c>(cx: &Cx<'c, '_>, list: &'c [String]) -> Option<&'c str> {
+    match list {
+        [] => None,
+        [only] => Some(only),
+        list => list
+            .get(cx.facts.am_serving() % list.len())
+            .map(String::as_str),
+    }
+}
+
+/// Where this request logs in, as a rule has it: `None` where none speaks of it, `Some(None)` where one
+/// says AM's own.
+fn by_rule<'c>(cx: &Cx<'c, '_>) -> Option<Option<&'c str>> {
+    let (url, query) = (cx.asked.url(), cx.asked.query().unwrap_or(""));
+    let mut rules = cx.snap.login_rules.iter();
+    let rule = rules.find(|rule| rule.holds(cx.req, url, query))?;
+    Some(serving(cx, &rule.urls))
+}
+
+/// Starts a login; `code` says why one is needed. On its own, so that a cached allow has no part in the
+/// room that it takes.
+#[cold]
+#[inline(never)]
 pub(crate) fn start<'a>(cx: &Cx<'a, '_>, code: Code) -> Stage<'a, Decision<'a>> {
     start_after(cx, code, None)
 }
 
 /// The same where it is known whose session the request came with.
+#[cold]
+#[inline(never)]
 pub(crate) fn start_after<'a>(
     cx: &Cx<'a, '_>,
     code: Code,
@@ -94,6 +121,11 @@ pub(crate) fn start_after<'a>(
         },
     };
     let (mut location, cookies, why_not) = match cx.snap.config.allow_custom_login {
+        // No body is kept for logins that lead through a page of somebody else's.
+        1 => {
+            let (page, cookies) = custom::begin(cx, &back);
+            (page, cookies, "")
+        }
         // Nothing ties the way back to this login, so nothing is kept for it.
         2 => (
             legacy_address(cx, back.as_str()),
@@ -101,7 +133,7 @@ pub(crate) fn start_after<'a>(
             "",
         ),
         _ => match begin(cx, &back, earlier)? {
-            Ok(begun) => begun,
+            Ok((begun, why_not)) => (begun.address(), begun.cookies, why_not),
             Err(refused) => return Ok(refused),
         },
     };
@@ -117,23 +149,23 @@ pub(crate) fn start_after<'a>(
     Ok(respond(cx.facts, code, response, None, why_not.into()))
 }
 
-/// AM's address for the way back to `back`, the cookies that remember it, and why a body is not kept; or
-/// what is said in place of a login that would lose one.
+/// A login that leads back to `back`, and why a body is not kept for it; or what is said in place of a
+/// login that would lose one.
 fn begin<'a>(
     cx: &Cx<'a, '_>,
     back: &ReturnUrl,
     earlier: Option<&Session<'_>>,
-) -> Stage<'a, Result<(String, ResponseHeaders, &'static str), Decision<'a>>> {
+) -> Stage<'a, Result<(authorize::Begun, &'static str), Decision<'a>>> {
     let (post, why_not) = match keep(cx, earlier)? {
         Kept::Stored(post) => (Some(post), ""),
         Kept::Refused(decision) => return Ok(Err(decision)),
         Kept::Not(why) => (None, why),
     };
-    let (address, mut cookies) = authorize::begin(cx, back, post);
+    let mut begun = authorize::begin(cx, back, post);
     if post.is_some() {
-        cookies.extend(sticky_cookie(cx, false));
+        begun.cookies.extend(sticky_cookie(cx, false));
     }
-    Ok(Ok((address, cookies, why_not)))
+    Ok(Ok((begun, why_not)))
 }
 
 /// Whether a login may begin: this client does not begin too many, and this browser is not going round
@@ -213,11 +245,12 @@ fn other_host<'a>(cx: &Cx<'a, '_>) -> Decision<'a> {
 /// Custom login mode 2: the login page with `goto`; AM's cookie comes back by the shared domain.
 fn legacy_address(cx: &Cx<'_, '_>, back: &str) -> String {
     let config = &cx.snap.config;
-    let mut address = match config.login_url.first() {
-        Some(url) => url.clone(),
+    let page = by_rule(cx).unwrap_or_else(|| serving(cx, &config.login_url));
+    let mut address = match page {
+        Some(url) => url.to_string(),
         None => format!("{}UI/Login", public_am(cx)),
     };
-    if config.organization_name != "/" && !address.contains("realm=") {
+    if config.organization_name != "/" && realm_named(&address).is_none() {
         append(&mut address, "realm", &config.organization_name);
     }
     append(&mut address, &config.redirect_param, back);
@@ -229,9 +262,9 @@ fn legacy_address(cx: &Cx<'_, '_>, back: &str) -> String {
 /// not the one that it assumes.
 pub(crate) fn logout_address(cx: &Cx<'_, '_>, realm: Option<&str>) -> String {
     let config = &cx.snap.config;
-    let by_path = below(&config.logout_urls, cx.asked.path());
-    let mut address = match by_path.or(config.logout_url.first()) {
-        Some(url) => url.clone(),
+    let by_path = below(&config.logout_urls, cx.asked.path()).map(String::as_str);
+    let mut address = match by_path.or_else(|| serving(cx, &config.logout_url)) {
+        Some(url) => url.to_string(),
         None => format!("{}UI/Logout", public_am(cx)),
     };
     let mut ams = config.naming_url.iter().map(String::as_str);

@@ -4,12 +4,12 @@
 //! of dialect A does not hand advices on, and `prompt=login` would end the session at once (measured on
 //! OpenAM 16.0.5), so the page comes first. Must not end or clear the session: it is what is stepped up.
 
-use alloc::{format, string::String};
+use alloc::string::String;
 
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::{append, authorize, legacy_address, other_host, public_am};
+use super::{append, authorize, custom, legacy_address, other_host};
 use crate::{
     contract::{Basis, Decision, SessionKey, UnixMillis},
     decide::{Cx, ResponseHeaders, Stage, is_told_json, is_unseen, respond},
@@ -63,7 +63,10 @@ impl Attempt {
     }
 }
 
-/// Sends the user to get what `answer` says that the session lacks, or says that it did not help.
+/// Sends the user to get what `answer` says that the session lacks, or says that it did not help. On its
+/// own, so that a cached allow has no part in the room that it takes.
+#[cold]
+#[inline(never)]
 pub(crate) fn step_up<'a>(
     cx: &Cx<'a, '_>,
     key: SessionKey,
@@ -84,18 +87,16 @@ pub(crate) fn step_up<'a>(
         return Ok(again(cx, session, names));
     };
     let config = &cx.snap.config;
-    let custom = config.allow_custom_login == 2;
-    let (address, cookies) = match custom {
-        true => (legacy_address(cx, back.as_str()), ResponseHeaders::new()),
-        false => {
-            let (authorize, cookies, _) = match super::begin(cx, &back, Some(&session))? {
+    let custom = config.allow_custom_login != 0;
+    let (address, cookies) = match config.allow_custom_login {
+        1 => custom::begin(cx, &back),
+        2 => (legacy_address(cx, back.as_str()), ResponseHeaders::new()),
+        _ => {
+            let (begun, _) = match super::begin(cx, &back, Some(&session))? {
                 Ok(begun) => begun,
                 Err(refused) => return Ok(refused),
             };
-            let mut page = format!("{}UI/Login", public_am(cx));
-            append(&mut page, "realm", &config.organization_name);
-            append(&mut page, "goto", &authorize);
-            (page, cookies)
+            (begun.login_page(), begun.cookies)
         }
     };
     let mut advices = document(answer.advices);

@@ -1,6 +1,6 @@
 //! Rows about how users come in, stay recognised and leave.
 
-use alloc::string::String;
+use alloc::string::{String, ToString};
 
 use super::{From, Kind::*, Property, idle, later, works};
 use crate::config::{reset, web};
@@ -9,7 +9,7 @@ use crate::config::{reset, web};
 pub(super) const LOGIN: &[Property] = &[
     works("org.forgerock.openam.agents.config.allow.custom.login", Choice, "0", "5.0",
         "0: AM's OpenID Connect login. 1: a login page of your own, after which the agent gets an ID token. 2: the same without one, for migrations; needs accept.sso.token = 1.",
-        |c, v| v.choice(&mut c.allow_custom_login, &[("0", 0), ("1", 1), ("2", 2), ("false", 0), ("true", 1)])).test("logins_lead_to_the_page_that_is_configured"),
+        |c, v| v.choice(&mut c.allow_custom_login, &[("0", 0), ("1", 1), ("2", 2), ("false", 0), ("true", 1)])).test("a_login_page_of_ones_own_leads_back"),
     works("com.sun.identity.agents.config.login.url", List, "", "4.x",
         "Login pages for allow.custom.login 1 and 2, in order; may carry realm and other parameters.",
         |c, v| v.pages(&mut c.login_url)).test("logins_lead_to_the_page_that_is_configured"),
@@ -35,12 +35,15 @@ pub(super) const LOGIN: &[Property] = &[
         "1: AM's own session cookie counts as well as the agent's.",
         |c, v| v.choice(&mut c.accept_sso_token, &[("0", false), ("1", true), ("false", false), ("true", true)]))
         .alias(&["com.forgerock.agents.accept.ipdp.cookie"]).test("ams_own_cookie_counts_where_the_domain_is_shared"),
-    later("com.forgerock.agents.conditional.login.url", List, "", "4.x",
-        "Login pages for requests whose URL contains a text: text|URL."),
-    later("org.forgerock.agents.config.conditional.login.pattern", List, "", "4.x",
-        "Regular expressions for request URLs; the entry n goes with entry n of conditional.login.url."),
-    later("org.forgerock.agents.config.conditional.login.url", List, "", "4.x",
-        "Login pages for those expressions."),
+    works("com.forgerock.agents.conditional.login.url", List, "", "4.x",
+        "Where requests log in whose URL contains a text: text|URL,URL. Several URLs follow AM's failover; without one, AM's own. AM's authorize address may name a realm and a service.",
+        |c, v| v.login_lines(&mut c.conditional_login, true, |_| true, "write text|URL")).test("requests_log_in_where_their_url_says"),
+    works("org.forgerock.agents.config.conditional.login.pattern", Map, "", "4.x",
+        "Regular expressions for request URLs; the entry n goes with entry n of org.forgerock.agents.config.conditional.login.url.",
+        |c, v| v.map(&mut c.conditional_pattern, |key| (!key.is_empty()).then(|| key.to_string()), "write [0]=expression")).test("requests_log_in_where_their_url_says"),
+    works("org.forgerock.agents.config.conditional.login.url", Map, "", "4.x",
+        "Where requests log in that the expression with the same number matches: URL,URL.",
+        |c, v| v.login_lines(&mut c.conditional_pattern_urls, false, |key| !key.is_empty(), "write [0]=URL")).test("requests_log_in_where_their_url_says"),
     works("com.forgerock.agents.advice.b64.url.encode", Switch, "false", "5.7",
         "Send advices to login pages of your own in base64url.",
         |c, v| v.switch(&mut c.advice_encode)).test("advices_go_to_a_page_of_ones_own_encoded"),

@@ -181,6 +181,12 @@ pub(super) const OWN: &[Property] = &[
     works("portcullis.session.realms", List, "", "own",
         "Realms whose users count, besides those of the login and of the policies.",
         |c, v| v.realms(&mut c.session_realms)).from(From::FileFirst).test("users_of_another_realm_only_where_it_is_named"),
+    works("portcullis.login.header", Map, "", "own",
+        "Where requests log in that carry a header with this value: [Name:value]=URL,URL, or [Name] for any value. Looked at before what URLs say. Clients choose their headers, but only among these addresses.",
+        |c, v| v.login_lines(&mut c.login_headers, false, named_value, "write [X-Tenant:acme]=URL")).from(From::FileFirst).test("requests_log_in_where_a_header_or_a_parameter_says"),
+    works("portcullis.login.parameter", Map, "", "own",
+        "The same for a parameter of the query, written as in the address.",
+        |c, v| v.login_lines(&mut c.login_parameters, false, named_value, "write [tenant:acme]=URL")).from(From::FileFirst).test("requests_log_in_where_a_header_or_a_parameter_says"),
     works("portcullis.notenforced.rule", List, "", "own",
         "Rules that need no session, each of conditions that all have to hold: url=PATTERN, ip=ADDRESSES (with commas), cookie.NAME=VALUE, header.NAME=VALUE, each with NOT before it or without. * stands for anything, in values too. [METHOD,n] as for URLs. Clients choose their cookies and headers.",
         |c, v| v.rules(&mut c.notenforced_rules, false)).from(From::FileFirst).test("own_rules_have_conditions_and_not"),
@@ -188,3 +194,11 @@ pub(super) const OWN: &[Property] = &[
         "Rules of the same form for requests that get 403, whoever sends them and whatever else exempts them.",
         |c, v| v.rules(&mut c.deny_rules, false)).from(From::FileFirst).test("deny_rules_come_before_everything_that_lets_in"),
 ];
+
+/// `name`, or `name:value` with a value.
+fn named_value(key: &str) -> bool {
+    match key.split_once(':') {
+        Some((name, value)) => web::is_token(name) && !value.trim().is_empty(),
+        None => web::is_token(key),
+    }
+}
