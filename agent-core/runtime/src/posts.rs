@@ -27,6 +27,8 @@ use rustix::{
 };
 use zeroize::Zeroizing;
 
+use crate::sealed_file::lock;
+
 /// Bytes of a piece before it is sealed.
 const PIECE: usize = 65_536;
 /// What is still being written ends so; its writer holds a lock on it.
@@ -285,7 +287,7 @@ impl Drop for Spool {
 
 /// A file of this name, if the caps leave room for it.
 fn admitted(dir: &OwnedFd, name: Name, caps: Caps, now: u64) -> io::Result<Option<File>> {
-    flock(dir, FlockOperation::LockExclusive)?;
+    lock(|| flock(dir, FlockOperation::NonBlockingLockExclusive))?;
     let there = look(dir, now)?;
     let sum = |of: &dyn Fn(&&Name) -> bool| {
         let counted = there.iter().filter(of);

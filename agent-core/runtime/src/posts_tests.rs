@@ -266,3 +266,15 @@ fn files_of_others_stay() {
     sweep(dir.path(), u64::MAX).unwrap();
     assert_eq!(files(dir.path()).len(), 3);
 }
+
+#[test]
+fn whoever_was_stopped_with_the_lock_holds_nobody_up() {
+    let dir = store();
+    let stopped = super::open(dir.path()).unwrap();
+    rustix::fs::flock(&stopped, FlockOperation::LockExclusive).unwrap();
+    let key = key(b"root");
+    let begin = || Spool::begin(dir.path(), entry(&key, 1), (1, UNTIL), b"", 5, WIDE, NOW);
+    assert!(begin().is_err_and(|why| why.contains("keeps it locked")));
+    drop(stopped);
+    assert!(begin().is_ok_and(|begun| begun.is_ok()));
+}

@@ -7,6 +7,7 @@ use std::{
     io::{self, Read, Seek, SeekFrom, Write},
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use arrayvec::ArrayVec;
@@ -18,12 +19,19 @@ use portcullis_engine::{
     },
 };
 use rand_core::TryRngCore;
-use rustix::fs::{FlockOperation, fcntl_lock};
+use rustix::{
+    fs::{FlockOperation, fcntl_lock},
+    io::Errno,
+};
 
 /// Longest file. When it is full nothing is added.
 const MOST: u64 = 16 << 20;
 /// Most bytes of one line before it is sealed: more than any session token of a cookie.
 const MOST_PLAIN: usize = 8 << 10;
+
+/// Attempts to take a lock, and the pause between them: a tenth of a second in all.
+const LOCK_ATTEMPTS: u32 = 50;
+const LOCK_PAUSE: Duration = Duration::from_millis(2);
 
 /// One file of one instance. Opened by the parent; workers write through what they inherit.
 pub(crate) struct SealedFile {
@@ -172,12 +180,24 @@ fn joined<'l>(lines: impl Iterator<Item = &'l SealedLine>) -> Vec<u8> {
     out
 }
 
+/// Takes a lock that others hold for a moment only. One of them may have been stopped while it holds it:
+/// then this fails, because a host's thread must not wait for that.
+pub(crate) fn lock(mut attempt: impl FnMut() -> rustix::io::Result<()>) -> io::Result<()> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match attempt() {
+            Err(Errno::WOULDBLOCK | Errno::ACCESS) => std::thread::sleep(LOCK_PAUSE),
+            done => return Ok(done?),
+        }
+    }
+    Err(io::Error::other("another process keeps it locked"))
+}
+
 /// A lock of the whole file against other processes.
 struct Lock<'f>(&'f File);
 
 impl Lock<'_> {
     fn of(file: &File) -> io::Result<Lock<'_>> {
-        fcntl_lock(file, FlockOperation::LockExclusive)?;
+        lock(|| fcntl_lock(file, FlockOperation::NonBlockingLockExclusive))?;
         Ok(Lock(file))
     }
 }
