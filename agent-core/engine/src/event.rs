@@ -338,6 +338,19 @@ codes! {
          sessions are refused for a day; others are not concerned."
         "After a change of the key, or where nobody uses client-side sessions, remove the file and restart the web server: \
          what ended before counts again then until it expires.";
+    NotificationsOpen 640 Info "AM tells about changes from now on"
+        "The WebSocket to AM is open. What was learnt before is asked again." "Nothing.";
+    NotificationsClosed 641 Info "AM does not tell about changes any more"
+        "The WebSocket to AM is closed; the line says how. The polling intervals hold until it is open again."
+        "Nothing, unless it repeats: then look for a proxy or firewall that cuts idle connections.";
+    NotificationsRefused 642 Warning "AM does not tell about changes: the WebSocket was refused"
+        "The line has the HTTP status and its likely cause. The polling intervals hold."
+        "Mend what the line names, or set `com.sun.identity.agents.config.notification.enable` to false.";
+    NotificationsFailed 643 Info "the WebSocket to AM could not be opened"
+        "AM is not reachable, or something in the way does not know WebSockets; the line says how. The polling intervals hold."
+        "Check AM and what is between; it is tried again by itself.";
+    Notified 644 Debug "AM told of a change"
+        "The line says of what kind. It counts in all workers at once." "Nothing.";
 }
 
 impl Code {

@@ -16,6 +16,7 @@ use portcullis_engine::{
             agent_login, attributes,
             audit::{self, AuditEvent},
             logout::{self, Ended},
+            notifications,
             policy::{self, Question},
             profile, server_id,
             server_info::{self, ServerInfo},
@@ -31,8 +32,9 @@ use portcullis_engine::{
 };
 use reqwest::Url;
 use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
-use crate::client::{Answer, Call, Client, ClientError, Failure, Settings};
+use crate::client::{Answer, Call, Client, ClientError, Failure, Opening, Settings};
 
 /// Whom to ask, and as whom.
 #[derive(Clone, Debug)]
@@ -275,6 +277,24 @@ impl Am {
         answer.read(audit::parse)
     }
 
+    /// Asks the server that answered last for the WebSocket on which AM says what changed. When it can't
+    /// be reached, the next attempt goes to the next one.
+    ///
+    /// # Errors
+    /// No answer, or one that is not the protocol.
+    pub async fn notifications(&self, agent: &Secret, call: Call) -> Result<Opening, Failure> {
+        let key = generate_key();
+        let mut exchange = notifications::encode(&self.header(), agent, key.clone());
+        self.name_server(agent, &mut exchange);
+        let at = self.current.load(Ordering::Relaxed);
+        let base = &self.bases[at % self.bases.len()];
+        let opening = self.client.open(base, &exchange, &key, call).await;
+        if opening.is_err() {
+            self.move_on_from(at);
+        }
+        opening
+    }
+
     fn header(&self) -> Arc<str> {
         Arc::clone(&self.token_header.lock())
     }
@@ -286,13 +306,18 @@ impl Am {
         mut exchange: Exchange,
         call: Call,
     ) -> Result<Answer, AmError> {
+        self.name_server(token, &mut exchange);
+        self.ask(&exchange, call).await
+    }
+
+    /// Tells AM's load balancer which server keeps the session of `token`.
+    fn name_server(&self, token: &Secret, exchange: &mut Exchange) {
         if self.balanced.load(Ordering::Relaxed)
             && let Some(id) = server_id(token.expose())
         {
             let cookie = Value::Plain(format!("amlbcookie={id}").into());
             exchange.headers.push(("Cookie".into(), cookie));
         }
-        self.ask(&exchange, call).await
     }
 
     /// Asks the server that answered last; when it can't be reached, the next ones while the deadline

@@ -22,9 +22,11 @@ use tokio::time::{Instant, timeout_at};
 use crate::transaction;
 
 mod identity;
+mod socket;
 mod tls;
 
 pub use identity::{ClientIdentity, IdentityError};
+pub use socket::{Heard, Opening, Socket};
 pub use tls::TrustEveryServer;
 
 /// Idle connections to one server that are kept; AM closes them after 20 s by itself (Tomcat).

@@ -20,7 +20,7 @@ use portcullis_engine::{
     decide_unanswered, decide_without_configuration,
     event::Code,
 };
-use portcullis_shm::{Ended, Key, Spent, Stamp, clock};
+use portcullis_shm::{Key, Spent, Stamp, clock};
 
 use crate::{
     agent::{Agent, Instance},
@@ -192,10 +192,10 @@ impl<'w> Run<'w> {
         call: Call,
         host: &mut dyn Host,
         snap: &Arc<Snapshot>,
-        memo: Box<Memo>,
+        mut memo: Box<Memo>,
     ) -> Result<(Verdict, Box<Memo>), Box<Ticket>> {
         loop {
-            let (need, how) = {
+            let open = {
                 let view = self.view(&memo);
                 let notes = self.records().then(|| Notes::new(&view, snap));
                 let facts: &dyn Facts = match &notes {
@@ -210,6 +210,7 @@ impl<'w> Run<'w> {
                     })
                 };
                 match decide(req, snap, facts, self.now) {
+                    Step::Done(decision) if self.overtaken(&decision) => None,
                     Step::Done(decision) => {
                         let decision = self.still_true(req, snap, decision, &view);
                         if matches!(decision.reason, Code::LoginStepUp | Code::LoginDone) {
@@ -224,8 +225,15 @@ impl<'w> Run<'w> {
                         drop(decision);
                         return Ok((verdict, memo));
                     }
-                    Step::Need(need) => (need, how(true)),
+                    Step::Need(need) => Some((need, how(true))),
                 }
+            };
+            let Some((need, how)) = open else {
+                memo.forget_answers();
+                if let Some(ticket) = self.resumed.as_mut() {
+                    (ticket.epoch, ticket.last) = (None, None);
+                }
+                continue;
             };
             self.rounds += 1;
             let repeated = self
@@ -306,6 +314,14 @@ impl<'w> Run<'w> {
         }
     }
 
+    /// Rule S2: whether what a suspended request is to be let through with was asked for before a change
+    /// of policy. It begins again then, once: changes that never end must not keep it for ever.
+    fn overtaken(&self, decision: &Decision<'_>) -> bool {
+        let asked = self.resumed.as_ref().and_then(|ticket| ticket.epoch);
+        let moved = |asked| self.instance.state(self.worker.mapping()).epoch() != asked;
+        asked.is_some_and(moved) && matches!(decision.outcome, Outcome::Allow(_))
+    }
+
     /// Rules S1 and S2: a session that ended while this request waited is not let in on what was
     /// learnt before.
     fn still_true<'d>(
@@ -317,10 +333,10 @@ impl<'w> Run<'w> {
     ) -> Decision<'d> {
         let ended = self.resumed.is_some()
             && matches!(decision.outcome, Outcome::Allow(_))
-            && decision.basis.session.is_some_and(|key| {
-                let ended = view.mapping.ended().look(Key(key.0), clock::boottime_ms());
-                ended == Ended::Yes
-            });
+            && decision
+                .basis
+                .session
+                .is_some_and(|key| view.is_over(key.0));
         match ended {
             true => decide_unanswered(req, snap, view, self.now, Code::SessionEndedMeanwhile),
             false => decision,
@@ -421,6 +437,7 @@ impl<'w> Run<'w> {
                 rounds: 0,
                 last: None,
                 deadline: Instant::now() + Duration::from_millis(u64::from(budget)),
+                epoch: Some(self.instance.state(self.worker.mapping()).epoch()),
                 waits: self.worker.waits(),
                 spool: None,
                 trouble: None,
@@ -491,6 +508,7 @@ impl<'w> Run<'w> {
             rounds: 1,
             last: None,
             deadline,
+            epoch: None, // nothing is asked of AM
             waits: self.worker.waits(),
             spool: None,
             trouble: None,

@@ -44,7 +44,7 @@ const DEAD_FOR: u64 = 30_000;
 /// A token seen alive this recently is never remembered as dead (rule S3).
 const JUST_ALIVE: u64 = 30_000;
 /// How long an ended session is remembered whose own end is not known.
-const ENDED_FOR: u64 = 24 * 3_600_000;
+pub(crate) const ENDED_FOR: u64 = 24 * 3_600_000;
 /// The same of a client-side one, which AM never forgets by itself.
 const CLIENT_SIDE_ENDED_FOR: u64 = 30 * ENDED_FOR;
 /// Between attempts to tell AM of a logout.
@@ -382,7 +382,7 @@ impl Fetcher {
         token: &Secret,
         deadline: Instant,
     ) -> Result<Vec<u8>, FactError> {
-        let before = self.counters();
+        let (before, now) = (self.counters(), clock::boottime_ms());
         let call = call(self.permit(key), deadline);
         let answer = self
             .with_agent(deadline, async |agent| {
@@ -402,6 +402,15 @@ impl Fetcher {
                 return Err(FactError::Unavailable(Cause::Store));
             }
             Ended::Unknown | Ended::No => {}
+        }
+        // AM may have said meanwhile that it is over.
+        if self
+            .mapping()
+            .dead()
+            .get(Key(key.0), now, &mut Vec::new())
+            .is_some_and(|said| said.stored_at >= now)
+        {
+            return Err(FactError::Dead);
         }
         self.store_session(key.0, &record, &session, before);
         Ok(record)

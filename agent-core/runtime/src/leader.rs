@@ -19,6 +19,7 @@ use portcullis_engine::{
 };
 use portcullis_shm::{InstanceState, Mapping, StatusWord, Term, clock};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 use crate::{
     agent::Instance,
@@ -26,11 +27,12 @@ use crate::{
     client::{Call, Permit},
     fetch::{Fetcher, configuration_arrived},
     lines::Line,
+    notifications,
     ticket::Mailbox,
 };
 
 /// How often a leader renews, and how long a lease lives without that.
-const TICK: Duration = Duration::from_millis(500);
+pub(crate) const TICK: Duration = Duration::from_millis(500);
 const LEASE_MS: u64 = 1500;
 /// How often a follower looks whether something changed.
 const FOLLOW: Duration = Duration::from_secs(1);
@@ -56,15 +58,29 @@ type Compiled = (Result<Snapshot, Vec<Problem>>, Vec<Problem>);
 
 /// What this worker holds and has taken over of one instance.
 #[derive(Default)]
-struct Duty {
+pub(crate) struct Duty {
     term: Cell<Option<Term>>,
     applied: Cell<u64>,
+    changed: Notify,
+}
+
+impl Duty {
+    /// The term, while this worker leads.
+    pub(crate) fn term(&self) -> Option<Term> {
+        self.term.get()
+    }
+
+    /// Waits until this worker begins or ceases to lead; for one task.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
 }
 
 /// Looks after an instance for as long as the worker lives.
 pub(crate) async fn follow(fetcher: Rc<Fetcher>) {
     let duty = Rc::new(Duty::default());
     tokio::task::spawn_local(keep_lease(fetcher.clone(), duty.clone()));
+    tokio::task::spawn_local(notifications::listen(fetcher.clone(), duty.clone()));
     loop {
         if let Some(term) = duty
             .term
@@ -94,14 +110,14 @@ async fn keep_lease(fetcher: Rc<Fetcher>, duty: Rc<Duty>) {
         match duty.term.get() {
             Some(held) if worker.draining() => {
                 state.lease_resign(held);
-                hold(&fetcher, &duty.term, None);
+                hold(&fetcher, &duty, None);
             }
             Some(held) if !state.lease_renew(held, now, LEASE_MS) && !state.leads(held) => {
-                hold(&fetcher, &duty.term, None);
+                hold(&fetcher, &duty, None);
             }
             None if !worker.draining() => {
                 if let Some(taken) = state.lease_try(worker.id(), now, LEASE_MS) {
-                    hold(&fetcher, &duty.term, Some(taken));
+                    hold(&fetcher, &duty, Some(taken));
                     fetcher.kick.notify_one();
                 }
             }
@@ -119,11 +135,12 @@ async fn keep_lease(fetcher: Rc<Fetcher>, duty: Rc<Duty>) {
     }
 }
 
-fn hold(fetcher: &Fetcher, term: &Cell<Option<Term>>, now: Option<Term>) {
+fn hold(fetcher: &Fetcher, duty: &Duty, now: Option<Term>) {
     let mut terms = fetcher.worker.terms.lock();
     terms.retain(|(index, _)| *index != fetcher.index);
     terms.extend(now.map(|t| (fetcher.index, t)));
-    term.set(now);
+    duty.term.set(now);
+    duty.changed.notify_one();
 }
 
 /// What the leader owes the others now.

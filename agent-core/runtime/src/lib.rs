@@ -16,6 +16,7 @@ mod logfile;
 mod logs;
 mod memo;
 mod mode;
+mod notifications;
 mod opened;
 mod posts;
 mod recording;

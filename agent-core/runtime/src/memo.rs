@@ -16,11 +16,15 @@ use portcullis_engine::{
     decide::ReplayedHeader,
     record::{Attributes, Policy, Session},
 };
-use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table};
+use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table, clock};
 use rand_core::TryRngCore;
 use zeroize::Zeroizing;
 
 use crate::opened;
+
+/// Since when sessions are valid, milliseconds of the shared clock: those learnt before are asked again. A
+/// word of the instance that all workers share; it only grows.
+pub(crate) const VALID_SINCE: usize = 1;
 
 /// Which fact a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -89,6 +93,16 @@ impl Memo {
         self.away.take();
         self.counted.take();
         self.oldest.set(0);
+        self.since.set(None);
+    }
+
+    /// Forgets what was asked, so that it is asked again. What was done stays done, and the request keeps
+    /// its seed and its form.
+    pub(crate) fn forget_answers(&mut self) {
+        for slot in &mut self.slots {
+            slot.name.set(None);
+            slot.held.take();
+        }
         self.since.set(None);
     }
 
@@ -172,7 +186,7 @@ impl<'m> View<'m> {
         if let Some(held) = self.memo.held(kind, key) {
             return Some(held);
         }
-        if kind == Kind::Session && self.ended_or_dead(key) {
+        if kind == Kind::Session && self.is_over_at(key, self.now.mono.0) {
             return self.memo.hold(kind, key, Held::Failed(FactError::Dead));
         }
         let mut bytes = self.memo.spare.borrow_mut().pop().unwrap_or_default();
@@ -197,13 +211,20 @@ impl<'m> View<'m> {
         }
     }
 
-    /// Decisions of an earlier policy epoch are not current (rule S2), and none that is older than a
-    /// change of the session's properties (rule S6).
+    /// Decisions of an earlier policy epoch are not current, nor are sessions of before a gap in what AM
+    /// tells (rule S2), nor decisions that are older than a change of the session's properties (rule S6).
     fn current(&self, kind: Kind, stamp: &Stamp) -> bool {
         let in_time = stamp.expires_at > self.now.mono.0;
         in_time
-            && (kind == Kind::Session
-                || stamp.epoch == self.state.epoch() && stamp.stored_at >= self.since())
+            && match kind {
+                Kind::Session => {
+                    let since = self.state.spare(VALID_SINCE);
+                    since.is_some_and(|since| stamp.stored_at > since.load(Ordering::Acquire))
+                }
+                Kind::Policy | Kind::Attributes => {
+                    stamp.epoch == self.state.epoch() && stamp.stored_at >= self.since()
+                }
+            }
     }
 
     /// Since when the session that is asked about has been what it is.
@@ -231,9 +252,13 @@ impl<'m> View<'m> {
         since
     }
 
+    /// Whether a session is known to be over by now, whenever this request began.
+    pub(crate) fn is_over(&self, key: u128) -> bool {
+        self.is_over_at(key, clock::boottime_ms())
+    }
+
     /// Rule S1. "Unknown" is not an answer here: AM is asked, and `fetch` looks again.
-    fn ended_or_dead(&self, key: u128) -> bool {
-        let now = self.now.mono.0;
+    fn is_over_at(&self, key: u128, now: u64) -> bool {
         if self.mapping.ended().look(Key(key), now) == Ended::Yes {
             return true;
         }

@@ -102,6 +102,8 @@ pub struct Ticket {
     pub(crate) rounds: u8,
     pub(crate) last: Option<Need>,
     pub(crate) deadline: Instant,
+    /// The policy epoch before anything was asked; `None` once the request has begun again.
+    pub(crate) epoch: Option<u64>,
     pub(crate) waits: Arc<Waits>,
     /// Where the body goes.
     pub(crate) spool: Option<Spool>,

@@ -35,6 +35,7 @@ fn ticket(keys: &[u128], patience: Duration, waits: &Arc<Waits>) -> Ticket {
         rounds: 1,
         last: Some(Need::Ask(keys.iter().map(|key| ask(*key)).collect())),
         deadline: Instant::now() + patience,
+        epoch: None,
         waits: waits.clone(),
         spool: None,
         trouble: None,

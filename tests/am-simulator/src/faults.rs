@@ -13,6 +13,8 @@ pub enum Damage {
     Hang,
     /// Answers properly, but not before the faults are cleared: holds calls back without guessing at times.
     Hold,
+    /// Answers what was right when it was asked, but not before the faults are cleared: the answer is old when it comes.
+    Late,
     /// Resets the connection instead of answering (RST).
     Reset,
     /// Answers properly, one byte of the body at a time.

@@ -3,11 +3,10 @@
 //!
 //! Simulated: agent and user login, server information, agent profiles, REST and XML session services, policy
 //! evaluation, the OpenID Connect login of agents with a login page that works without scripts, logout, users' own
-//! entries, audit events, the WebSocket at `/notifications` with its subscriptions and pings, and the REST
+//! entries, audit events, the WebSocket at `/notifications` with what is published there, and the REST
 //! administration that seeds them. With [`Dialect::ForgeRock`] and [`Dialect::PingAm`] agents log in by a tree, ask for
-//! others' sessions with `getSessionInfo` 4.0, and there are no XML services; everything else stays OpenAM's. **Not simulated yet: what is published** on that WebSocket; a subscriber waits in
-//! vain. Also
-//! not: `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`,
+//! others' sessions with `getSessionInfo` 4.0, and there are no XML services; everything else stays OpenAM's. Not simulated:
+//! `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`,
 //! OAuth2 beyond `authorize`, scripted and other conditions than IPv4, AuthLevel, SimpleTime and their combinations.
 //!
 //! A test starts one in its own process:

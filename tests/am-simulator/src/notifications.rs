@@ -1,8 +1,9 @@
 //! `/notifications`: who may open the WebSocket, and what is said on it.
 //!
-//! The handshake, the subscriptions and the pings are those of OpenAM 16.0.5. Nothing is published: a subscriber hears
-//! acknowledgements and pings only.
+//! The handshake, the subscriptions, the pings and what is published are those of OpenAM 16.0.5, but for the time that
+//! it takes there (50 to 120 ms). Ends of sessions that nobody brings about, their time limits, are not published.
 
+use crate::clock::iso_millis;
 use crate::http::{Reply, Req};
 use crate::rest::presented;
 use crate::session::Kind;
@@ -10,16 +11,69 @@ use crate::state::Am;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use futures_util::{SinkExt as _, StreamExt as _};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::{Message, handshake::derive_accept_key, protocol::Role};
 
 /// The only subprotocol, which a client need not offer.
 const SUBPROTOCOL: &str = "v1.notifications.forgerock.org";
+/// Messages that a slow subscriber may be behind before it misses some.
+const BACKLOG: usize = 1024;
+
+/// Topics of what agents hear.
+pub(crate) const SESSION: &str = "/agent/session";
+pub(crate) const POLICY: &str = "/agent/policy";
+pub(crate) const CONFIG: &str = "/agent/config";
+
+/// Where news is put up, and who reads it.
+#[derive(Debug)]
+pub(crate) struct Board {
+    news: broadcast::Sender<(&'static str, Value)>,
+    sockets: watch::Sender<Sockets>,
+}
+
+#[derive(Debug, Default)]
+struct Sockets {
+    open: usize,
+    /// How often all of them were cut.
+    cut: u64,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Board {
+            news: broadcast::Sender::new(BACKLOG),
+            sockets: watch::Sender::default(),
+        }
+    }
+}
+
+impl Am {
+    /// Tells everybody who has subscribed to the topic.
+    pub(crate) fn publish(&self, topic: &'static str, body: Value) {
+        // Fails when nobody listens.
+        let _ = self.board.news.send((topic, body));
+    }
+
+    /// WebSockets that are open.
+    #[must_use]
+    pub fn sockets(&self) -> usize {
+        self.board.sockets.borrow().open
+    }
+
+    /// Cuts all WebSockets without a word, as a firewall does.
+    pub fn cut_sockets(&self) {
+        self.board.sockets.send_modify(|s| s.cut += 1);
+    }
+}
+
 /// Between two pings of the server.
 const PING: Duration = Duration::from_secs(30);
 
@@ -72,20 +126,47 @@ fn names(req: &Req, header: &str, word: &str) -> bool {
         .any(|w| w.trim().eq_ignore_ascii_case(word))
 }
 
-/// Takes part in the conversation until the client ends it.
-pub(crate) async fn converse(upgrade: OnUpgrade) {
+/// Takes part in the conversation until the client ends it, or everybody is cut off.
+pub(crate) async fn converse(am: Arc<Am>, upgrade: OnUpgrade) {
+    let mut news = am.board.news.subscribe();
+    let mut sockets = am.board.sockets.subscribe();
+    let before = sockets.borrow_and_update().cut;
     let Ok(line) = upgrade.await else {
         return;
     };
+    am.board.sockets.send_modify(|s| s.open += 1);
+    tokio::select! {
+        () = talk(&am, line, &mut news) => {}
+        _ = sockets.wait_for(|s| s.cut != before) => {}
+    }
+    am.board.sockets.send_modify(|s| s.open -= 1);
+}
+
+async fn talk(am: &Am, line: Upgraded, news: &mut broadcast::Receiver<(&'static str, Value)>) {
     let mut socket = WebSocketStream::from_raw_socket(TokioIo::new(line), Role::Server, None).await;
     let mut pings = interval_at(Instant::now() + PING, PING);
+    let mut topics = BTreeSet::new();
     loop {
         let say = tokio::select! {
             heard = socket.next() => match heard {
-                Some(Ok(Message::Text(text))) => Message::text(said_to(&text).to_string()),
+                Some(Ok(Message::Text(text))) => {
+                    let answer = said_to(&text);
+                    if let (Some(topic), Some(_)) = (answer["topic"].as_str(), answer.get("message")) {
+                        topics.insert(topic.to_owned());
+                    }
+                    Message::text(answer.to_string())
+                }
                 // Pings and closes are answered by the library, binary messages by nobody.
                 Some(Ok(_)) => continue,
                 Some(Err(_)) | None => return,
+            },
+            heard = news.recv() => match heard {
+                Ok((topic, body)) if topics.contains(topic) => {
+                    let time = iso_millis(am.now_ms());
+                    Message::text(json!({"topic": topic, "timestamp": time, "body": body}).to_string())
+                }
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => continue,
+                Err(broadcast::error::RecvError::Closed) => return,
             },
             _ = pings.tick() => Message::Ping("ping".into()),
         };

@@ -3,6 +3,7 @@
 
 use crate::agent_defaults::DEFAULTS;
 use crate::evaluate;
+use crate::notifications;
 use crate::state::{
     Agent, Am, Attributes, Data, Realm, Refused, SUB_URL_TYPE, User, hash_password, texts,
 };
@@ -312,6 +313,14 @@ impl Am {
             agent.password = hash_password(&password);
         }
         agent.attributes.extend(changed);
+        let told = agent.values("com.sun.identity.agents.config.change.notification.enable");
+        let told = told.iter().any(|v| v == "true");
+        let name = agent.name.clone();
+        drop(data);
+        if told {
+            let body = json!({"realm": realm, "agentName": name});
+            self.publish(notifications::CONFIG, body);
+        }
         Ok(())
     }
 
@@ -336,7 +345,7 @@ impl Am {
         if self.data.lock().realm(realm)?.policies.contains_key(name) {
             return Err(Refused::new(409, "Policy already exists"));
         }
-        self.store_policy(realm, name, object)
+        self.store_policy(realm, name, object, "CREATE")
     }
 
     /// Replaces a policy.
@@ -347,10 +356,21 @@ impl Am {
         if !self.data.lock().realm(realm)?.policies.contains_key(name) {
             return Err(no_policy(name));
         }
-        self.store_policy(realm, name, object)
+        self.store_policy(realm, name, object, "UPDATE")
     }
 
-    fn store_policy(&self, realm: &str, name: &str, object: &Value) -> Result<Value, Refused> {
+    fn policy_event(&self, realm: &str, policy: &Value, kind: &str) {
+        let body = json!({"realm": realm, "policy": policy["name"], "policySet": policy["applicationName"], "eventType": kind});
+        self.publish(notifications::POLICY, body);
+    }
+
+    fn store_policy(
+        &self,
+        realm: &str,
+        name: &str,
+        object: &Value,
+        event: &str,
+    ) -> Result<Value, Refused> {
         let mut data = self.data.lock();
         let target = data.realm_mut(realm)?;
         let policy = evaluate::check_policy(realm, target, name, object)?;
@@ -363,6 +383,8 @@ impl Am {
         policy["createdBy"] = json!(admin);
         policy["creationDate"] = created.unwrap_or_else(|| json!(crate::clock::iso_millis(now)));
         target.policies.insert(name.to_owned(), policy.clone());
+        drop(data);
+        self.policy_event(realm, &policy, event);
         Ok(policy)
     }
 
@@ -372,11 +394,11 @@ impl Am {
     /// As AM: no such policy (404).
     pub fn delete_policy(&self, realm: &str, name: &str) -> Result<(), Refused> {
         let mut data = self.data.lock();
-        data.realm_mut(realm)?
-            .policies
-            .remove(name)
-            .map(drop)
-            .ok_or_else(|| no_policy(name))
+        let policy = data.realm_mut(realm)?.policies.remove(name);
+        drop(data);
+        let policy = policy.ok_or_else(|| no_policy(name))?;
+        self.policy_event(realm, &policy, "DELETE");
+        Ok(())
     }
 
     /// Makes a policy set.

@@ -163,7 +163,7 @@ async fn handle(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(upgrade) = upgrade
     {
-        tokio::spawn(notifications::converse(upgrade));
+        tokio::spawn(notifications::converse(Arc::clone(&am), upgrade));
     }
     response
 }
@@ -181,6 +181,13 @@ async fn answer(am: &Am, peer: &Peer, req: &Req) -> Response<Body> {
                 am.faults.released(strike).await;
             }
             dispatch(am, req)
+        }
+        Some(Damage::Late) => {
+            let reply = dispatch(am, req);
+            if let Some(strike) = &strike {
+                am.faults.released(strike).await;
+            }
+            reply
         }
         Some(Damage::Reset) => {
             peer.cut.store(RESET, Ordering::Relaxed);

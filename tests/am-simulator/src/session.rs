@@ -1,6 +1,7 @@
 //! Who is logged in, for how long, and with which properties?
 
 use crate::clock::iso;
+use crate::notifications;
 use crate::state::{Am, Data, Refused, realm_dn, universal_id};
 use crate::token;
 use std::collections::BTreeMap;
@@ -249,6 +250,10 @@ impl Am {
             client_side,
         };
         data.sessions.insert(token.clone(), session);
+        drop(data);
+        if !client_side {
+            self.session_event(&token, "SESSION_CREATION");
+        }
         token
     }
 
@@ -260,8 +265,18 @@ impl Am {
         match data.live(token, now) {
             None => false,
             Some(session) if session.client_side => true,
-            Some(_) => data.sessions.remove(token).is_some(),
+            Some(_) => {
+                data.sessions.remove(token);
+                drop(data);
+                self.session_event(token, "LOGOUT");
+                true
+            }
         }
+    }
+
+    fn session_event(&self, token: &str, kind: &str) {
+        let body = serde_json::json!({"tokenId": token, "eventType": kind});
+        self.publish(notifications::SESSION, body);
     }
 
     /// Whether user sessions made from now on are client-side.
@@ -272,11 +287,21 @@ impl Am {
     /// Ends all agents' sessions, or those of one agent; gives their number.
     pub fn kill_agent_sessions(&self, agent: Option<&str>) -> usize {
         let mut data = self.data.lock();
-        let before = data.sessions.len();
-        data.sessions.retain(|_, s| {
-            s.kind != Kind::Application || agent.is_some_and(|a| !a.eq_ignore_ascii_case(&s.name))
-        });
-        before - data.sessions.len()
+        let is_it = |s: &Session| {
+            s.kind == Kind::Application && agent.is_none_or(|a| a.eq_ignore_ascii_case(&s.name))
+        };
+        let ended: Vec<String> = data
+            .sessions
+            .iter()
+            .filter(|(_, s)| is_it(s))
+            .map(|(token, _)| token.clone())
+            .collect();
+        data.sessions.retain(|_, s| !is_it(s));
+        drop(data);
+        for token in &ended {
+            self.session_event(token, "DESTROY");
+        }
+        ended.len()
     }
 
     /// Changes a live session's level.
@@ -288,13 +313,23 @@ impl Am {
             .is_some()
     }
 
-    /// Sets a property of a live session.
+    /// Sets a property of a live session; nobody is told, as with most properties of a real one.
     pub fn set_session_property(&self, token: &str, name: &str, value: &str) -> bool {
         let now = self.now_ms();
         let mut data = self.data.lock();
         data.live(token, now)
             .map(|s| s.properties.insert(name.to_owned(), value.to_owned()))
             .is_some()
+    }
+
+    /// The same for a property whose changes are told to agents: those that the session service names in
+    /// `iplanet-am-session-notification-property-list` (OpenAM's source; not measured).
+    pub fn change_session_property(&self, token: &str, name: &str, value: &str) -> bool {
+        let known = self.set_session_property(token, name, value);
+        if known {
+            self.session_event(token, "PROPERTY_CHANGED");
+        }
+        known
     }
 
     /// Sets the maximum and idle time, in minutes, of user sessions made from now on.

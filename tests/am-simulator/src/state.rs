@@ -4,6 +4,7 @@
 use crate::calllog::CallLog;
 use crate::clock::Clock;
 use crate::faults::Faults;
+use crate::notifications::Board;
 use crate::seed::Config;
 use crate::session::{Login, Session};
 use base64::Engine as _;
@@ -153,6 +154,7 @@ pub struct Am {
     pub(crate) data: Mutex<Data>,
     pub(crate) faults: Faults,
     pub(crate) calls: CallLog,
+    pub(crate) board: Board,
     /// The port that is served, for addresses that AM puts into answers.
     pub(crate) port: u16,
 }
@@ -168,6 +170,7 @@ impl Am {
             data: Mutex::default(),
             faults: Faults::default(),
             calls: CallLog::default(),
+            board: Board::default(),
             port,
             config,
         };
@@ -231,7 +234,7 @@ impl Am {
         self.faults.add(fault);
     }
 
-    /// Removes all faults, and lets the calls that are held back ([`crate::Damage::Hold`]) be answered. Those that hang go
+    /// Removes all faults, and lets the calls that are held back ([`crate::Damage::Hold`], [`crate::Damage::Late`]) be answered. Those that hang go
     /// on hanging until their client or the server goes.
     pub fn clear_faults(&self) {
         self.faults.clear();

@@ -8,6 +8,7 @@ use portcullis_openam::{ADMIN_NAME, ADMIN_PASSWORD};
 use serde_json::{Value, json};
 
 use super::Case;
+use super::news;
 use super::observe::{
     authorize_form, decisions, head, masked, only, session_document, sorted, whole,
 };
@@ -638,6 +639,9 @@ pub const CASES: &[Case] = &[
             &[(&w.cookie, &w.agent), SUBPROTOCOL, ("Host", "127.0.0.1")],
         )
     }),
+    case("notifications.of a session", news::of_a_session),
+    case("notifications.of a policy", news::of_a_policy),
+    case("notifications.of a profile", news::of_a_profile),
     // The administrator is an identity like any other to these calls.
     case("session.of the administrator", |w| {
         let admin = w.am.admin(ADMIN_PASSWORD)?;

@@ -5,6 +5,7 @@
 //! the observations of a real OpenAM. Nothing here starts a server.
 
 pub mod cases;
+mod news;
 pub mod observe;
 pub mod world;
 

@@ -382,6 +382,10 @@ pub struct Config {
     pub sso_cache_interval: u32,
     /// `com.sun.identity.agents.config.polling.interval`
     pub polling_interval: u32,
+    /// `com.sun.identity.agents.config.notification.enable`
+    pub notifications: bool,
+    /// `org.forgerock.openam.agents.config.balance.websocket.connection.interval.in.minutes`
+    pub websocket_interval: u32,
     // --- refusals and outages
     /// `portcullis.strategy.when.am.unavailable`
     pub strategy: Strategy,
@@ -650,6 +654,8 @@ impl Default for Config {
             policy_cache_interval: 3,
             sso_cache_interval: 3,
             polling_interval: 60,
+            notifications: true,
+            websocket_interval: 30,
             strategy: Strategy::Cache503,
             rules_only: None,
             fallback_mode: false,

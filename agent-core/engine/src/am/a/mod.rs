@@ -8,6 +8,7 @@ pub mod agent_login;
 pub mod attributes;
 pub mod audit;
 pub mod logout;
+pub mod notifications;
 mod pll;
 pub mod policy;
 pub mod profile;

@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use super::{From, Kind::*, Property, idle, later, nothing, works};
+use super::{From, Kind::*, Property, idle, nothing, works};
 use crate::config::{AgentAuth, Dialect, Level, Repository, tls, web};
 
 #[rustfmt::skip]
@@ -143,19 +143,20 @@ pub(super) const CONFIGURATION: &[Property] = &[
         "Minutes after which the profile is read from AM again.",
         |c, v| v.number(&mut c.polling_interval, 1, 525_600, "minutes"))
         .test("a_changed_profile_counts_after_its_interval"),
-    idle("com.sun.identity.agents.config.notification.enable", Switch, "true", "4.x",
+    works("com.sun.identity.agents.config.notification.enable", Switch, "true", "4.x",
         "Hear from AM at once about ended sessions and changed policies and profiles.",
-        "this version asks AM at the polling intervals instead").boot().from(From::FileFirst),
+        |c, v| v.switch(&mut c.notifications)).boot().from(From::FileFirst).test("without_notifications_no_socket_is_opened"),
     idle("com.sun.identity.agents.config.change.notification.enable", Switch, "true", "4.x",
-        "AM tells agents about changes of their profile.", "AM reads it, not the agent"),
+        "AM tells agents about changes of their profile.", "AM reads it, not the agent").test("what_changes_at_am_counts_at_once"),
     idle("com.forgerock.agents.config.use.during.update", Switch, "false", "4.x",
         "Go on with the old configuration while the new one is fetched.",
         "requests always use the old configuration until the new one is complete").boot().from(From::ProfileFirst),
     idle("com.forgerock.agents.session.cache.eventually.consistent", Switch, "0", "5.9",
         "Keep cached sessions over a change of the profile.",
         "what AM said of a session does not depend on the profile and is kept; decisions and attributes are asked for anew after each change"),
-    later("org.forgerock.openam.agents.config.balance.websocket.connection.interval.in.minutes", Number, "30", "4.x",
-        "Minutes after which the notification connection is opened anew, to spread agents over servers.").boot(),
+    works("org.forgerock.openam.agents.config.balance.websocket.connection.interval.in.minutes", Number, "30", "4.x",
+        "Minutes after which the notification connection is opened anew, to spread agents over servers.",
+        |c, v| v.number(&mut c.websocket_interval, 1, 525_600, "minutes")).boot().test("the_socket_moves_without_a_gap"),
     works("com.sun.identity.agents.config.debug.level", Choice, "error", "4.x",
         "How much the log says: error, warning, info or debug.",
         |c, v| v.choice(&mut c.debug_level, &[
