@@ -256,6 +256,8 @@ fn facts_in_full_answer_in_the_order_of_the_engine() {
     let of = |facts: Value| ask(&with(get("/x"), json!({"facts": facts})));
     let attributes = json!({"attributes": {"fresh": {"mail": ["m"]}}});
     let policy = json!({"policy": {"fresh": {"actions": {"GET": true}}}});
+    // A login is counted.
+    let counted = json!({"receipt": {"fresh": {"counted": 1}}});
     is(
         &of(json!([session, policy, attributes])),
         "allow",
@@ -269,7 +271,7 @@ fn facts_in_full_answer_in_the_order_of_the_engine() {
         "PCL0501",
     );
     is(
-        &of(json!([{"session": {"failed": "dead"}}])),
+        &of(json!([{"session": {"failed": "dead"}}, counted])),
         "login",
         302,
         "PCL0201",
@@ -280,7 +282,7 @@ fn facts_in_full_answer_in_the_order_of_the_engine() {
         403,
         "PCL0510",
     );
-    is(&of(json!([])), "login", 302, "PCL0200");
+    is(&of(json!([counted])), "login", 302, "PCL0200");
     let lacking = of(json!([session]));
     assert_eq!(
         lacking["error"],
@@ -449,7 +451,8 @@ fn a_recorded_request_is_decided_again() {
     // What is over, is over; what could not be asked stays so.
     let mut over = live();
     over["session"]["fresh"]["ends"] = json!(1000);
-    let answer = ask_with(&decider, &recorded("/x", json!([over]), None));
+    let counted = json!({"receipt": {"fresh": {"counted": 1}}});
+    let answer = ask_with(&decider, &recorded("/x", json!([over, counted]), None));
     is(&answer, "login", 302, "PCL0201");
     let unknown = json!([live(), {"policy": "unknown"}]);
     let mut line = recorded("/x", unknown, None);
