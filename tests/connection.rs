@@ -125,7 +125,7 @@ both_servers! {
 
     fn a_changed_profile_counts_after_its_interval(kind: Kind) {
         let site = site(kind)
-            .property("com.sun.identity.agents.config.notification.enable", "false")
+            .property("portcullis.login.starts.max", "0")
             .profile("com.sun.identity.agents.config.polling.interval", &["1"])
             .start();
         wait_until("the profile", || site.get("/public/a.html").status == 200);

@@ -23,7 +23,7 @@ const CROWD: usize = 40;
 const PAGE: &str = "/app/page";
 
 fn listening(builder: Builder) -> Site {
-    let site = builder.start();
+    let site = builder.listens().start();
     site.wait_for_line("PCL0640");
     site
 }
@@ -232,8 +232,8 @@ both_servers! {
     }
 
     fn without_notifications_no_socket_is_opened(kind: Kind) {
-        let off = site(kind).property("com.sun.identity.agents.config.notification.enable", "false");
-        let site = off.start();
+        // As every site of a test is that does not say otherwise.
+        let site = site(kind).start();
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in(PAGE).status, 200);
         let am = site.am.simulator();

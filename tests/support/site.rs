@@ -95,6 +95,7 @@ pub struct Builder {
     variables: Vec<(String, String)>,
     profile: Value,
     local: bool,
+    listens: bool,
     recorded: bool,
     password: String,
     host: String,
@@ -132,6 +133,7 @@ pub fn site(kind: Kind) -> Builder {
         variables: Vec::new(),
         profile: json!({}),
         local: false,
+        listens: false,
         recorded: true,
         password: AGENT_PASSWORD.into(),
         host: HOST.into(),
@@ -205,6 +207,14 @@ impl Builder {
         self
     }
 
+    /// Hears from AM what changes there. Other sites do not: when the socket opens, AM is asked again about
+    /// what is known, and tests count what AM is asked.
+    #[must_use]
+    pub fn listens(mut self) -> Builder {
+        self.listens = true;
+        self
+    }
+
     /// Writes no requests down, as a site in use: for measurements.
     #[must_use]
     pub fn unrecorded(mut self) -> Builder {
@@ -266,6 +276,9 @@ impl Builder {
         if self.recorded {
             let requests = recording::file(&instance);
             lines.push(format!("portcullis.record.file = {}", requests.display()));
+        }
+        if !self.listens {
+            lines.push("com.sun.identity.agents.config.notification.enable = false".into());
         }
         if self.local {
             lines.push("com.sun.identity.agents.config.repository.location = local".into());

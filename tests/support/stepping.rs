@@ -9,10 +9,11 @@ use serde_json::json;
 
 use crate::{
     client::Response,
+    contract::world::STRONG_MODULE,
     site::{AmServer, Builder, Site},
 };
 
-/// Name of the module.
+/// Name of the simulator's module.
 const MODULE: &str = "Strong";
 
 /// Has the site's server pass `/strong` on to the application: no policy of every site covers it.
@@ -32,7 +33,10 @@ pub fn ask_for_more(site: &Site) {
     let admin = site.am.admin();
     match &site.am {
         AmServer::Simulated(am) => am.add_module("/", MODULE, 2).expect("module"),
-        AmServer::Real(_) => admin.create_module(MODULE, 2).expect("module"),
+        // Others use that AM as well: of two ways in its login page would have the user choose.
+        AmServer::Real(_) => admin
+            .create_module(STRONG_MODULE.0, STRONG_MODULE.1)
+            .expect("module"),
     }
     let members = json!({ "condition": { "type": "AuthLevel", "authLevel": 2 } });
     let name = policy(site);
