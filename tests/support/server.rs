@@ -8,6 +8,7 @@ use std::{
     net::{SocketAddr, TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::{Duration, Instant},
 };
 
@@ -66,10 +67,24 @@ pub struct Server {
     environment: Vec<(String, String)>,
 }
 
-/// A port that nobody listens on now.
+/// Where [`free_port`] looks: below the ports that the system hands out by itself, to whom it likes.
+const PORTS: std::ops::Range<u32> = 12_000..32_000;
+
+/// A port that nobody listens on now, and that no other test of this program gets.
+///
+/// # Panics
+/// When none of them is free.
 pub fn free_port() -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("free port");
-    listener.local_addr().expect("address").port()
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(331); // programs that run side by side begin apart
+    for _ in PORTS {
+        let next = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
+        let port = (PORTS.start + next % (PORTS.end - PORTS.start)) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+    panic!("no free port");
 }
 
 impl Server {
