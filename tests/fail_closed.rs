@@ -103,9 +103,11 @@ both_servers! {
         assert!((1..=4).contains(&evaluations(am)), "{}", evaluations(am));
         assert_eq!(visitor.get("/app/known").status, 200, "what is known needs no question");
         am.clear_faults();
-        for answer in crowd.rest() {
-            assert_eq!(answer.status, 200, "{answer:?}");
-        }
+        // One worker may have got all of them, and asked two. Whatever was asked is answered, and no more.
+        let (answered, refused): (Vec<_>, Vec<_>) = crowd.rest().into_iter().partition(|a| a.status == 200);
+        refused.iter().for_each(assert_unavailable);
+        assert_eq!(answered.len(), evaluations(am));
+        assert!(!answered.is_empty());
         site.stop();
     }
 
