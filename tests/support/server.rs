@@ -345,10 +345,12 @@ impl Drop for Server {
     }
 }
 
-/// httpd's event MPM, told to stop, closes the sockets that its threads are about to wait for; a thread
-/// that comes too late says so.
+/// httpd's event MPM, told to stop, closes the sockets of its threads from another thread, in
+/// `close_worker_sockets`. Where both close the same one, whoever comes second says so: the thread that was
+/// about to wait for the socket (AH03092), or the one that stops them (AH00468).
 fn is_about_a_stop(line: &str) -> bool {
-    line.contains("AH03092") && line.contains("(9)Bad file descriptor")
+    let race = ["AH03092", "AH00468"].iter().any(|id| line.contains(id));
+    race && line.contains("(9)Bad file descriptor")
 }
 
 /// Children of a process, by `/proc`.

@@ -15,9 +15,7 @@ use portcullis_engine::{
         Act, Cause, Decision, FactError, Facts, MonoMillis, Need, Now, Outcome, Receipt,
         RequestView, SessionKey, Sink, Step, UnixMillis, Why,
     },
-    decide,
-    decide::replayed_headers,
-    decide_unanswered, decide_without_configuration,
+    decide, decide_unanswered, decide_without_configuration,
     event::Code,
 };
 use portcullis_shm::{Key, Spent, Stamp, clock};
@@ -25,11 +23,11 @@ use portcullis_shm::{Key, Spent, Stamp, clock};
 use crate::{
     agent::{Agent, Instance},
     audit, fetch,
+    kept::{self, Handled},
     lines::Line,
     logs::wall_ms,
-    memo::{Memo, Post, View},
+    memo::{Memo, View},
     opened,
-    posts::{self, Caps, Entry, Spool},
     recording::{self, Asked, How, Notes, Overheard},
     second,
     ticket::{Mailbox, Ticket, Wants},
@@ -99,16 +97,6 @@ pub fn evaluate(
     let worker = agent.worker()?;
     let (mut run, memo) = Run::new(instance, worker, ticket);
     Some(run.turn(req, call, host, memo))
-}
-
-/// What was done about a need that concerns kept POSTs.
-enum Handled {
-    /// It does not.
-    Not,
-    /// It was carried out, or failed.
-    Receipt,
-    /// The body goes there.
-    Spool(Box<Spool>),
 }
 
 /// One call of the host about one request.
@@ -255,7 +243,8 @@ impl<'w> Run<'w> {
             }
             let mut spool = None;
             if !call.stored_only {
-                match self.post(&need, snap, &memo) {
+                let here = (self.instance, self.worker);
+                match kept::handle(&need, snap, &memo, here, self.now.wall.0) {
                     Handled::Not => {}
                     Handled::Receipt => continue,
                     Handled::Spool(begun) => spool = Some(*begun),
@@ -357,60 +346,6 @@ impl<'w> Run<'w> {
             Spent::Replayed => Ok(Receipt::Replayed),
             Spent::Refused => Err(FactError::Unavailable(Cause::Store)),
         }
-    }
-
-    /// Kept POSTs, on the host's own thread: it writes and reads files of this size itself.
-    fn post(&self, need: &Need, snap: &Snapshot, memo: &Memo) -> Handled {
-        let Need::Do(act) = need else {
-            return Handled::Not;
-        };
-        let path = self.instance.posts(&snap.config);
-        let entry = |name: u128| Entry {
-            key: &snap.keys.post_store,
-            instance: &snap.identity,
-            name,
-        };
-        let now = self.now.wall.0;
-        let receipt = match act {
-            Act::StorePost {
-                key,
-                client,
-                head,
-                limit,
-                expires,
-            } => {
-                let caps = Caps::of(&snap.config);
-                let place = (*client, *expires);
-                match Spool::begin(&path, entry(*key), place, head, *limit, caps, now) {
-                    Ok(Ok(spool)) => return Handled::Spool(Box::new(spool)),
-                    Ok(Err(receipt)) => Ok(receipt),
-                    Err(trouble) => Err(trouble),
-                }
-            }
-            Act::TakePost { key } => posts::take(&path, entry(*key), now).and_then(|taken| {
-                let Some(taken) = taken else {
-                    return Ok(Receipt::Gone);
-                };
-                let length = taken.body.len() as u64;
-                let headers = replayed_headers(&taken.head, length);
-                let headers = headers.ok_or_else(|| "what was kept makes no sense".to_owned())?;
-                memo.give_post(Post {
-                    headers,
-                    body: taken.body,
-                });
-                Ok(Receipt::Done)
-            }),
-            Act::SpendState { .. } | Act::EndSession { .. } | Act::Count { .. } => {
-                return Handled::Not;
-            }
-        };
-        let receipt = receipt.map_err(|trouble| {
-            let line = Line::log(Code::PostDirectory, trouble);
-            self.worker.write(self.instance.index(), line);
-            FactError::Unavailable(Cause::Files)
-        });
-        memo.give_receipt(act.clone(), receipt);
-        Handled::Receipt
     }
 
     fn suspend(

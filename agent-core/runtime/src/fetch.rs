@@ -6,7 +6,6 @@
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    path::PathBuf,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -27,9 +26,10 @@ use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, clock};
 use tokio::sync::Notify;
 
 use crate::{
-    agent::{Agent, Instance, Start},
-    am::{Am, Site},
-    client::{Call, ClientError, ForwardProxy, Permit, Settings},
+    agent::{Agent, Instance},
+    am::Am,
+    client::{Call, Permit},
+    connect::connect,
     ended, leader,
     lines::Line,
     logs::wall_ms,
@@ -49,8 +49,6 @@ pub(crate) const ENDED_FOR: u64 = 24 * 3_600_000;
 const CLIENT_SIDE_ENDED_FOR: u64 = 30 * ENDED_FOR;
 /// Between attempts to tell AM of a logout.
 pub(crate) const LOGOUT_RETRY: Duration = Duration::from_secs(5);
-/// Names the file for `tls.keylog.enable`.
-const KEY_LOG_FILE: &str = "AM_SSL_KEYLOG_FILE";
 
 /// The slot that an ask's answer goes to; a form comes from the host.
 pub(crate) fn name(ask: &Ask) -> Option<(Kind, u128)> {
@@ -118,47 +116,6 @@ fn deliver(mailbox: &Arc<Mailbox>, completions: &Completions, answer: Answer) {
     if mailbox.deliver(answer) {
         completions.push(mailbox.clone());
     }
-}
-
-/// The client of one instance, from its bootstrap properties.
-fn connect(start: &Start) -> Result<Am, ClientError> {
-    let config = &start.config;
-    let site = Site {
-        urls: config.naming_url.clone(),
-        realm: config.organization_name.clone(),
-        agent: config.username.clone(),
-        cookie_name: config.cookie_name.clone(),
-        dialect: config.dialect,
-        agent_auth: config.agent_auth,
-    };
-    let settings = Settings {
-        connect_timeout: Duration::from_secs(config.connect_timeout.into()),
-        ca_file: config.cert_ca_file.as_ref().map(PathBuf::from),
-        trust_server_certs: config.trust_server_certs,
-        hostmap: config
-            .hostmap
-            .iter()
-            .filter_map(|(host, ip)| Some((host.clone(), ip.parse().ok()?)))
-            .collect(),
-        proxy: config.forward_proxy_host.as_ref().map(|host| ForwardProxy {
-            host: host.clone(),
-            port: config.forward_proxy_port,
-            login: config
-                .forward_proxy_user
-                .as_ref()
-                .map(|user| (user.clone(), start.secrets.proxy_password.clone())),
-        }),
-        identity: start.identity.clone(),
-        ciphers: config.ciphers.clone(),
-        versions: config.tls_versions,
-        verify_depth: config.cert_verify_depth,
-        key_log: match config.tls_keylog {
-            true => std::env::var_os(KEY_LOG_FILE).map(PathBuf::from),
-            false => None,
-        },
-        calls_max: config.am_calls_max as usize,
-    };
-    Am::new(&site, &settings)
 }
 
 /// Who waits for what.
@@ -446,12 +403,7 @@ impl Fetcher {
         if seen.is_some_and(|stamp| now.saturating_sub(stamp.stored_at) < JUST_ALIVE) {
             return;
         }
-        let stamp = Stamp {
-            stored_at: now,
-            expires_at: now + DEAD_FOR,
-            ..Stamp::default()
-        };
-        let _ = self.mapping().dead().put(Key(key.0), stamp, &[]); // else AM is asked again
+        self.call_dead(key, DEAD_FOR);
     }
 
     /// Sessions known to be valid may use all of the calls, others half (design 4).
@@ -578,16 +530,12 @@ impl Fetcher {
         expires: UnixMillis,
         deadline: Instant,
     ) -> Result<Receipt, FactError> {
-        let now = clock::boottime_ms();
         let client_side = is_client_side(token.expose());
-        let life = match expires.0.saturating_sub(wall_ms()) {
-            0 if client_side => CLIENT_SIDE_ENDED_FOR,
-            0 => ENDED_FOR,
-            left => left,
+        let life = match client_side {
+            true => left(expires, CLIENT_SIDE_ENDED_FOR),
+            false => left(expires, ENDED_FOR),
         };
-        let mut recorded = self.mapping().ended().insert(Key(key.0), now + life, now);
-        let _ = self.mapping().sessions().remove(Key(key.0)); // the other set decides
-        self.state().bump_revocations();
+        let mut recorded = self.end_here(key, life);
         let told = self
             .worker
             .within(deadline, self.tell_logout(token, deadline))
@@ -606,6 +554,27 @@ impl Fetcher {
             (false, _) => return Err(FactError::Unavailable(Cause::Store)),
         }
         Ok(Receipt::Done)
+    }
+
+    /// Rule S1: from now on the session has ended for all workers, for so many milliseconds. `false`: that
+    /// could not be recorded.
+    pub(crate) fn end_here(&self, SessionKey(key): SessionKey, life: u64) -> bool {
+        let now = clock::boottime_ms();
+        let recorded = self.mapping().ended().insert(Key(key), now + life, now);
+        let _ = self.mapping().sessions().remove(Key(key)); // the other set decides
+        self.state().bump_revocations();
+        recorded
+    }
+
+    /// AM calls the session dead: for so many milliseconds nobody has to ask.
+    pub(crate) fn call_dead(&self, SessionKey(key): SessionKey, life: u64) {
+        let now = clock::boottime_ms();
+        let stamp = Stamp {
+            stored_at: now,
+            expires_at: now + life,
+            ..Stamp::default()
+        };
+        let _ = self.mapping().dead().put(Key(key), stamp, &[]); // no room: AM is asked again
     }
 
     /// What AM forgets has to survive a stop of the server (rule S1).
@@ -630,6 +599,14 @@ impl Fetcher {
         self.refuse_while_open()?;
         let call = call(Permit::KnownSession, deadline);
         self.am.logout(token, call).await.map_err(AmError::fact)
+    }
+}
+
+/// Milliseconds until then, or `unknown` where that is not known or past.
+pub(crate) fn left(until: UnixMillis, unknown: u64) -> u64 {
+    match until.0.saturating_sub(wall_ms()) {
+        0 => unknown,
+        left => left,
     }
 }
 

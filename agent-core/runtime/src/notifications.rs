@@ -9,21 +9,20 @@ use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use portcullis_engine::{
     am::a::notifications::{Notice, TOPICS, parse, subscribe},
-    contract::SessionKey,
+    contract::{SessionKey, UnixMillis},
     event::Code,
     record::Session,
     token::Secret,
 };
-use portcullis_shm::{Key, Stamp, StatusWord, Term, clock};
+use portcullis_shm::{Key, StatusWord, Term, clock};
 use rand_core::{RngCore as _, TryRngCore as _};
 use tokio::time::{Instant, timeout};
 
 use crate::{
     client::{Call, Heard, Opening, Permit, Socket},
-    fetch::{ENDED_FOR, Fetcher},
+    fetch::{ENDED_FOR, Fetcher, left},
     leader::{Duty, TICK},
     lines::Line,
-    logs::wall_ms,
     memo::VALID_SINCE,
 };
 
@@ -363,30 +362,17 @@ fn key(fetcher: &Fetcher, token: &Secret) -> Option<SessionKey> {
 /// Rule S1 for a session that is known here. Events come for every session of the deployment: the others
 /// are only kept from being stored by a question that is under way.
 fn session_over(fetcher: &Fetcher, token: &Secret) {
-    let Some(SessionKey(key)) = key(fetcher, token) else {
+    let Some(session) = key(fetcher, token) else {
         return;
     };
-    let (mapping, now) = (fetcher.mapping(), clock::boottime_ms());
+    let (sessions, now) = (fetcher.mapping().sessions(), clock::boottime_ms());
     let mut record = Vec::new();
-    if mapping.sessions().get(Key(key), now, &mut record).is_none() {
-        let stamp = Stamp {
-            stored_at: now,
-            expires_at: now + OVER_FOR,
-            ..Stamp::default()
-        };
-        // No room: AM says the same to whoever asks.
-        let _ = mapping.dead().put(Key(key), stamp, &[]);
-        return;
+    if sessions.get(Key(session.0), now, &mut record).is_none() {
+        return fetcher.call_dead(session, OVER_FOR);
     }
     let end = Session::decode(&record).map_or(0, |session| session.max_end);
-    let life = match end.saturating_sub(wall_ms()) {
-        0 => ENDED_FOR,
-        left => left,
-    };
     // Full: looks at this place say "unknown" from now on, and AM is asked.
-    let _ = mapping.ended().insert(Key(key), now + life, now);
-    let _ = mapping.sessions().remove(Key(key)); // the other set decides
-    fetcher.state().bump_revocations();
+    let _ = fetcher.end_here(session, left(UnixMillis(end), ENDED_FOR));
     say(fetcher, "a session has ended");
 }
 
