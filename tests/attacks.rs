@@ -1,6 +1,7 @@
 //! What somebody may try with a login that is not theirs: each is refused, and the victim's login goes on.
 //!
-//! `callback.rs` has what can be done to AM's answer itself, and to cookies of one name.
+//! `callback.rs` has what can be done to AM's answer itself, and to cookies of one name; `cdcservlet.rs`, to
+//! the answers of old servers.
 
 // What can't be had fails the test that wanted it.
 #![allow(clippy::expect_used, clippy::panic)]

@@ -243,6 +243,18 @@ codes! {
         "Look whether the login that AM offers for these advices gives what the policy's condition asks for.";
     LoginAtAm 362 Info "login: AM is asked for the session that the login page made"
         "`allow.custom.login` is 1, and AM's own cookie does not come to this host, or is of no live session." "Nothing.";
+    LaresMalformed 390 Warning "login refused: LARES is not what AM's /cdcservlet writes"
+        "Something between AM and the browser altered it, or it is a forged login." "Compare with AM's own page.";
+    LaresStatus 391 Warning "login refused: LARES says that AM's /cdcservlet did not log the user in"
+        "AM says so in `samlp:Status`." "Look into AM's logs.";
+    LaresAudience 392 Warning "login refused: LARES was made for another site"
+        "It was carried over from another site, or `com.sun.identity.agents.config.organization.name` differs between workers."
+        "Open the page again; if it repeats, somebody tries to use another site's login.";
+    LaresIssuer 393 Warning "login refused: LARES comes from another AM"
+        "`Issuer` is none of the AM URLs configured."
+        "Set `com.forgerock.agents.public.am.url` or `com.sun.identity.agents.config.cdsso.cdcservlet.url` to the name that AM has for itself.";
+    LaresTime 394 Warning "login refused: LARES has expired or is from the future"
+        "It counts for one minute; the clocks of AM and this host may differ by one more." "Synchronise the clocks.";
     LoggedOut 400 Info "logged out"
         "The URL is a logout URL." "Nothing.";
     DeniedByRule 410 Info "denied by a rule"

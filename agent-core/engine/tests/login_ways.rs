@@ -532,6 +532,82 @@ fn a_login_page_of_ones_own_is_not_gone_through_without_end() {
 }
 
 #[test]
+fn the_way_to_cdcservlet_names_this_site_and_comes_back_to_its_endpoint() {
+    let to = |lines: &str, target: &str| {
+        let snap = snapshot(&format!("portcullis.login.cdcservlet = true\n{lines}"));
+        let memo = Memo::with_advice("x", "y");
+        answer(&snap, &memo, ("", ""), target, |_, r| location(r))
+    };
+    let own = "http%3A%2F%2Fwww.example.com%3A80";
+    let asked = |to: &str, realm: &str| {
+        let start = format!("goto={own}%2Fagent%2Fcdsso-oauth2&RequestID=");
+        let end = format!(
+            "&MajorVersion=1&MinorVersion=0&IssueInstant=2027-01-15T08%3A00%3A00Z&ProviderID={own}%2F%3FRealm%3D{realm}"
+        );
+        let query = &to[to.find("goto=").expect("goto")..];
+        assert!(query.starts_with(&start) && query.ends_with(&end), "{to}");
+        assert_eq!(query.len(), start.len() + 22 + end.len(), "{to}");
+        to[..to.find("goto=").expect("goto")].to_string()
+    };
+    const AM: &str = "http://am.example.com:8080/openam";
+    let servlet =
+        format!("{AGENT}cdsso.cdcservlet.url[0] = https://old.example.com/am/cdcservlet\n");
+    let public = "com.forgerock.agents.public.am.url = https://login.example.com/am\n";
+    let rule = |url: &str| format!("com.forgerock.agents.conditional.login.url[0] = /app|{url}\n");
+    for (lines, expected) in [
+        (String::new(), format!("{AM}/cdcservlet?")),
+        (
+            servlet.clone(),
+            "https://old.example.com/am/cdcservlet?".to_string(),
+        ),
+        (
+            format!("{servlet}{public}"),
+            "https://login.example.com/am/cdcservlet?".to_string(),
+        ),
+        (
+            rule("https://other.example.com/am"),
+            "https://other.example.com/am/cdcservlet?".to_string(),
+        ),
+        (
+            rule("https://other.example.com/am/cdcservlet?realm=/b"),
+            "https://other.example.com/am/cdcservlet?realm=/b&".to_string(),
+        ),
+        (
+            rule("https://other.example.com/am/oauth2/authorize?service=x"),
+            "https://other.example.com/am/cdcservlet?service=x&".to_string(),
+        ),
+    ] {
+        assert_eq!(asked(&to(&lines, "/app"), "%252F"), expected);
+    }
+    // A realm would have the servlet ask for a login each time: the page that asks comes before it.
+    let sub = format!("{AGENT}organization.name = /shop\n");
+    let before = to(&sub, "/app");
+    let (page, goto) = before.split_once("goto=").expect("goto");
+    assert_eq!(page, format!("{AM}/UI/Login?realm=%2Fshop&"));
+    assert!(
+        goto.contains("cdcservlet%3Fgoto%3D") && goto.ends_with("Realm%253D%25252Fshop"),
+        "{goto}"
+    );
+    assert!(!goto.contains("realm"), "{goto}");
+    // A step-up leads through the page as well.
+    let snap = snapshot(&format!("portcullis.login.cdcservlet = true\n{REDIRECT}"));
+    let memo = Memo::with_advice("AuthLevelConditionAdvice", "2");
+    let up = answer(&snap, &memo, ("one", ""), "/app", |_, r| location(r));
+    let start = format!(
+        "{AM}/UI/Login?realm=%2F&goto=http%3A%2F%2Fam.example.com%3A8080%2Fopenam%2Fcdcservlet%3Fgoto%3D"
+    );
+    assert!(up.starts_with(&start) && up.ends_with(LEVEL2), "{up}");
+    // OpenAM only.
+    let (_, problems) =
+        support::read("portcullis.login.cdcservlet = true\nportcullis.am.dialect = pingam\n");
+    assert!(
+        problems
+            .iter()
+            .any(|p| p.property == "portcullis.login.cdcservlet")
+    );
+}
+
+#[test]
 fn lists_follow_the_server_that_answers() {
     let (mut config, _) = support::read(
         "com.forgerock.agents.conditional.login.url[0] = /app/listed|https://a.example.org/am,https://b.example.org/am,\

@@ -165,11 +165,20 @@ fn only_what_rests_on_a_login_cannot_be_decided_again() {
                 | Code::PostReplayed
                 | Code::PostGone
         );
-        assert_eq!(why_not_again(*code, false).is_some(), alone, "{code:?}");
+        assert_eq!(
+            why_not_again(*code, false, false).is_some(),
+            alone,
+            "{code:?}"
+        );
         let shape = matches!(
             code,
             Code::CallbackForm | Code::CallbackAmError | Code::CallbackNoCookie
         );
-        assert_eq!(why_not_again(*code, true).is_none(), shape, "{code:?}");
+        assert_eq!(
+            why_not_again(*code, true, false).is_none(),
+            shape,
+            "{code:?}"
+        );
+        assert!(why_not_again(*code, true, true).is_some(), "{code:?}");
     }
 }

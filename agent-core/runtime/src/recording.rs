@@ -333,7 +333,8 @@ pub(crate) fn write(
         || how
             .snap
             .is_some_and(|s| answers_a_login(s, asked.req.target));
-    let why_not = match (how.snap, &request, why_not_again(code, form)) {
+    let lares = how.snap.is_some_and(|s| s.config.login_cdcservlet);
+    let why_not = match (how.snap, &request, why_not_again(code, form, lares)) {
         (None, ..) => Some("there was no configuration"),
         (_, None, _) => Some("the request is no text"),
         (.., why) => why,

@@ -2,11 +2,11 @@
 //! words, as measured on OpenAM 16.0.5. What it does not simulate it answers with 501 and says so; it never pretends.
 //!
 //! Simulated: agent and user login, server information, agent profiles, REST and XML session services, policy
-//! evaluation, the OpenID Connect login of agents with a login page that works without scripts, logout, users' own
+//! evaluation, the OpenID Connect login of agents with a login page that works without scripts, `/cdcservlet`, logout, users' own
 //! entries, audit events, the WebSocket at `/notifications` with what is published there, and the REST
 //! administration that seeds them. With [`Dialect::ForgeRock`] and [`Dialect::PingAm`] agents log in by a tree, ask for
 //! others' sessions with `getSessionInfo` 4.0, and there are no XML services; everything else stays OpenAM's. Not simulated:
-//! `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`,
+//! step-up at `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`,
 //! OAuth2 beyond `authorize`, scripted and other conditions than IPv4, AuthLevel, SimpleTime and their combinations.
 //!
 //! A test starts one in its own process:
@@ -30,6 +30,7 @@ mod agents;
 mod audit;
 mod authenticate;
 mod calllog;
+mod cdcservlet;
 mod clock;
 mod conditions;
 mod control;

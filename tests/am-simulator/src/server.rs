@@ -4,7 +4,7 @@ use crate::calllog::Call;
 use crate::faults::{Damage, pause};
 use crate::http::{Reply, Req, decode, parse_pairs};
 use crate::state::Am;
-use crate::{control, login, notifications, oauth2, pll, rest};
+use crate::{cdcservlet, control, login, notifications, oauth2, pll, rest};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, State, connect_info::Connected};
@@ -293,9 +293,9 @@ fn dispatch(am: &Am, req: &Req) -> Reply {
             "sessionservice" | "policyservice" | "namingservice" | "authservice" | "loggingservice"
             | "profileservice",
         ) => pll::answer(am, req),
-        Some("identity" | "cdcservlet") => {
-            Reply::container_page(501, "this part of AM is not simulated")
-        }
+        Some("cdcservlet") if am.config.dialect.trees() => unavailable(),
+        Some("cdcservlet") => return cdcservlet::answer(am, req),
+        Some("identity") => Reply::container_page(501, "this part of AM is not simulated"),
         _ => unavailable(),
     };
     reply.with("x-frame-options", "SAMEORIGIN")

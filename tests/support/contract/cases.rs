@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Case;
 use super::news;
 use super::observe::{
-    authorize_form, decisions, head, masked, only, session_document, sorted, whole,
+    authorize_form, decisions, head, lares_form, masked, only, session_document, sorted, whole,
 };
 use super::world::{
     AGENT, AGENT_PASSWORD, CLIENT_SIDE_REALM, OTHER_AGENT, Problem, SITE, SUB_AGENT, SUB_REALM,
@@ -461,6 +461,48 @@ pub const CASES: &[Case] = &[
     case("authorize.code", |w| {
         refusal(w, &[("response_type", "code")])
     }),
+    // The login of older agents
+    case("cdcservlet.logged in", |w| {
+        lares_form(&servlet(w, &w.user()?, &[])?)
+    }),
+    case("cdcservlet.not logged in", |w| {
+        Ok(head(&w.cdcservlet(&[]).send()?))
+    }),
+    case("cdcservlet.dead session", |w| {
+        Ok(head(&servlet(w, &w.dead_user()?, &[])?))
+    }),
+    // It asks nobody whether a site may have the session.
+    case("cdcservlet.a site that nobody knows", |w| {
+        let changes = [
+            ("ProviderID", "http://evil.example.net:8080/?Realm=%2F"),
+            ("goto", "http://evil.example.net:8080/take?a=1&b=2"),
+        ];
+        lares_form(&servlet(w, &w.user()?, &changes)?)
+    }),
+    case("cdcservlet.no request id", |w| {
+        servlet_page(w, &[("RequestID", "")])
+    }),
+    case("cdcservlet.another version", |w| {
+        servlet_page(w, &[("MajorVersion", "2")])
+    }),
+    case("cdcservlet.no time", |w| {
+        servlet_page(w, &[("IssueInstant", "now")])
+    }),
+    case("cdcservlet.no goto", |w| servlet_page(w, &[("goto", "")])),
+    case("cdcservlet.script as goto", |w| {
+        servlet_page(w, &[("goto", "javascript:alert(1)")])
+    }),
+    case("cdcservlet.realm", |w| {
+        Ok(head(&servlet(w, &w.user()?, &[("realm", SUB_REALM)])?))
+    }),
+    case("cdcservlet.service and module", |w| {
+        let changes = [("service", "ldapService"), ("module", "DataStore")];
+        Ok(head(&servlet(w, &w.user()?, &changes)?))
+    }),
+    case("cdcservlet.more parameters", |w| {
+        let changes = [("RelayState", "a b"), ("agent_realm", "/")];
+        Ok(head(&w.cdcservlet(&changes).send()?))
+    }),
     // Pages
     case("login page.goto", |w| {
         Ok(head(
@@ -819,6 +861,19 @@ fn authorized(w: &World, token: &str, changes: &[(&str, &str)]) -> Result<Respon
 /// What a logged-in browser gets for a request that AM refuses.
 fn refusal(w: &World, changes: &[(&str, &str)]) -> Seen {
     Ok(head(&authorized(w, &w.user()?, changes)?))
+}
+
+fn servlet(w: &World, token: &str, changes: &[(&str, &str)]) -> Result<Response, Problem> {
+    let cookie = format!("{}={token}", w.cookie);
+    Ok(w.cdcservlet(changes).header("Cookie", &cookie).send()?)
+}
+
+/// A page that is no form, whole.
+fn servlet_page(w: &World, changes: &[(&str, &str)]) -> Seen {
+    let answer = servlet(w, &w.user()?, changes)?;
+    let mut seen = head(&answer);
+    seen["text"] = json!(answer.text().trim());
+    Ok(seen)
 }
 
 fn event() -> Value {

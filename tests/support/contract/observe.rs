@@ -6,8 +6,8 @@
 use base64::Engine;
 use portcullis_openam::http::Response;
 use portcullis_openam::seed;
-use quick_xml::XmlVersion;
 use quick_xml::events::{BytesStart, Event};
+use quick_xml::{Reader, XmlVersion};
 use serde_json::{Map, Value, json};
 
 use super::world::Problem;
@@ -224,6 +224,82 @@ pub fn authorize_form(response: &Response) -> Result<Value, Problem> {
     );
     seen["key"] = json!(signed_with(&token));
     Ok(seen)
+}
+
+/// The self-posting page of `/cdcservlet`: action, fields, and of the document in `LARES` what the agent
+/// looks at: attributes and texts by the path of their element, the life in place of its times.
+///
+/// # Errors
+/// [`Problem::Shape`] when there is no such page or document.
+pub fn lares_form(response: &Response) -> Result<Value, Problem> {
+    let shape = |what: &str| Problem::Shape(format!("cdcservlet: {what}"));
+    let mut seen = head(response);
+    let form = seed::form_of(&response.text()).ok_or_else(|| shape("no form"))?;
+    seen["action"] = json!(form.action);
+    seen["fields"] = form.fields.iter().map(|(name, _)| json!(name)).collect();
+    let lares = form.field("LARES").ok_or_else(|| shape("no LARES"))?;
+    let bytes = base64::engine::general_purpose::STANDARD.decode(lares);
+    let bytes = bytes.map_err(|_| shape("LARES is no base64"))?;
+    let text = String::from_utf8(bytes).map_err(|_| shape("LARES is no text"))?;
+    seen["document"] = lares_document(&text).ok_or_else(|| shape("LARES is no document"))?;
+    Ok(seen)
+}
+
+/// Attributes that differ from run to run, or that say what nobody asks for.
+const UNASKED: [&str; 9] = [
+    "ResponseID",
+    "AssertionID",
+    "id",
+    "IssueInstant",
+    "AuthenticationInstant",
+    "ReauthenticateOnOrAfter",
+    "AuthenticationMethod",
+    "IPAddress",
+    "DNSAddress",
+];
+
+fn lares_document(text: &str) -> Option<Value> {
+    let mut seen = serde_json::Map::new();
+    let (mut path, mut times) = (Vec::new(), Vec::new());
+    let mut reader = Reader::from_str(text);
+    reader.config_mut().expand_empty_elements = true;
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(tag) => {
+                path.push(tag.name().into_inner().to_owned());
+                for attribute in tag.attributes() {
+                    let attribute = attribute.ok()?;
+                    let name = attribute.key.into_inner();
+                    let value = attribute.normalized_value(XmlVersion::Implicit1_0).ok()?;
+                    match name {
+                        "NotBefore" | "NotOnOrAfter" => times.push(value.into_owned()),
+                        name if name.starts_with("xmlns") || UNASKED.contains(&name) => {}
+                        name => {
+                            seen.insert(format!("{} {name}", path.join("/")), json!(value));
+                        }
+                    }
+                }
+            }
+            Event::Text(text) if !text.trim().is_empty() => {
+                seen.insert(path.join("/"), json!(text.trim()));
+            }
+            Event::End(_) => drop(path.pop()),
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    seen.retain(|path, _| !path.contains("AuthnContext"));
+    let seconds = |time: &String| -> Option<i64> {
+        let mut parts = time.get(11..19)?.split(':').map(str::parse::<i64>);
+        let mut next = || parts.next()?.ok();
+        Some(next()? * 3600 + next()? * 60 + next()?)
+    };
+    let [begin, end] = times.as_slice() else {
+        return None;
+    };
+    let life = (seconds(end)? - seconds(begin)?).rem_euclid(86_400);
+    seen.insert("life".to_owned(), json!(life));
+    Some(Value::Object(seen))
 }
 
 /// Which of the keys that one might think of signed an HS256 token.

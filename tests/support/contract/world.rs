@@ -166,7 +166,7 @@ impl World {
     #[must_use]
     pub fn authorize(&self, changes: &[(&str, &str)]) -> Request<'_> {
         let redirect = format!("{SITE}/agent/cdsso-oauth2");
-        let mut fields = vec![
+        let fields = vec![
             ("client_id", AGENT),
             ("response_type", "id_token"),
             ("scope", "openid"),
@@ -176,15 +176,40 @@ impl World {
             ("nonce", "ct-nonce"),
             ("realm", "/"),
         ];
-        for (name, value) in changes {
-            match fields.iter_mut().find(|(n, _)| n == name) {
-                Some(field) => field.1 = value,
-                None => fields.push((name, value)),
-            }
-        }
-        fields.retain(|(_, value)| !value.is_empty());
+        let fields = changed(fields, changes);
         self.get(&format!("/oauth2/authorize?{}", http::query(&fields)))
     }
+
+    /// `/cdcservlet` as the agent sends a browser there, with changes as above.
+    #[must_use]
+    pub fn cdcservlet(&self, changes: &[(&str, &str)]) -> Request<'_> {
+        let goto = format!("{SITE}/agent/cdsso-oauth2");
+        let provider = format!("{SITE}/?Realm=%2F");
+        let fields = [
+            ("goto", goto.as_str()),
+            ("RequestID", "ct-request"),
+            ("MajorVersion", "1"),
+            ("MinorVersion", "0"),
+            ("IssueInstant", "2026-08-20T09:10:00Z"),
+            ("ProviderID", provider.as_str()),
+        ];
+        let fields = changed(fields.to_vec(), changes);
+        self.get(&format!("/cdcservlet?{}", http::query(&fields)))
+    }
+}
+
+fn changed<'t>(
+    mut fields: Vec<(&'t str, &'t str)>,
+    changes: &[(&'t str, &'t str)],
+) -> Vec<(&'t str, &'t str)> {
+    for (name, value) in changes {
+        match fields.iter_mut().find(|(n, _)| n == name) {
+            Some(field) => field.1 = value,
+            None => fields.push((name, value)),
+        }
+    }
+    fields.retain(|(_, value)| !value.is_empty());
+    fields
 }
 
 /// Removes what an earlier run left; what is not there is no error.

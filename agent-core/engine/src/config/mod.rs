@@ -433,6 +433,11 @@ pub struct Config {
     pub frame_ancestors_none: bool,
     /// Sources of `frame-ancestors`, from `com.forgerock.agents.csp.frame.ancestors.sources` and `.none`; empty: the site itself
     pub frame_ancestors: String,
+    // --- login at old servers
+    /// `portcullis.login.cdcservlet` (rule L6)
+    pub login_cdcservlet: bool,
+    /// `com.sun.identity.agents.config.cdsso.cdcservlet.url`
+    pub cdcservlet_url: Vec<String>,
     // --- loops and limits
     /// `portcullis.login.loop.limit`; 0: off
     pub login_loop_limit: u8,
@@ -676,6 +681,8 @@ impl Default for Config {
             page_templates: vec![],
             frame_ancestors_none: false,
             frame_ancestors: String::new(),
+            login_cdcservlet: false,
+            cdcservlet_url: vec![],
             login_loop_limit: 5,
             login_starts_max: 600,
             dead_tokens_max: 300,

@@ -460,6 +460,14 @@ fn together(config: &Config, complete: bool, problems: &mut Vec<Problem>) {
             "use 0 with either, 1 with 0, or 2 with 1",
         );
     }
+    if config.login_cdcservlet && config.dialect == Dialect::PingAm {
+        add(
+            Severity::Error,
+            "portcullis.login.cdcservlet",
+            "goes with OpenAM only: other servers have no /cdcservlet",
+            "leave it out",
+        );
+    }
     if complete
         && config.dialect == Dialect::PingAm
         && config.allow_custom_login != 2

@@ -561,6 +561,7 @@ fn the_profile_of_a_real_openam_is_understood() {
         username: "wa1".to_string(),
         naming_url: vec!["https://am.example.com:8443/openam/".to_string()],
         login_url: vec!["https://am.example.com:8443/openam/UI/Login".to_string()],
+        cdcservlet_url: vec!["https://am.example.com:8443/openam/cdcservlet".to_string()],
         logout_url: vec!["https://am.example.com:8443/openam/UI/Logout".to_string()],
         root_urls: vec!["http://www.example.com:80/".to_string()],
         agenturi_prefix: Some("http://www.example.com:80/amagent/".to_string()),

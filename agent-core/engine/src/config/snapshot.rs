@@ -114,6 +114,8 @@ pub struct Snapshot {
     pub valid_url: Option<Regex>,
     /// Issuers that an ID token may name: AM as browsers may know it.
     pub issuers: Vec<String>,
+    /// AM's `/cdcservlet`, as an answer of it may name it; none where logins do not go there.
+    pub servlets: Vec<String>,
     /// Origins that AM's login form may come from, as browsers write them (rule L2).
     pub am_origins: Vec<String>,
     /// Realms whose users count (rule L5), each with its leading slash.
@@ -191,6 +193,7 @@ impl Snapshot {
             host_check: host_check(&config),
             valid_url,
             issuers: issuers(&config),
+            servlets: servlets(&config),
             am_origins: am_origins(&config),
             login_realms: login_realms(&config),
             scrub: ScrubNames::of_config(&config),
@@ -605,11 +608,7 @@ fn host_check(config: &Config) -> Option<HostCheck> {
 fn issuers(config: &Config) -> Vec<String> {
     let mut all = vec![];
     for base in am_bases(config) {
-        let ports = match base.port_for_browsers() {
-            None => [None, Some(base.effective_port())],
-            port => [port, port],
-        };
-        for port in ports {
+        for port in ports(&base) {
             let issuer = format!("{}{}oauth2", base.origin(port), base.path);
             let named = login_rules::addresses(config).filter_map(|u| web::realm_named(u));
             for realm in named.chain([config.organization_name.clone()]) {
@@ -629,6 +628,25 @@ fn issuers(config: &Config) -> Vec<String> {
     all
 }
 
+/// A default port may be written or not.
+fn ports(base: &Base) -> [Option<u16>; 2] {
+    match base.port_for_browsers() {
+        None => [None, Some(base.effective_port())],
+        port => [port, port],
+    }
+}
+
+fn servlets(config: &Config) -> Vec<String> {
+    let mut all = vec![];
+    for base in am_bases(config).filter(|_| config.login_cdcservlet) {
+        let at = |port| format!("{}{}cdcservlet", base.origin(port), base.path);
+        all.extend(ports(&base).map(at));
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
 /// Origins of AM in the form of RFC 6454 section 6.2: a default port is left out.
 fn am_origins(config: &Config) -> Vec<String> {
     let mut all: Vec<String> = am_bases(config)
@@ -642,7 +660,10 @@ fn am_origins(config: &Config) -> Vec<String> {
 /// AM as the configuration names it: for the agent, for browsers, and by its login pages.
 fn am_bases(config: &Config) -> impl Iterator<Item = Base> {
     let bases = config.naming_url.iter().chain(&config.public_am_url);
-    let pages = config.login_url.iter().filter_map(|u| web::deployment(u));
+    let servlets = config.cdcservlet_url.iter();
+    let servlets = servlets.filter(|_| config.login_cdcservlet);
+    let pages = config.login_url.iter().chain(servlets);
+    let pages = pages.filter_map(|u| web::deployment(u));
     // With the default login a rule names an AM, whichever of its addresses.
     let by_rules = login_rules::addresses(config).filter_map(|u| match config.allow_custom_login {
         0 => web::deployment(u).or_else(|| web::split(u).ok().map(|(base, _)| base)),

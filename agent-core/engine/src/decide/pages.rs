@@ -92,9 +92,9 @@ fn login_failed(cx: &Cx<'_, '_>, code: Code) -> Option<String> {
 fn reason(code: Code) -> Option<&'static str> {
     Some(match code {
         Code::CallbackState | Code::TokenNonce => "NONCE_MISSING",
-        Code::TokenAudience => "BAD_AUDIENCE",
+        Code::TokenAudience | Code::LaresAudience => "BAD_AUDIENCE",
         Code::CallbackForm => "NO_TOKEN",
-        Code::TokenExpired => "TOKEN_EXPIRED",
+        Code::TokenExpired | Code::LaresTime => "TOKEN_EXPIRED",
         Code::LoginDeadSession => "AM_SAYS_INVALID",
         Code::TokenMalformed
         | Code::TokenAlgorithm
@@ -102,8 +102,10 @@ fn reason(code: Code) -> Option<&'static str> {
         | Code::TokenIssuer
         | Code::TokenClaims
         | Code::TokenRealm
-        | Code::TokenNotYetValid => "JWT_INVALID",
-        Code::CallbackAmError => "AM_ERROR",
+        | Code::TokenNotYetValid
+        | Code::LaresMalformed
+        | Code::LaresIssuer => "JWT_INVALID",
+        Code::CallbackAmError | Code::LaresStatus => "AM_ERROR",
         Code::CallbackReplayed => "ANSWER_USED_BEFORE",
         Code::LoginStateStore | Code::LoginCookieTooLarge => "EXCEPTION",
         _ => return None,

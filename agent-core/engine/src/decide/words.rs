@@ -30,7 +30,7 @@ pub(super) fn words(code: Code, status: u16) -> Words {
             "Not available",
             "The login service cannot be reached now. Try again in a moment.",
         ),
-        _ if (210..240).contains(&code.number()) => (
+        _ if (210..240).contains(&code.number()) || (390..395).contains(&code.number()) => (
             "Login did not work",
             "The login could not be completed. Go back to the page you wanted and try again.",
         ),
@@ -79,7 +79,7 @@ fn by_code(code: Code) -> Option<Words> {
                 "Your session is larger than a browser keeps. You cannot change that: ask for help.",
             ));
         }
-        Code::TokenExpired | Code::TokenNotYetValid => {
+        Code::TokenExpired | Code::TokenNotYetValid | Code::LaresTime => {
             return Some((
                 "Login did not work",
                 "The login took too long, or the clocks of two servers differ. Try again; if it repeats, ask \

@@ -67,12 +67,13 @@ const PLAIN: [&str; 33] = [
     "x-requested-with",
 ];
 /// Parameters whose values are left out of a URL, whatever application they are for.
-const SECRET_PARAMETERS: [&str; 11] = [
+const SECRET_PARAMETERS: [&str; 12] = [
     "access_token",
     "code",
     "id_token",
     "idtoken1",
     "idtoken2",
+    "lares",
     "password",
     "refresh_token",
     "samlresponse",
@@ -289,8 +290,9 @@ pub fn answers_a_login(snap: &Snapshot, target: &[u8]) -> bool {
 }
 
 /// Why a decision cannot be made again from what is written down, if it cannot. `form` says that AM's
-/// form was read, or that it [`answers_a_login`].
-pub const fn why_not_again(code: Code, form: bool) -> Option<&'static str> {
+/// form was read, or that it [`answers_a_login`]; `lares`, that it is that of `/cdcservlet`, which has
+/// everything in one field.
+pub const fn why_not_again(code: Code, form: bool, lares: bool) -> Option<&'static str> {
     match code {
         Code::Internal => Some("an internal error"),
         Code::SessionEndedMeanwhile => Some("the session ended while the request waited"),
@@ -301,7 +303,7 @@ pub const fn why_not_again(code: Code, form: bool) -> Option<&'static str> {
             Some("a kept POST: what names it is not written down")
         }
         // Refused before the cookie of the login was looked at, or because it does not open.
-        Code::CallbackForm | Code::CallbackAmError | Code::CallbackNoCookie => None,
+        Code::CallbackForm | Code::CallbackAmError | Code::CallbackNoCookie if !lares => None,
         _ if form => Some("the answer to a login: its state and its ID token are not written down"),
         _ => None,
     }

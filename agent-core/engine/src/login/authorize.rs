@@ -5,8 +5,9 @@ use alloc::{format, string::String, vec::Vec};
 
 use sha2::{Digest, Sha256};
 
-use super::{append, by_rule, public_am};
+use super::{append, by_rule, encoded, public_am, serving};
 use crate::{
+    am::a::lares::instant,
     config::realm_named,
     contract::{Facts, UnixMillis},
     decide::{Cx, ResponseHeaders, marked},
@@ -18,6 +19,11 @@ use crate::{
     url::ReturnUrl,
 };
 
+/// AM's OpenID Connect endpoint, below its URL.
+const AUTHORIZE: &str = "oauth2/authorize";
+/// What older agents log in with (rule L6).
+const SERVLET: &str = "cdcservlet";
+
 /// How long a login that took too long can still be told from a forged one, milliseconds.
 const GRACE: u64 = 3_600_000;
 
@@ -28,7 +34,7 @@ pub(super) const MAX_COOKIE: usize = 4096;
 pub(super) struct Begun {
     /// A login page that a rule names, before AM's authorize address.
     page: Option<String>,
-    /// AM's authorize address with everything that this login needs.
+    /// The address of AM's endpoint with everything that this login needs.
     authorize: String,
     /// Realm of the login.
     realm: String,
@@ -48,10 +54,14 @@ impl Begun {
     /// AM's login page, which leads on to the authorize address whoever is logged in already.
     pub(super) fn login_page(&self) -> String {
         let page = self.page.clone();
-        self.through(page.unwrap_or_else(|| {
-            let end = self.authorize.find("/oauth2/").unwrap_or(0);
-            format!("{}/UI/Login", &self.authorize[..end])
-        }))
+        self.through(page.unwrap_or_else(|| self.page_before()))
+    }
+
+    /// The login page of the AM that is asked.
+    fn page_before(&self) -> String {
+        let path = self.authorize.split('?').next().unwrap_or_default();
+        let end = path.find("/oauth2/").or(path.rfind("/cdcservlet"));
+        format!("{}/UI/Login", &path[..end.unwrap_or(0)])
     }
 
     fn through(&self, mut page: String) -> String {
@@ -76,35 +86,86 @@ pub(super) fn at(
     post: Option<KeptPost>,
 ) -> Begun {
     let config = &cx.snap.config;
+    let servlet = config.login_cdcservlet;
+    let endpoint = if servlet { SERVLET } else { AUTHORIZE };
     let (page, mut authorize) = match rule {
-        Some(address) => addresses(address),
-        None => (None, format!("{}oauth2/authorize", public_am(cx))),
+        Some(address) => addresses(address, endpoint),
+        None => (None, own_address(cx, endpoint)),
     };
-    let named = realm_named(page.as_ref().unwrap_or(&authorize));
-    let in_address = page.is_none() && named.is_some();
-    let realm = named.or(realm);
+    let in_address = page.is_none() && realm_named(&authorize).is_some();
+    let realm = rule.and_then(realm_named).or(realm);
     let realm = realm.unwrap_or_else(|| config.organization_name.clone());
     let pending = pending(cx, back, &realm, post);
     let state = authn_tx::text(&pending.state);
-    append(&mut authorize, "client_id", &config.username);
-    append(&mut authorize, "response_type", "id_token");
-    append(&mut authorize, "scope", "openid");
-    append(&mut authorize, "response_mode", "form_post");
-    append(&mut authorize, "redirect_uri", &redirect_uri(cx));
-    append(&mut authorize, "state", &state);
-    append(&mut authorize, "nonce", &authn_tx::text(&pending.nonce));
-    if !in_address {
-        append(&mut authorize, "realm", &realm);
+    match servlet {
+        true => ask_servlet(cx, &mut authorize, &state),
+        false => {
+            let nonce = authn_tx::text(&pending.nonce);
+            let named = (!in_address).then_some(realm.as_str());
+            ask_authorize(cx, &mut authorize, (&state, &nonce), named);
+        }
     }
-    // Dialect A ignores these two, so they may always be sent (measured on OpenAM 16.0.5).
-    append(&mut authorize, "agent_provider", "true");
-    append(&mut authorize, "agent_realm", &config.organization_name);
-    Begun {
+    let mut begun = Begun {
         page,
         authorize,
         realm,
         cookies: remember(cx, pending, &state),
+    };
+    // The servlet takes `realm` for a wish to log in anew, each time (measured on OpenAM 16.0.5).
+    if servlet && begun.page.is_none() && !in_address && begun.realm != "/" {
+        begun.page = Some(begun.page_before());
     }
+    begun
+}
+
+/// AM's own address for logins.
+fn own_address(cx: &Cx<'_, '_>, endpoint: &str) -> String {
+    let config = &cx.snap.config;
+    if endpoint == SERVLET
+        && config.public_am_url.is_none()
+        && let Some(servlet) = serving(cx, &config.cdcservlet_url)
+    {
+        return servlet.into();
+    }
+    format!("{}{endpoint}", public_am(cx))
+}
+
+fn ask_authorize(
+    cx: &Cx<'_, '_>,
+    address: &mut String,
+    (state, nonce): (&str, &str),
+    realm: Option<&str>,
+) {
+    let config = &cx.snap.config;
+    append(address, "client_id", &config.username);
+    append(address, "response_type", "id_token");
+    append(address, "scope", "openid");
+    append(address, "response_mode", "form_post");
+    append(address, "redirect_uri", &redirect_uri(cx));
+    append(address, "state", state);
+    append(address, "nonce", nonce);
+    if let Some(realm) = realm {
+        append(address, "realm", realm);
+    }
+    // Dialect A ignores these two, so they may always be sent (measured on OpenAM 16.0.5).
+    append(address, "agent_provider", "true");
+    append(address, "agent_realm", &config.organization_name);
+}
+
+/// What `/cdcservlet` wants to know (rule L6): the answer goes to our endpoint, never to a page.
+fn ask_servlet(cx: &Cx<'_, '_>, address: &mut String, state: &str) {
+    append(address, "goto", &redirect_uri(cx));
+    append(address, "RequestID", state);
+    append(address, "MajorVersion", "1");
+    append(address, "MinorVersion", "0");
+    append(address, "IssueInstant", &instant(cx.now.wall));
+    append(address, "ProviderID", &provider_id(cx));
+}
+
+/// This site as `/cdcservlet` names it, and whom its answer has to be for.
+pub(super) fn provider_id(cx: &Cx<'_, '_>) -> String {
+    let realm = encoded(&cx.snap.config.organization_name);
+    format!("{}/?Realm={realm}", cx.asked.origin())
 }
 
 /// A login that begins now.
@@ -134,11 +195,12 @@ pub(super) fn pending(
     pending
 }
 
-/// What a rule's address stands for: a login page before the authorize address of its AM, such an
-/// address itself, or an AM.
-fn addresses(address: &str) -> (Option<String>, String) {
+/// What a rule's address stands for: a login page before the endpoint of its AM, that endpoint itself,
+/// or an AM.
+fn addresses(address: &str, endpoint: &str) -> (Option<String>, String) {
     let (path, query) = address.split_at(address.find('?').unwrap_or(address.len()));
-    if path.ends_with("/authorize") {
+    let is_one = |of: &str| path.rsplit('/').next() == of.rsplit('/').next();
+    if is_one(endpoint) {
         return (None, address.into());
     }
     match ["/UI/", "/XUI"]
@@ -147,12 +209,13 @@ fn addresses(address: &str) -> (Option<String>, String) {
         .min()
     {
         Some(end) => {
-            let authorize = format!("{}/oauth2/authorize", &path[..end]);
+            let authorize = format!("{}/{endpoint}", &path[..end]);
             (Some(address.into()), authorize)
         }
         None => {
-            let base = path.trim_end_matches('/');
-            (None, format!("{base}/oauth2/authorize{query}"))
+            let end = path.find("/oauth2/").or(path.find("/cdcservlet"));
+            let base = path[..end.unwrap_or(path.len())].trim_end_matches('/');
+            (None, format!("{base}/{endpoint}{query}"))
         }
     }
 }

@@ -13,6 +13,10 @@ use percent_encoding::percent_decode;
 
 use super::{authorize, rounds};
 use crate::{
+    am::a::{
+        self,
+        lares::{Lares, LaresError},
+    },
     contract::{Act, Ask, Decision, Known, Need, Receipt, UnixMillis},
     decide::{
         Cx, Fact, Failure, ResponseHeaders, Stage, acceptable, ask, cookie_scope, detail,
@@ -49,10 +53,17 @@ impl Refusal {
     }
 }
 
-/// The two fields of AM's form.
+/// AM's form.
 struct Form {
-    id_token: Secret,
+    answer: Answer,
     state: String,
+}
+
+/// What AM says of the login.
+enum Answer {
+    IdToken(Secret),
+    /// Of `/cdcservlet`.
+    Lares(Lares),
 }
 
 /// The login this answer belongs to, and the cookie that remembered it.
@@ -74,7 +85,11 @@ pub(crate) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
         Known::Failed(..) => return Ok(refuse(cx.facts, Code::BodyTooLarge, 413, None, "".into())),
         Known::Stale(..) | Known::Missing => return Err(ask(Ask::Form { limit: MAX_FORM })),
     };
-    let begun_and_form = form(bytes).and_then(|form| Ok((begun(cx, &form.state)?, form)));
+    let form = match cx.snap.config.login_cdcservlet {
+        true => lares(bytes),
+        false => form(bytes),
+    };
+    let begun_and_form = form.and_then(|form| Ok((begun(cx, &form.state)?, form)));
     let (begun, form) = match begun_and_form {
         Ok(both) => both,
         Err(refusal) => return Ok(refused(cx, refusal)),
@@ -187,7 +202,7 @@ fn form(bytes: &[u8]) -> Result<Form, Refusal> {
     }
     match (id_token, state) {
         (Some(token), Some(state)) => Ok(Form {
-            id_token: Secret::new(token.into_bytes()),
+            answer: Answer::IdToken(Secret::new(token.into_bytes())),
             state,
         }),
         _ => Err(Refusal(
@@ -196,6 +211,30 @@ fn form(bytes: &[u8]) -> Result<Form, Refusal> {
             detail("a field is missing"),
         )),
     }
+}
+
+/// The form of `/cdcservlet`: one field, in which the request is named that it answers.
+fn lares(bytes: &[u8]) -> Result<Form, Refusal> {
+    let mut named = fields(bytes).filter(|(name, _)| name == "LARES");
+    let (Some((_, field)), None) = (named.next(), named.next()) else {
+        return Err(Refusal(Code::CallbackForm, 400, detail("LARES")));
+    };
+    let field = Secret::new(field.into_bytes());
+    let lares = a::lares::read(field.expose()).map_err(refusal_of_lares)?;
+    Ok(Form {
+        state: lares.request.clone(),
+        answer: Answer::Lares(lares),
+    })
+}
+
+fn refusal_of_lares(error: LaresError) -> Refusal {
+    Refusal::of(match error {
+        LaresError::Malformed => Code::LaresMalformed,
+        LaresError::Status => Code::LaresStatus,
+        LaresError::Audience => Code::LaresAudience,
+        LaresError::Issuer => Code::LaresIssuer,
+        LaresError::Time => Code::LaresTime,
+    })
 }
 
 /// The login this browser began with this state.
@@ -261,8 +300,21 @@ fn done<'a>(
     back(cx, code, begun, cookies)
 }
 
-/// Checks the id_token; what it gives is the session token in it, nothing else (rule L1).
+/// Checks AM's answer; what it gives is the session token in it, nothing else (rules L1 and L6).
 fn token(cx: &Cx<'_, '_>, form: &Form, pending: &Pending) -> Result<Secret, Refusal> {
+    let id_token = match &form.answer {
+        Answer::IdToken(token) => token,
+        Answer::Lares(lares) => {
+            let expect = a::lares::Expect {
+                audience: &authorize::provider_id(cx),
+                issuers: &cx.snap.servlets,
+            };
+            let checked = lares.check(&expect, cx.now.wall);
+            return checked
+                .map(|()| lares.token.clone())
+                .map_err(refusal_of_lares);
+        }
+    };
     let nonce = authn_tx::text(&pending.nonce);
     let issuers: Vec<&str> = cx.snap.issuers.iter().map(String::as_str).collect();
     let expect = jwt::Expect {
@@ -274,7 +326,7 @@ fn token(cx: &Cx<'_, '_>, form: &Form, pending: &Pending) -> Result<Secret, Refu
         realm: &pending.realm,
     };
     jwt::verify(
-        form.id_token.expose(),
+        id_token.expose(),
         &cx.snap.id_token_key,
         &expect,
         cx.now.wall,

@@ -7,6 +7,7 @@ mod affinity;
 pub mod agent_login;
 pub mod attributes;
 pub mod audit;
+pub mod lares;
 pub mod logout;
 pub mod notifications;
 mod pll;

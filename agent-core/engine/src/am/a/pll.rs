@@ -132,8 +132,10 @@ fn tell(path: &[String], node: Node<'_>, visit: &mut Visit<'_>) -> Result<(), Am
 
 /// The attributes of an element; one that is given twice or refers to an entity of its own is refused.
 fn attributes(start: &BytesStart<'_>) -> Result<Vec<(String, String)>, AmError> {
-    start
-        .attributes()
+    // The reader compares each name with all before it: too long where somebody sends thousands.
+    let mut all = start.attributes();
+    let attributes: Vec<(String, String)> = all
+        .with_checks(false)
         .map(|attribute| {
             let attribute = attribute.map_err(|_| AmError::PROTOCOL)?;
             let value = attribute
@@ -141,7 +143,13 @@ fn attributes(start: &BytesStart<'_>) -> Result<Vec<(String, String)>, AmError> 
                 .map_err(|_| AmError::PROTOCOL)?;
             Ok((String::from(attribute.key.into_inner()), value.into_owned()))
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    let mut names: Vec<&str> = attributes.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    match names.windows(2).any(|pair| pair[0] == pair[1]) {
+        true => Err(AmError::PROTOCOL),
+        false => Ok(attributes),
+    }
 }
 
 #[cfg(test)]

@@ -40,7 +40,8 @@ pub(super) const ENTRIES: &[Property] = &[
 #[rustfmt::skip]
 pub(super) const OLDER: &[Property] = &[
     idle("com.sun.identity.agents.config.cdsso.enable", Switch, "false", "4.x", "Log in across domains.", "logins always work across domains"),
-    idle("com.sun.identity.agents.config.cdsso.cdcservlet.url", List, "", "4.x", "Login servlets of older servers.", "logins use OpenID Connect"),
+    works("com.sun.identity.agents.config.cdsso.cdcservlet.url", List, "", "4.x", "Login servlets of older servers, in the order of naming.url. They count with portcullis.login.cdcservlet = true, and where public.am.url does not say where AM is.",
+        |c, v| v.pages(&mut c.cdcservlet_url)).test("a_login_goes_through_cdcservlet_where_told"),
     idle("org.forgerock.agents.config.cdsso.deny.cleanup.disable", Switch, "false", "4.x", "Keep the session cookie on a refusal.", "a refusal never takes the cookie of a live session away").test("a_refusal_keeps_the_session"),
     idle("com.sun.identity.client.notification.url", Text, "", "4.x", "Address for notifications of older servers.", "notifications come over a connection that the agent opens").boot(),
     idle("com.sun.identity.agents.config.override.notification.url", Switch, "false", "4.x", "Make that address from agenturi.prefix.", "notifications come over a connection that the agent opens"),

@@ -100,6 +100,10 @@ pub(super) const OWN: &[Property] = &[
             };
             v.map(&mut c.page_templates, page, "write it with [login], [denied], [loop], [unavailable] or [error], or without brackets");
         }).from(From::FileFirst).test("pages_look_as_their_operator_wishes"),
+    works("portcullis.login.cdcservlet", Switch, "false", "own",
+        "Log in through AM's /cdcservlet, as agents before version 5 did, in place of OpenID Connect. Its answer is not signed, and OpenAM gives it to any site that asks: only for servers where agents are no OpenID Connect clients.",
+        |c, v| v.switch(&mut c.login_cdcservlet)).from(From::FileFirst)
+        .test("a_login_goes_through_cdcservlet_where_told"),
     works("portcullis.login.loop.limit", Number, "5", "own",
         "How often a browser may come back from a login for one page without a session, before a page says why instead of another login; 0: without end.",
         |c, v| {
