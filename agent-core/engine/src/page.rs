@@ -140,7 +140,7 @@ fn in_json_string(text: &str) -> String {
 
 /// What sends the form of [`posting`] on its way.
 const SUBMIT: &str = "document.forms[0].submit()";
-/// `base64(SHA-256(SUBMIT))`: the one script that the page may run (CSP level 2).
+/// `base64(SHA-256(SUBMIT))`
 const SUBMIT_HASH: &str = "ePniVEkSivX/c7XWBGafqh8tSpiRrKiqYeqbG7N1TOE=";
 
 /// A page that posts fields to an address of AM's, by itself or by its button.
@@ -155,16 +155,25 @@ pub fn posting(action: &str, fields: &[(&str, &str)]) -> Response {
         })
         .collect();
     let action = escaped(action);
+    let main = format!(
+        "<p>This page asks for another login.</p>\n\
+         <form method=\"post\" action=\"{action}\">\n{inputs}<button>Continue</button>\n</form>"
+    );
+    scripted("One more step", &main, (SUBMIT, SUBMIT_HASH))
+}
+
+/// A page that runs one script, which does what its one link or form would: by the base64 of its SHA-256
+/// (CSP level 2).
+pub(crate) fn scripted(title: &str, main: &str, (script, hash): (&str, &str)) -> Response {
     let body = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <meta name=\"color-scheme\" content=\"light dark\">\n<title>One more step</title>\n</head>\n\
-         <body>\n<main>\n<h1>One more step</h1>\n<p>This page asks for another login.</p>\n\
-         <form method=\"post\" action=\"{action}\">\n{inputs}<button>Continue</button>\n</form>\n</main>\n\
-         <script>{SUBMIT}</script>\n</body>\n</html>\n"
+         <meta name=\"color-scheme\" content=\"light dark\">\n<title>{title}</title>\n</head>\n\
+         <body>\n<main>\n<h1>{title}</h1>\n{main}\n</main>\n\
+         <script>{script}</script>\n</body>\n</html>\n"
     );
     let csp = format!(
-        "default-src 'none'; script-src 'sha256-{SUBMIT_HASH}'; base-uri 'none'; frame-ancestors 'self'"
+        "default-src 'none'; script-src 'sha256-{hash}'; base-uri 'none'; frame-ancestors 'self'"
     );
     Response {
         status: 200,

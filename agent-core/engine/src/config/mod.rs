@@ -433,6 +433,8 @@ pub struct Config {
     pub frame_ancestors_none: bool,
     /// Sources of `frame-ancestors`, from `com.forgerock.agents.csp.frame.ancestors.sources` and `.none`; empty: the site itself
     pub frame_ancestors: String,
+    /// `org.forgerock.agents.config.fragment.redirect.enable`
+    pub fragment_redirect: bool,
     // --- login at old servers
     /// `portcullis.login.cdcservlet` (rule L6)
     pub login_cdcservlet: bool,
@@ -681,6 +683,7 @@ impl Default for Config {
             page_templates: vec![],
             frame_ancestors_none: false,
             frame_ancestors: String::new(),
+            fragment_redirect: false,
             login_cdcservlet: false,
             cdcservlet_url: vec![],
             login_loop_limit: 5,

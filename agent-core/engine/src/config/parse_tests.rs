@@ -355,7 +355,7 @@ fn unverified_tls_is_honoured_with_a_warning() {
 fn what_is_not_supported_is_said() {
     let (_, problems) = read(
         &minimal(&format!(
-            "org.forgerock.agents.config.fragment.redirect.enable = true\n\
+            "{P}.remote.log.interval = 6\n\
              {P}.postcache.entry.lifetime = 10\n\
              {P}.iis.logonuser = true\n\
              {P}.client.ip.validation.enable = false\n"

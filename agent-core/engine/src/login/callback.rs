@@ -11,7 +11,7 @@ use alloc::{
 
 use percent_encoding::percent_decode;
 
-use super::{authorize, rounds};
+use super::{authorize, fragment, rounds};
 use crate::{
     am::a::{
         self,
@@ -269,7 +269,11 @@ fn back<'a>(cx: &Cx<'a, '_>, code: Code, begun: &Begun, cookies: ResponseHeaders
     let Ok(target) = ReturnUrl::parse(&begun.pending.url, &cx.snap.allowed_hosts) else {
         return refuse(cx.facts, Code::DeniedHost, 403, None, "".into());
     };
-    let mut response = page::redirect(target.as_str().to_string());
+    let fragment = cx.snap.config.fragment_redirect && begun.pending.post.is_none();
+    let mut response = match fragment {
+        true => fragment::arrive(target.as_str()),
+        false => page::redirect(target.as_str().to_string()),
+    };
     response.headers.extend(cookies);
     let last = match code {
         Code::LoginRestarted => Last::TooSlow,

@@ -7,6 +7,7 @@
 mod authorize;
 mod callback;
 mod custom;
+mod fragment;
 mod limits;
 mod rounds;
 mod step_up;
@@ -137,8 +138,12 @@ pub(crate) fn start_after<'a>(
             Err(refused) => return Ok(refused),
         },
     };
+    let goto = (cx.snap.config.allow_custom_login == 2).then_some(location.len());
     append_reason(cx, &mut location, code);
-    let mut response = page::redirect(location);
+    let mut response = match fragment::is_kept(cx) {
+        true => fragment::leave(&location, back.as_str(), goto),
+        false => page::redirect(location),
+    };
     response.headers.extend(cookies);
     response.headers.extend(counters);
     if !matches!(code, Code::LoginNoToken) {

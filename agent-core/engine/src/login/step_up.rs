@@ -9,7 +9,7 @@ use alloc::string::String;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
 
-use super::{append, authorize, custom, legacy_address, other_host};
+use super::{append, authorize, custom, fragment, legacy_address, other_host};
 use crate::{
     contract::{Basis, Decision, SessionKey, UnixMillis},
     decide::{Cx, ResponseHeaders, Stage, is_told_json, is_unseen, respond},
@@ -103,7 +103,11 @@ pub(crate) fn step_up<'a>(
     if config.advice_encode && custom && !config.login_url.is_empty() {
         advices = URL_SAFE_NO_PAD.encode(advices);
     }
+    let goto = (config.allow_custom_login == 2).then_some(address.len());
     let mut response = match config.advice_redirect || is_told_json(cx) {
+        _ if fragment::is_kept(cx) => {
+            fragment::leave(&with_advices(address, &advices), back.as_str(), goto)
+        }
         true => page::redirect(with_advices(address, &advices)),
         false => page::posting(&address, &[("sunamcompositeadvice", &advices)]),
     };

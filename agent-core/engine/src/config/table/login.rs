@@ -2,7 +2,7 @@
 
 use alloc::string::{String, ToString};
 
-use super::{From, Kind::*, Property, idle, later, works};
+use super::{From, Kind::*, Property, idle, works};
 use crate::config::{reset, web};
 
 #[rustfmt::skip]
@@ -50,8 +50,9 @@ pub(super) const LOGIN: &[Property] = &[
     works("com.sun.am.use_redirect_for_advice", Switch, "false", "4.x",
         "Send advices in the query of a redirect, not in a form that posts itself.",
         |c, v| v.switch(&mut c.advice_redirect)).test("a_step_up_leads_through_the_login_page_and_back"),
-    later("org.forgerock.agents.config.fragment.redirect.enable", Switch, "false", "5.7",
-        "Keep the part of the address after # through a login, with one redirect more.").boot(),
+    works("org.forgerock.agents.config.fragment.redirect.enable", Switch, "false", "5.7",
+        "Keep the part of the address after # through a login: a page with a script comes before and after it in place of a redirect. Answers in JSON have no such page.",
+        |c, v| v.switch(&mut c.fragment_redirect)).boot().test("a_fragment_survives_the_login"),
 ];
 
 fn parameter_name(text: &str) -> bool {
