@@ -15,7 +15,7 @@ both_servers! {
         assert_eq!(redirect.header("cache-control"), Some("no-store"));
         let form = visitor.form(&redirect);
         let back = visitor.post(&form);
-        assert_eq!((back.status, back.location()), (302, format!("{}/app/page?x=1", site.url()).as_str()));
+        assert_eq!((back.status, back.location()), (302, format!("{}/app/page?x=1#", site.url()).as_str()));
         let page = visitor.get("/app/page?x=1");
         assert_eq!(page.status, 200, "{page:?}");
         let seen = Seen::of(&page).expect("the application's answer");

@@ -155,7 +155,7 @@ both_servers! {
         assert_eq!(visitor.post(&form).status, 302);
         let incomplete = site.send(&Request::new("POST", "/agent/cdsso-oauth2").body("application/x-www-form-urlencoded", "state=x"));
         assert_eq!(incomplete.status, 302, "{incomplete:?}");
-        assert_eq!(local(&incomplete), "/app/failed.html?why=7");
+        assert_eq!(local(&incomplete), "/app/failed.html?why=7#");
         assert_eq!(visitor.get("/app/failed.html?why=7").status, 200);
         // Without its cookie an answer of AM is the end (rule L8): no page, no circle.
         let mut stranger = site.visitor();

@@ -101,7 +101,7 @@ impl Tour<'_> {
         let form = self.visitor.form(&redirect);
         println!("     (the user logs in at AM, whose form the browser posts to the agent)");
         let back = self.post(&form);
-        let page = format!("{}/app/page?x=1", self.site.url());
+        let page = format!("{}/app/page?x=1#", self.site.url());
         self.expect(back.location() == page, "back to the page asked for");
     }
 

@@ -139,8 +139,9 @@ impl<'s> Visitor<'s> {
     }
 }
 
-/// Path and query of an address.
+/// Path and query of an address: what is sent of it.
 pub fn path_of(url: &str) -> String {
+    let url = url.split('#').next().unwrap_or_default();
     let after = url.split_once("://").map_or(url, |(_, rest)| rest);
     after
         .find('/')
@@ -149,6 +150,7 @@ pub fn path_of(url: &str) -> String {
 
 /// Scheme, host and port of an address.
 pub fn origin_of(url: &str) -> String {
+    let url = url.split('#').next().unwrap_or_default();
     let path = path_of(url);
     url.strip_suffix(&path).unwrap_or(url).to_owned()
 }

@@ -16,9 +16,9 @@ use crate::contract::Response;
 const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
 /// Follows the reader's choice of light or dark, and the width of a phone.
 const STYLE: &str = ":root{color-scheme:light dark;font-family:system-ui,sans-serif;line-height:1.5}\
-main{max-width:36rem;margin:12vh auto 0;padding:0 1rem}code{font-size:1.1em}";
+main{max-width:36rem;margin:12vh auto 0;padding:0 1rem}code{font:1.1rem monospace}";
 /// The style above and nothing else; its digest is compared in a test.
-const OWN: &str = "default-src 'none'; style-src 'sha256-3JdNTkttnD5DWRK29hRXciSyWUecUfurDmnpM+4yNAM='; \
+const OWN: &str = "default-src 'none'; style-src 'sha256-JbPOUa1MxTbfbDPJNdseUKaB4MwJBUcE2Fahj5lJDRw='; \
 base-uri 'none'; form-action 'none'; frame-ancestors ";
 /// What each of them ends with, before the sources.
 const FRAMED_BY: &str = "frame-ancestors ";
@@ -47,7 +47,7 @@ pub fn page(status: u16, title: &str, text: &str, incident: &[u8; 10]) -> Respon
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
          <body>\n<main>\n<h1>{title}</h1>\n<p>{text}</p>\n\
-         <p>If you ask for help, give this number: <code>{id}</code></p>\n</main>\n</body>\n</html>\n"
+         <p>If you ask for help, give this number: <code>{id}</code></p>\n{END}"
     );
     Response {
         status,
@@ -58,6 +58,20 @@ pub fn page(status: u16, title: &str, text: &str, incident: &[u8; 10]) -> Respon
             header(NO_STORE.0, NO_STORE.1),
         ],
         body: body.into_bytes(),
+    }
+}
+
+/// The last line of a page.
+const END: &str = "</main>\n</body>\n</html>\n";
+
+/// Gives a page a way on, where its own address leads nowhere: loaded again, or gone back from, it would be
+/// there once more.
+pub fn lead_on(page: &mut Response) {
+    if page.body.ends_with(END.as_bytes()) {
+        page.body.truncate(page.body.len() - END.len());
+        page.body
+            .extend_from_slice(b"<p><a href=\"/\">Start page of this site</a></p>\n");
+        page.body.extend_from_slice(END.as_bytes());
     }
 }
 
@@ -313,6 +327,20 @@ mod tests {
             body.contains("value=\"&lt;Advices a=&quot;1&quot;/&gt;\""),
             "{body}"
         );
+    }
+
+    #[test]
+    fn a_page_may_lead_on() {
+        let mut p = page(403, "No access", "You may not see this page.", &[0; 10]);
+        lead_on(&mut p);
+        let body = String::from_utf8(p.body).unwrap();
+        assert!(
+            body.contains("<a href=\"/\">") && body.ends_with(END),
+            "{body}"
+        );
+        let mut none = redirect("http://am/".into());
+        lead_on(&mut none);
+        assert!(none.body.is_empty());
     }
 
     #[test]

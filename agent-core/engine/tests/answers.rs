@@ -348,6 +348,21 @@ fn a_login_page_is_told_why() {
     );
 }
 
+/// AM's form has the token in the fragment of its address, too, and browsers hand fragments on.
+#[test]
+fn the_fragment_of_ams_form_ends_here() {
+    let snap = snapshot("portcullis.authn.fail.url = /failed.html\n");
+    let failed = |target: &str| answer(&snap, "GET", target, &[]).1;
+    let location = failed("/agent/cdsso-oauth2?error=access_denied");
+    assert_eq!(header(&location, "Location"), Some("/failed.html#"));
+    let over = failed("/agent/cdsso-oauth2");
+    let text = String::from_utf8(over.body).expect("a page");
+    assert!(text.contains("<a href=\"/\">"), "no dead end: {text}");
+    let elsewhere = failed("/page");
+    let to_am = header(&elsewhere, "Location").expect("a redirect");
+    assert!(!to_am.contains('#'), "{to_am}");
+}
+
 fn page(snap: &Snapshot, target: &str) -> (String, String) {
     let (_, response) = answer(snap, "GET", target, &[]);
     assert!(response.status >= 400, "{target}");

@@ -402,7 +402,7 @@ fn a_kept_post_comes_back_for_its_user_and_url_once() {
     let (location, cookies, code) = login(&snap, &Sent::post(), "demo");
     assert_eq!(
         (location.as_str(), code),
-        ("http://www.example.com:80/app?x=1", Code::LoginDone)
+        ("http://www.example.com:80/app?x=1#", Code::LoginDone)
     );
     let cookies = cookies.join("; ");
     assert!(cookies.contains("agent-authn-post-"), "{cookies}");
@@ -542,7 +542,7 @@ fn the_mark_for_a_load_balancer_is_a_cookie_or_in_the_url() {
     const STICKY: &str = "com.sun.identity.agents.config.postdata.preserve.stickysession";
     let url = snapshot(&format!("{STICKY}.mode = URL\n{STICKY}.value = lb=node1\n"));
     let (location, cookies, _) = login(&url, &Sent::post(), "demo");
-    assert_eq!(location, "http://www.example.com:80/app?x=1&lb=node1");
+    assert_eq!(location, "http://www.example.com:80/app?x=1&lb=node1#");
     let memo = Memo {
         session: Some(Ok(session("demo"))),
         policy: Some(Ok(policy(true, &[]))),

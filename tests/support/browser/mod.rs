@@ -13,10 +13,14 @@ use serde_json::{Value, json};
 
 pub use driver::{Driver, Missing};
 
+use crate::site::{USER, USER_PASSWORD};
+
 /// Between two looks at a page that is waited for.
 const POLL: Duration = Duration::from_millis(50);
 /// How long a page or an element is waited for.
 const WAIT_LIMIT: Duration = Duration::from_secs(60);
+/// What a small phone has, in CSS pixels.
+pub const PHONE_WIDTH: u32 = 360;
 /// The key under which WebDriver hands out elements (W3C WebDriver, section 12).
 const ELEMENT: &str = "element-6066-11e4-a52e-4f735466cecf";
 
@@ -77,12 +81,26 @@ pub struct Browser {
 }
 
 impl Driver {
-    /// Opens a browser that knows nobody: fresh profile, every name below `test.example.org` on
-    /// loopback, no calls home.
+    /// Opens a browser that knows nobody: fresh profile, every name below `test.example.org` and
+    /// `test.example.net` on loopback, no calls home.
     ///
     /// # Errors
     /// [`BrowserError`] when Chromium does not start.
     pub fn browser(&self) -> Result<Browser, BrowserError> {
+        self.open(json!({}))
+    }
+
+    /// The same on a phone: a narrow screen, as wide as the page says that it is made for.
+    ///
+    /// # Errors
+    /// [`BrowserError`] when Chromium does not start.
+    pub fn phone(&self) -> Result<Browser, BrowserError> {
+        let screen =
+            json!({ "width": PHONE_WIDTH, "height": 640, "pixelRatio": 2.0, "touch": true });
+        self.open(json!({ "deviceMetrics": screen }))
+    }
+
+    fn open(&self, emulated: Value) -> Result<Browser, BrowserError> {
         let shape = |message: String| BrowserError::Refused {
             call: "/session".into(),
             error: "no session".into(),
@@ -100,15 +118,19 @@ impl Driver {
             "--disable-background-networking",
             "--disable-component-update",
             "--disable-sync",
-            "--host-resolver-rules=MAP *.test.example.org 127.0.0.1",
+            "--host-resolver-rules=MAP *.test.example.org 127.0.0.1, MAP *.test.example.net 127.0.0.1",
             // A proxy of the environment has no business between the tests and their servers.
             "--no-proxy-server",
             &format!("--user-data-dir={}", profile.path().display()),
         ];
+        let mut options = json!({ "binary": self.chromium(), "args": arguments });
+        if emulated != json!({}) {
+            options["mobileEmulation"] = emulated;
+        }
         let capabilities = json!({ "capabilities": { "alwaysMatch": {
             "browserName": "chrome",
             "acceptInsecureCerts": true,
-            "goog:chromeOptions": { "binary": self.chromium(), "args": arguments },
+            "goog:chromeOptions": options,
         } } });
         let client = self.client().clone().with_timeout(WAIT_LIMIT);
         let value = call(client.post("/session").json(&capabilities), "/session")?;
@@ -151,6 +173,24 @@ impl Browser {
     /// [`BrowserError::TimedOut`] after a minute.
     pub fn wait_for_url(&self, prefix: &str) -> Result<(), BrowserError> {
         self.until(prefix, || Ok(self.current_url()?.starts_with(prefix)))
+    }
+
+    /// Waits until the page's text has `text` in it.
+    ///
+    /// # Errors
+    /// [`BrowserError::TimedOut`] after a minute.
+    pub fn wait_for_text(&self, text: &str) -> Result<(), BrowserError> {
+        self.until(text, || Ok(self.text()?.contains(text)))
+    }
+
+    /// Fills in the form of AM's login page as the user that every AM has.
+    ///
+    /// # Errors
+    /// Those of [`Browser::wait_for`].
+    pub fn sign_in(&self) -> Result<(), BrowserError> {
+        self.type_into("#idToken1", USER)?;
+        self.type_into("#idToken2", USER_PASSWORD)?;
+        self.click("#loginButton_0")
     }
 
     /// Waits for a field and types into it, after emptying it.

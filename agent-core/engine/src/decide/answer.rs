@@ -20,6 +20,12 @@ pub(super) fn dress(cx: &Cx<'_, '_>, decision: &mut Decision<'_>) {
     // AM's form comes from a page: whatever is configured, its answer leads a browser on.
     if endpoint::is_callback(cx) || !reader::is_told_json(cx) {
         pages::instead(cx, decision.reason, response);
+        if endpoint::is_ams_form(cx) {
+            end_fragment(response);
+        }
+        if endpoint::is_callback(cx) {
+            page::lead_on(response);
+        }
     } else if response.status >= 300 {
         in_json(cx, decision.reason, response, &decision.incident);
         return;
@@ -29,6 +35,17 @@ pub(super) fn dress(cx: &Cx<'_, '_>, decision: &mut Decision<'_>) {
         return;
     }
     in_own_looks(cx.snap, decision);
+}
+
+/// The form of AM has the ID token, with the user's session in it, in the fragment of its address, too
+/// (measured on OpenAM 16.0.5). A browser hands a fragment on to where it is redirected, unless that has one of
+/// its own (Fetch, "HTTP-redirect fetch"): applications, and whoever is sent the address, would have the session.
+fn end_fragment(response: &mut Response) {
+    for (_, location) in response.headers.iter_mut().filter(|h| h.0 == "Location") {
+        if !location.contains(&b'#') {
+            location.push(b'#');
+        }
+    }
 }
 
 /// Makes a page of ours look as the operator wishes (`portcullis.page.template`,

@@ -17,7 +17,7 @@ pub(super) fn connection_header<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
 
 /// The answer to a login comes here, AM's or that of a login page: an exact path, whatever the query.
 pub(super) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
-    if cx.asked.path() == cx.snap.config.cdsso_redirect_uri {
+    if is_ams_form(cx) {
         return login::callback(cx).map(Some);
     }
     match is_custom_response(cx) {
@@ -28,7 +28,12 @@ pub(super) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
 
 /// Whether answers to logins come here.
 pub(super) fn is_callback(cx: &Cx<'_, '_>) -> bool {
-    cx.asked.path() == cx.snap.config.cdsso_redirect_uri || is_custom_response(cx)
+    is_ams_form(cx) || is_custom_response(cx)
+}
+
+/// Whether AM's own answers come here.
+pub(super) fn is_ams_form(cx: &Cx<'_, '_>) -> bool {
+    cx.asked.path() == cx.snap.config.cdsso_redirect_uri
 }
 
 /// Whether login pages of one's own send users here (custom login mode 1).

@@ -32,7 +32,7 @@ pub(super) fn words(code: Code, status: u16) -> Words {
         ),
         _ if (210..240).contains(&code.number()) || (390..395).contains(&code.number()) => (
             "Login did not work",
-            "The login could not be completed. Go back to the page you wanted and try again.",
+            "The login could not be completed. Open the page you wanted again.",
         ),
         _ => ("No access", "You may not see this page."),
     })
@@ -66,11 +66,15 @@ fn by_code(code: Code) -> Option<Words> {
         | Code::LoopAmCookieLost => {
             "A setting of this site keeps you from logging in, and you cannot change it. Ask for help."
         }
-        Code::CallbackNoCookie => {
+        // Whoever goes back to AM's login page after a login ends here, too, or loads this address again.
+        Code::CallbackNoCookie
+        | Code::CallbackState
+        | Code::CallbackReplayed
+        | Code::CallbackNotPost => {
             return Some((
-                "Login did not work",
-                "Your browser did not send back the cookie of this login. Allow cookies for this site, \
-                 then go back to the page you wanted and try again.",
+                "This login is over",
+                "It was finished before, it took too long, or your browser did not send back its cookie. Open \
+                 the page you wanted again. If that does not help, allow cookies for this site.",
             ));
         }
         Code::LoginCookieTooLarge => {
