@@ -13,7 +13,7 @@ use portcullis_tests::{
     front::{Certificates, Front, name_am},
     outage::{Crowd, evaluations},
     outcome::logged,
-    site::{AmServer, Site, site},
+    site::{AmServer, Site, USER, USER_PASSWORD, site},
     wait_until,
 };
 
@@ -45,6 +45,17 @@ fn fill(site: &Site) {
             assert!(matches!(answer.status, 200 | 503), "{answer:?}");
         }
     }
+}
+
+/// Starts a site whose workers share little memory.
+fn crowded(site: &mut Site) {
+    site.server.variable("AM_MAX_SESSION_CACHE_SIZE", "1048576");
+    // The last is httpd's own.
+    for code in ["PCL05", "PCL0609", "AH00484"] {
+        site.server.expect(code);
+    }
+    site.server.start();
+    wait_until("the profile", || site.get("/public/a.html").status == 200);
 }
 
 both_servers! {
@@ -116,14 +127,9 @@ both_servers! {
         let mut site = site(kind)
             .profile("com.forgerock.agents.accept.sso.token", &["1"])
             .profile("org.forgerock.openam.agents.config.allow.custom.login", &["2"])
+            .property("portcullis.login.tokens.max", "0")
             .prepare();
-        site.server.variable("AM_MAX_SESSION_CACHE_SIZE", "1048576");
-        // The last is httpd's own.
-        for code in ["PCL05", "PCL0609", "AH00484"] {
-            site.server.expect(code);
-        }
-        site.server.start();
-        wait_until("the profile", || site.get("/public/a.html").status == 200);
+        crowded(&mut site);
         fill(&site);
         // As long as AM itself ends the session, that is enough.
         assert_eq!(site.send(&logout(9000)).status, 200);
@@ -139,6 +145,53 @@ both_servers! {
         assert_eq!(site.get("/public/a.html").status, 200);
         let login = logged(&site, "PCL0200", || site.get("/docs/a.html"));
         assert_eq!(login.status, 302);
+        site.stop();
+    }
+
+    /// Strangers fill what there is for them, also while AM is away; those who were logged in get out.
+    fn made_up_logouts_leave_room_for_those_of_users(kind: Kind) {
+        let mut site = site(kind)
+            .profile("com.forgerock.agents.accept.sso.token", &["1"])
+            .profile("org.forgerock.openam.agents.config.allow.custom.login", &["2"])
+            .property("portcullis.login.tokens.max", "0")
+            .prepare();
+        crowded(&mut site);
+        let users: Vec<String> = (0..20)
+            .map(|_| {
+                let token = site.am.client().login("/", USER, USER_PASSWORD).expect("login");
+                format!("iPlanetDirectoryPro={token}")
+            })
+            .collect();
+        let as_user = |target: &str, cookie: &String| site.send(&Request::get(target).header("Cookie", cookie));
+        for cookie in &users {
+            assert_eq!(as_user("/app/page", cookie).status, 200);
+        }
+        fill(&site);
+        site.am.simulator().add_fault(Fault::on("/json/sessions", Damage::Reset));
+        fill(&site);
+        for cookie in &users {
+            assert_eq!(as_user("/logout/done.html", cookie).status, 200);
+            // AM, which was not told, would still say that it is alive.
+            assert_eq!(as_user("/app/page", cookie).status, 302);
+        }
+        site.stop();
+    }
+
+    /// What a stranger makes AM do with logouts is limited as with logins (rule L9).
+    fn made_up_logouts_of_a_client_stop_reaching_am(kind: Kind) {
+        let site = site(kind)
+            .profile("com.forgerock.agents.accept.sso.token", &["1"])
+            .profile("org.forgerock.openam.agents.config.allow.custom.login", &["2"])
+            .property("portcullis.login.tokens.max", "5")
+            .start();
+        let mut answers = (0..30).map(|n| site.send(&logout(n)).status);
+        let let_through = answers.by_ref().take_while(|status| *status == 200).count();
+        // The minute may end in between.
+        assert!((5..=10).contains(&let_through), "{let_through}");
+        site.wait_for_line("PCL0332");
+        let calls = site.am.simulator().calls();
+        let told = calls.iter().filter(|c| c.action.as_deref() == Some("logout")).count();
+        assert!(told <= 10, "{told}");
         site.stop();
     }
 }

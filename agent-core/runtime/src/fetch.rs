@@ -47,6 +47,8 @@ const JUST_ALIVE: u64 = 30_000;
 pub(crate) const ENDED_FOR: u64 = 24 * 3_600_000;
 /// The same of a client-side one, which AM never forgets by itself.
 const CLIENT_SIDE_ENDED_FOR: u64 = 30 * ENDED_FOR;
+/// How long the end of a session is remembered at first that nobody here knows.
+const STRANGER_ENDED_FOR: u64 = 60_000;
 /// Between attempts to tell AM of a logout.
 pub(crate) const LOGOUT_RETRY: Duration = Duration::from_secs(5);
 
@@ -535,7 +537,12 @@ impl Fetcher {
             true => left(expires, CLIENT_SIDE_ENDED_FOR),
             false => left(expires, ENDED_FOR),
         };
-        let mut recorded = self.end_here(key, life);
+        // Anybody can make up a token that nobody here has seen: until AM says more, it gets a small place.
+        let known = expires.0 > wall_ms() || self.has_seen(key);
+        let mut recorded = match known {
+            true => self.end_here(key, life),
+            false => self.end_of_stranger(key, STRANGER_ENDED_FOR),
+        };
         let told = self
             .worker
             .within(deadline, self.tell_logout(token, deadline))
@@ -543,10 +550,18 @@ impl Fetcher {
         self.learn(key.0, &told);
         // A token that AM has never given out, or that is over, needs no line.
         let over = matches!(told, Ok(logout::Ended::Before) | Err(FactError::Dead));
-        if client_side && !over {
+        if !known && !over {
+            recorded = match told {
+                Ok(_) => self.end_here(key, life),
+                Err(_) => self.end_of_stranger(key, life),
+            };
+        }
+        if client_side && !over && (known || recorded) {
             recorded &= self.write_down(token, life);
         }
         match (recorded, told) {
+            // AM lets nobody in with it.
+            (false, _) if over && !known => {}
             (true, Ok(_)) | (true, Err(FactError::Dead)) => {}
             (true, Err(_)) => untold::later(self, token),
             // Not recorded, but AM itself has ended it: enough for all but client-side tokens.
@@ -564,6 +579,24 @@ impl Fetcher {
         let _ = self.mapping().sessions().remove(Key(key)); // the other set decides
         self.state().bump_revocations();
         recorded
+    }
+
+    /// The same for a session that nobody here knows: of those only so many are remembered.
+    fn end_of_stranger(&self, SessionKey(key): SessionKey, life: u64) -> bool {
+        let now = clock::boottime_ms();
+        let ended = self.mapping().ended();
+        let recorded = ended.insert_of_stranger(Key(key), now + life, now);
+        if recorded {
+            self.state().bump_revocations();
+        }
+        recorded
+    }
+
+    /// Whether AM said something good of the session here, not long ago.
+    fn has_seen(&self, SessionKey(key): SessionKey) -> bool {
+        let now = clock::boottime_ms();
+        let sessions = self.mapping().sessions();
+        sessions.get(Key(key), now, &mut Vec::new()).is_some()
     }
 
     /// AM calls the session dead: for so many milliseconds nobody has to ask.

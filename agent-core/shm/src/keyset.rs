@@ -135,7 +135,7 @@ impl<'m> KeySet<'m> {
     pub(crate) fn add(&self, key: Key, until: u64, now: u64) -> bool {
         let free = self.entries().find(|words| match read(words) {
             Entry::Empty => true,
-            Entry::Holds(_, deadline) => deadline.saturating_add(KEEP_LONGER_MS) <= now,
+            Entry::Holds(_, deadline) => is_free(deadline, now),
             Entry::Damaged => false,
         });
         let Some(words) = free else { return false };
@@ -145,6 +145,16 @@ impl<'m> KeySet<'m> {
                 to.store(from, Ordering::Relaxed);
             }
         })
+    }
+
+    /// Under the stripe's mutex: whether less than half of the places hold odd deadlines, which mark what
+    /// strangers brought.
+    pub(crate) fn has_room_for_strangers(&self, now: u64) -> bool {
+        let strange = |words: &&[AtomicU64; KEYSET_ENTRY]| match read(words) {
+            Entry::Holds(_, deadline) => deadline % 2 == 1 && !is_free(deadline, now),
+            Entry::Empty | Entry::Damaged => false,
+        };
+        self.entries().filter(strange).count() < self.region.ways / 2
     }
 
     /// From now on and until then, absence from this set proves nothing. Needs no lock.
@@ -195,6 +205,11 @@ impl<'m> KeySet<'m> {
             }
         });
     }
+}
+
+/// Whether the place of an entry may be taken by another.
+fn is_free(deadline: u64, now: u64) -> bool {
+    deadline.saturating_add(KEEP_LONGER_MS) <= now
 }
 
 fn read(words: &[AtomicU64; KEYSET_ENTRY]) -> Entry {

@@ -82,6 +82,7 @@ impl<'m> EndedSet<'m> {
             return true;
         }
         let set = self.set(key);
+        let expires_at = expires_at.next_multiple_of(2);
         let Some(_guard) = set.lock(Patience::Patient) else {
             set.doubt_until(expires_at);
             return false;
@@ -93,6 +94,22 @@ impl<'m> EndedSet<'m> {
             set.doubt_until(expires_at);
         }
         recorded
+    }
+
+    /// The same for a key that anybody may have made up: such keys get no more than half of a place, so
+    /// that they leave room for the others, and where there is none for them nothing is doubted.
+    #[must_use]
+    pub fn insert_of_stranger(&self, key: Key, expires_at: u64, now: u64) -> bool {
+        if expires_at <= now {
+            return true;
+        }
+        let set = self.set(key);
+        let Some(_guard) = set.lock(Patience::Patient) else {
+            return false;
+        };
+        let expires_at = expires_at | 1;
+        matches!(set.scan(key, now), Found::Until(until) if until >= expires_at)
+            || set.has_room_for_strangers(now) && set.add(key, expires_at, now)
     }
 
     /// Looks without a lock. Only where a writer seems to have died is its stripe tried and mended.

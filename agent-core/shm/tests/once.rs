@@ -201,6 +201,36 @@ fn a_full_ended_set_says_unknown_until_the_lost_one_expires() {
 }
 
 #[test]
+fn strangers_fill_half_of_an_ended_set_and_leave_no_doubt() {
+    let m = Mapping::create(0).unwrap();
+    let strangers = |from: u64, now: u64| {
+        let all = from..from + 100;
+        all.filter(|n| m.ended().insert_of_stranger(same_set(*n), now + 1000, now))
+            .count()
+    };
+    assert_eq!(strangers(100, 1), 15);
+    assert_eq!(m.ended().look(same_set(100), 1000), Ended::Yes);
+    assert_eq!(
+        m.ended().look(same_set(199), 1),
+        Ended::No,
+        "refused, and not in doubt"
+    );
+    assert!(
+        m.ended().insert_of_stranger(same_set(100), 900, 1),
+        "there already"
+    );
+    // The rest is for sessions that somebody knows, one of a stranger's among them.
+    for n in 0..16 {
+        assert!(m.ended().insert(same_set(n), 1_000_001, 1), "{n}");
+    }
+    assert!(!m.ended().insert(same_set(16), 1_000_001, 1));
+    // Nobody's place goes early.
+    assert_eq!(strangers(200, 1002 + 119_998), 0);
+    assert_eq!(strangers(200, 1002 + 120_001), 15);
+    assert_eq!(m.ended().look(same_set(3), 1_000_000), Ended::Yes);
+}
+
+#[test]
 fn a_later_end_extends_and_an_earlier_one_changes_nothing() {
     let m = Mapping::create(0).unwrap();
     assert!(m.ended().insert(key(1), 1000, 1));

@@ -71,11 +71,18 @@ fn end<'a>(
     token: &session::Token<'_>,
     known: Option<Session<'_>>,
 ) -> Stage<'a, Option<Decision<'a>>> {
+    // Anybody can make up AM's cookie (rule L9).
+    if token.is_ams() && matches!(cx.facts.session(token.key), Known::Missing) {
+        if let Some(decision) = login::too_many_dead(cx) {
+            return Ok(Some(decision));
+        }
+        login::count_dead(cx, token.key.0)?;
+    }
     let act = Act::EndSession {
         key: token.key,
         token: token.secret(cx),
         // What is known of the session's end bounds how long the token must be remembered.
-        expires: UnixMillis(known.map_or(0, |session| session.max_end)),
+        expires: known.map_or_else(|| token.max_end(cx), |session| UnixMillis(session.max_end)),
     };
     match cx.facts.receipt(&act) {
         Known::Fresh(Receipt::Done | Receipt::Replayed) => Ok(None),

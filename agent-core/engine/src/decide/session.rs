@@ -47,8 +47,17 @@ enum Cookie<'a> {
 
 impl Token<'_> {
     /// Whether it came in AM's own cookie, which anybody can make up.
-    fn is_ams(&self) -> bool {
+    pub(super) fn is_ams(&self) -> bool {
         matches!(self.cookie, Cookie::Am(_))
+    }
+
+    /// When the session ends at the latest that our own cookie is sealed for; 0 for AM's, which says nothing.
+    pub(super) fn max_end(&self, cx: &Cx<'_, '_>) -> UnixMillis {
+        match self.cookie {
+            Cookie::Own(value) => open(cx, value, &mut TokenBuffer::new())
+                .map_or(UnixMillis(0), |opened| opened.expires),
+            Cookie::Am(_) => UnixMillis(0),
+        }
     }
 
     /// The token in the clear.
