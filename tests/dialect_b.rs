@@ -141,11 +141,4 @@ both_servers! {
         assert_eq!(site.get("/public/a.html").status, 200);
         site.stop();
     }
-
-    fn pingam_needs_ams_own_cookie_for_now(kind: Kind) {
-        let site = site::site(kind).local().property("portcullis.am.dialect", "pingam").prepare();
-        let (passes, said) = site.server.check();
-        assert!(!passes, "{said}");
-        assert!(said.contains("portcullis.am.dialect") && said.contains("allow.custom.login = 2"), "{said}");
-    }
 }

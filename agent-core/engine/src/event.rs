@@ -243,6 +243,12 @@ codes! {
         "Look whether the login that AM offers for these advices gives what the policy's condition asks for.";
     LoginAtAm 362 Info "login: AM is asked for the session that the login page made"
         "`allow.custom.login` is 1, and AM's own cookie does not come to this host, or is of no live session." "Nothing.";
+    TokenUnknownKey 380 Warning "login refused: id_token is signed with a key that AM does not publish"
+        "A forged token; or AM has just changed its keys and did so before, within ten seconds; or the key is too weak, or of a kind that is not taken."
+        "Look at AM's `/oauth2/connect/jwk_uri`: it has to show the key of the secret `am.global.services.oauth2.oidc.agent.idtoken.signing`, RSA of at least 2048 bits or EC on P-256.";
+    KeysRead 381 Info "the keys that AM signs ID tokens with were read"
+        "The first login, a key that was not known, or an hour has passed; the line has the names of the keys."
+        "Nothing; if there is none, look at AM's `/oauth2/connect/jwk_uri`.";
     LaresMalformed 390 Warning "login refused: LARES is not what AM's /cdcservlet writes"
         "Something between AM and the browser altered it, or it is a forged login." "Compare with AM's own page.";
     LaresStatus 391 Warning "login refused: LARES says that AM's /cdcservlet did not log the user in"

@@ -15,6 +15,7 @@ const MAX_STRING: usize = u16::MAX as usize;
 const KIND_SESSION: u8 = 1;
 const KIND_POLICY: u8 = 2;
 const KIND_ATTRIBUTES: u8 = 3;
+const KIND_KEYS: u8 = 4;
 
 /// A reader over the bytes of one record.
 #[derive(Clone, Copy)]
@@ -384,6 +385,86 @@ impl<'a> Attributes<'a> {
     }
 }
 
+/// How a published key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyKind {
+    /// RSA with SHA-256, `RS256` (RFC 7518, 3.3).
+    Rs256,
+    /// ECDSA on P-256 with SHA-256, `ES256` (RFC 7518, 3.4).
+    Es256,
+}
+
+impl KeyKind {
+    /// As `alg` has it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            KeyKind::Rs256 => "RS256",
+            KeyKind::Es256 => "ES256",
+        }
+    }
+
+    /// The kind that an `alg` names; there is none for any other.
+    pub fn named(word: &str) -> Option<KeyKind> {
+        [KeyKind::Rs256, KeyKind::Es256]
+            .into_iter()
+            .find(|kind| kind.word() == word)
+    }
+}
+
+/// A public key of AM's, its numbers in base64url as AM writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishedKey<'a> {
+    /// `kid`
+    pub id: &'a str,
+    /// How it signs.
+    pub kind: KeyKind,
+    /// Modulus and exponent, or the coordinates.
+    pub numbers: [&'a str; 2],
+}
+
+/// The keys that AM publishes, as far as ID tokens are signed with such.
+#[derive(Clone, Copy)]
+pub struct PublishedKeys<'a>(Pairs<'a>);
+
+impl<'a> PublishedKeys<'a> {
+    /// No key at all.
+    pub const NONE: PublishedKeys<'static> = PublishedKeys(Pairs(Reader(&[])));
+
+    /// Reads a record of keys.
+    pub fn decode(bytes: &'a [u8]) -> Option<PublishedKeys<'a>> {
+        let mut r = Reader(bytes);
+        r.header(KIND_KEYS)?;
+        Some(PublishedKeys(Pairs::read(&mut r)?))
+    }
+
+    /// The record; `None` when a text is longer than 64 KiB.
+    pub fn encode(keys: &[PublishedKey<'_>]) -> Option<Vec<u8>> {
+        let mut w = Writer::new(KIND_KEYS);
+        w.block(|w| {
+            for key in keys {
+                w.pair(key.id, &[key.kind.word(), key.numbers[0], key.numbers[1]]);
+            }
+        });
+        w.done()
+    }
+
+    /// Every key.
+    pub fn iter(&self) -> impl Iterator<Item = PublishedKey<'a>> + use<'a> {
+        self.0.iter().map_while(|(id, mut values)| {
+            Some(PublishedKey {
+                id,
+                kind: KeyKind::named(values.next()?)?,
+                numbers: [values.next()?, values.next()?],
+            })
+        })
+    }
+
+    /// The key of this name and kind.
+    pub fn find(&self, id: &str, kind: KeyKind) -> Option<PublishedKey<'a>> {
+        self.iter().find(|key| key.id == id && key.kind == kind)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::string::String;
@@ -425,6 +506,30 @@ mod tests {
                 prop_assert!(pairs.iter().flat_map(|(_, values)| values).count() <= bytes.len());
             }
         }
+    }
+
+    #[test]
+    fn keys_are_found_by_name_and_kind() {
+        let key = |id, kind, n| PublishedKey {
+            id,
+            kind,
+            numbers: [n, "AQAB"],
+        };
+        let all = [
+            key("a", KeyKind::Rs256, "n1"),
+            key("a", KeyKind::Es256, "x1"),
+            key("b", KeyKind::Rs256, "n2"),
+        ];
+        let bytes = PublishedKeys::encode(&all).unwrap();
+        let keys = PublishedKeys::decode(&bytes).unwrap();
+        assert!(keys.iter().eq(all));
+        assert_eq!(keys.find("a", KeyKind::Es256), Some(all[1]));
+        assert_eq!(keys.find("b", KeyKind::Es256), None);
+        assert_eq!(PublishedKeys::NONE.iter().count(), 0);
+        for cut in 0..bytes.len() {
+            assert!(PublishedKeys::decode(&bytes[..cut]).is_none());
+        }
+        assert!(Attributes::decode(&bytes).is_none());
     }
 
     #[test]

@@ -202,6 +202,7 @@ fn described(need: &Need) -> &'static str {
             Ask::Session { .. } => "session",
             Ask::Policy { .. } => "policy",
             Ask::Attributes { .. } => "attributes",
+            Ask::Keys { .. } => "keys",
             Ask::Form { .. } => "form",
         },
         Need::Do(Act::SpendState { .. }) => "spend",

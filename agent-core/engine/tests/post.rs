@@ -178,6 +178,7 @@ fn word(need: &Need) -> &'static str {
             Ask::Session { .. } => "session",
             Ask::Policy { .. } => "policy",
             Ask::Attributes { .. } => "attributes",
+            Ask::Keys { .. } => "keys",
             Ask::Form { .. } => "form",
         },
         Need::Do(Act::SpendState { .. }) => "spend",

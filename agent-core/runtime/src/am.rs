@@ -265,6 +265,12 @@ impl Am {
         })
     }
 
+    /// A record of the keys that AM publishes (dialect B). Asked anonymously.
+    pub async fn keys(&self, call: Call) -> Result<Vec<u8>, AmError> {
+        let answer = self.ask(&b::keys::encode(), call).await?;
+        answer.read(b::keys::parse)
+    }
+
     /// Writes one record to AM's audit log.
     pub async fn audit(
         &self,

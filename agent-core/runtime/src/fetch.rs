@@ -28,6 +28,7 @@ use tokio::sync::Notify;
 use crate::{
     agent::{Agent, Instance},
     am::Am,
+    breaker,
     client::{Call, Permit},
     connect::connect,
     ended, leader,
@@ -58,6 +59,8 @@ pub(crate) fn name(ask: &Ask) -> Option<(Kind, u128)> {
         Ask::Session { key, .. } => Some((Kind::Session, key.0)),
         Ask::Policy { key, .. } => Some((Kind::Policy, key.0)),
         Ask::Attributes { key, .. } => Some((Kind::Attributes, key.0)),
+        Ask::Keys { key, newer: false } => Some((Kind::Keys, key.0)),
+        Ask::Keys { key, newer: true } => Some((Kind::NewerKeys, key.0)),
         Ask::Form { .. } => None,
     }
 }
@@ -68,7 +71,7 @@ fn token_of(ask: &Ask) -> Option<&Secret> {
         Ask::Session { token, .. } | Ask::Attributes { token, .. } | Ask::Policy { token, .. } => {
             Some(token)
         }
-        Ask::Form { .. } => None,
+        Ask::Keys { .. } | Ask::Form { .. } => None,
     }
 }
 
@@ -77,7 +80,7 @@ fn session_of(ask: &Ask) -> Option<SessionKey> {
     match ask {
         Ask::Session { key, .. } => Some(*key),
         Ask::Policy { session, .. } | Ask::Attributes { session, .. } => Some(*session),
-        Ask::Form { .. } => None,
+        Ask::Keys { .. } | Ask::Form { .. } => None,
     }
 }
 
@@ -219,9 +222,8 @@ impl Fetcher {
             .worker
             .within(deadline, self.answer(&ask, deadline))
             .await;
-        if let Some(session) = session_of(&ask) {
-            self.learn(session.0, &answer);
-        }
+        let about = session_of(&ask).map_or(breaker::OWN, |session| session.0);
+        self.learn(about, &answer);
         if let (Err(FactError::Dead), Some(session)) = (&answer, session_of(&ask)) {
             self.remember_dead(session);
         }
@@ -256,6 +258,7 @@ impl Fetcher {
                 self.store(Kind::Attributes, key.0, &record, minutes, before);
                 Ok(record)
             }
+            Ask::Keys { key, newer } => self.keys(key.0, *newer, deadline).await,
             Ask::Form { .. } => Err(FactError::Unavailable(Cause::Protocol)),
         }
     }
@@ -485,7 +488,9 @@ impl Fetcher {
         };
         let table = match kind {
             Kind::Session => self.mapping().sessions(),
-            Kind::Policy | Kind::Attributes => self.mapping().decisions(),
+            Kind::Policy | Kind::Attributes | Kind::Keys | Kind::NewerKeys => {
+                self.mapping().decisions()
+            }
         };
         // A busy or full place costs one more question to AM.
         let _ = table.put(table_key(kind, key), stamp, record);
@@ -643,7 +648,7 @@ pub(crate) fn left(until: UnixMillis, unknown: u64) -> u64 {
     }
 }
 
-fn call(permit: Permit, deadline: Instant) -> Call {
+pub(crate) fn call(permit: Permit, deadline: Instant) -> Call {
     Call {
         permit,
         until: deadline.into(),

@@ -12,6 +12,7 @@ mod ended;
 mod evaluate;
 mod fetch;
 mod kept;
+mod keys;
 mod leader;
 mod lines;
 mod logfile;

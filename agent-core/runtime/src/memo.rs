@@ -10,11 +10,11 @@ use std::{
 
 use portcullis_engine::{
     contract::{
-        Act, AttributesKey, Cause, CookieKey, FactError, Facts, Known, Now, Opened, PolicyKey,
-        Receipt, SessionKey,
+        Act, AttributesKey, Cause, CookieKey, FactError, Facts, KeysKey, Known, Now, Opened,
+        PolicyKey, Receipt, SessionKey,
     },
     decide::ReplayedHeader,
-    record::{Attributes, Policy, Session},
+    record::{Attributes, Policy, PublishedKeys, Session},
 };
 use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table, clock};
 use rand_core::TryRngCore;
@@ -35,6 +35,10 @@ pub(crate) enum Kind {
     Policy,
     /// A user attributes record.
     Attributes,
+    /// A record of AM's keys.
+    Keys,
+    /// The same, learnt because a key was not in the former.
+    NewerKeys,
 }
 
 /// A fact that was given.
@@ -43,7 +47,8 @@ enum Held {
     Failed(FactError),
 }
 
-/// Facts one request can need: two sessions (two cookies), their policies, attributes, and spare.
+/// Facts one request can need: two sessions (two cookies), their policies, attributes, AM's keys twice, and
+/// spare.
 const SLOTS: usize = 8;
 
 #[derive(Default)]
@@ -192,7 +197,9 @@ impl<'m> View<'m> {
         let mut bytes = self.memo.spare.borrow_mut().pop().unwrap_or_default();
         let table: Table<'_> = match kind {
             Kind::Session => self.mapping.sessions(),
-            Kind::Policy | Kind::Attributes => self.mapping.decisions(),
+            Kind::Policy | Kind::Attributes | Kind::Keys | Kind::NewerKeys => {
+                self.mapping.decisions()
+            }
         };
         let stamp = table.get(table_key(kind, key), self.now.mono.0, &mut bytes);
         match stamp.filter(|stamp| self.current(kind, stamp)) {
@@ -221,6 +228,8 @@ impl<'m> View<'m> {
                     let since = self.state.spare(VALID_SINCE);
                     since.is_some_and(|since| stamp.stored_at > since.load(Ordering::Acquire))
                 }
+                // They depend on no policy and no session.
+                Kind::Keys | Kind::NewerKeys => true,
                 Kind::Policy | Kind::Attributes => {
                     stamp.epoch == self.state.epoch() && stamp.stored_at >= self.since()
                 }
@@ -273,21 +282,25 @@ impl<'m> View<'m> {
         key: u128,
         decode: impl FnOnce(&'m [u8]) -> Option<T>,
     ) -> Known<T> {
-        match self.known(kind, key) {
-            None => Known::Missing,
-            Some(Held::Failed(error)) => Known::Failed(*error, None),
-            Some(Held::Record(bytes)) => match decode(bytes) {
-                Some(value) => Known::Fresh(value),
-                None => Known::Failed(FactError::Unavailable(Cause::Protocol), None),
-            },
-        }
+        read(self.known(kind, key), decode)
+    }
+}
+
+fn read<'m, T>(held: Option<&'m Held>, decode: impl FnOnce(&'m [u8]) -> Option<T>) -> Known<T> {
+    match held {
+        None => Known::Missing,
+        Some(Held::Failed(error)) => Known::Failed(*error, None),
+        Some(Held::Record(bytes)) => match decode(bytes) {
+            Some(value) => Known::Fresh(value),
+            None => Known::Failed(FactError::Unavailable(Cause::Protocol), None),
+        },
     }
 }
 
 /// User attributes live beside decisions, under a key of their own.
 pub(crate) fn table_key(kind: Kind, key: u128) -> Key {
     match kind {
-        Kind::Session | Kind::Policy => Key(key),
+        Kind::Session | Kind::Policy | Kind::Keys | Kind::NewerKeys => Key(key),
         // Any fixed change keeps the digest uniform.
         Kind::Attributes => Key(key ^ 0x6174_7472_6962_7574_6573_0000_0000_0001),
     }
@@ -304,6 +317,15 @@ impl Facts for View<'_> {
 
     fn attributes(&self, of: AttributesKey) -> Known<Attributes<'_>> {
         self.record(Kind::Attributes, of.0, Attributes::decode)
+    }
+
+    fn keys(&self, of: KeysKey, newer: bool) -> Known<PublishedKeys<'_>> {
+        let held = match newer {
+            // Whether AM has newer ones, the worker says.
+            true => self.memo.held(Kind::NewerKeys, of.0),
+            false => self.known(Kind::Keys, of.0),
+        };
+        read(held, PublishedKeys::decode)
     }
 
     fn opened(&self, of: CookieKey) -> Option<Opened> {

@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 use portcullis_engine::{
     config::{Kind, PROPERTIES, Snapshot, Source, fingerprint},
     contract::{
-        Act, AttributesKey, Cause, CookieKey, Decision, FactError, Facts, Known, Now, Opened,
-        PolicyKey, Receipt, RequestView, SessionKey, Sink,
+        Act, AttributesKey, Cause, CookieKey, Decision, FactError, Facts, KeysKey, Known, Now,
+        Opened, PolicyKey, Receipt, RequestView, SessionKey, Sink,
     },
     decide::{
         answers_a_login, outcome_word, pseudonym, why_not_again, written_form, written_headers,
         written_target,
     },
-    record::{Attributes, Pairs, Policy, Session, SessionKind},
+    record::{Attributes, Pairs, Policy, PublishedKeys, Session, SessionKind},
 };
 use serde_json::{Map, Value, json};
 
@@ -181,6 +181,11 @@ impl Facts for Notes<'_> {
             || json!({ "attributes": known(&found, |a| pairs(a.values)) }),
         );
         found
+    }
+
+    /// Not noted: only an answer to a login needs them, and none is decided again.
+    fn keys(&self, of: KeysKey, newer: bool) -> Known<PublishedKeys<'_>> {
+        self.facts.keys(of, newer)
     }
 
     fn opened(&self, of: CookieKey) -> Option<Opened> {

@@ -459,6 +459,7 @@ fn needed(need: &Need) -> &'static str {
             Some(Ask::Session { .. }) => "a session",
             Some(Ask::Policy { .. }) => "a policy",
             Some(Ask::Attributes { .. }) => "attributes",
+            Some(Ask::Keys { .. }) => "AM's keys",
             Some(Ask::Form { .. }) => "the form",
             None => "nothing",
         },

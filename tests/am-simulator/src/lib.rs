@@ -5,9 +5,10 @@
 //! evaluation, the OpenID Connect login of agents with a login page that works without scripts, `/cdcservlet`, logout, users' own
 //! entries, audit events, the WebSocket at `/notifications` with what is published there, and the REST
 //! administration that seeds them. With [`Dialect::ForgeRock`] and [`Dialect::PingAm`] agents log in by a tree, ask for
-//! others' sessions with `getSessionInfo` 4.0, and there are no XML services; everything else stays OpenAM's. Not simulated:
+//! others' sessions with `getSessionInfo` 4.0, are looked up in the realm that `agent_realm` names and get ID tokens signed
+//! with a key that `/oauth2/connect/jwk_uri` shows; there are no XML services, and everything else stays OpenAM's. Not simulated:
 //! step-up at `/cdcservlet`, `/identity`, the XML services other than `Session`, `evaluateTree`,
-//! OAuth2 beyond `authorize`, scripted and other conditions than IPv4, AuthLevel, SimpleTime and their combinations.
+//! OAuth2 beyond `authorize` and, in dialect B, `connect/jwk_uri`, scripted and other conditions than IPv4, AuthLevel, SimpleTime and their combinations.
 //!
 //! A test starts one in its own process:
 //!
@@ -37,6 +38,7 @@ mod control;
 mod evaluate;
 mod faults;
 mod http;
+mod keys;
 mod login;
 mod notifications;
 mod oauth2;
@@ -57,6 +59,7 @@ mod xml;
 
 pub use calllog::Call;
 pub use faults::{Damage, Fault};
+pub use keys::Signing;
 pub use seed::{Config, Dialect};
 pub use session::{Kind, Session};
 pub use state::{Am, AuditEvent, Refused};

@@ -2,6 +2,7 @@
 
 use crate::authenticate::browser;
 use crate::http::{Reply, Req, find, url_encode};
+use crate::keys;
 use crate::session::{Kind, Session};
 use crate::state::{Agent, Am};
 use crate::token::random_hex;
@@ -11,6 +12,8 @@ use serde_json::json;
 /// An id_token's life in milliseconds: the real server adds seconds to milliseconds (measured on OpenAM 16.0.5), so that
 /// `exp` is 3 or 4 seconds after `iat`.
 const LIFE_MS: i64 = 3600;
+/// The same in dialect B, in seconds: the vendor's default for ID tokens.
+const PUBLISHED_LIFE: i64 = 3600;
 
 /// Where an error is reported.
 enum Problem {
@@ -44,6 +47,12 @@ pub(crate) fn answer(am: &Am, req: &Req) -> Reply {
     let Some((last, between)) = req.path.get(1..).and_then(<[String]>::split_last) else {
         return Reply::container_page(404, "The requested resource is not available");
     };
+    if am.config.dialect.trees() && last == "jwk_uri" && *between == ["connect"] {
+        return match req.method == "GET" {
+            true => keys::published(am),
+            false => Reply::container_page(405, "Request method is not supported"),
+        };
+    }
     if last != "authorize" {
         return Reply::container_page(501, "this part of oauth2 is not simulated");
     }
@@ -116,10 +125,18 @@ fn authorize(ask: &Ask<'_>) -> Result<Reply, Problem> {
     }
 }
 
-/// The client's profile: any case of the name will do, an inactive one will not.
+/// The client's profile: any case of the name will do, an inactive one will not. Dialect B has a provider of its own for
+/// agents, and looks for them in the realm that `agent_realm` names.
 fn agent(ask: &Ask<'_>) -> Option<Agent> {
     let data = ask.am.data.lock();
-    let agents = &data.realm(&ask.realm).ok()?.agents;
+    let realm = match ask.am.config.dialect.trees() {
+        false => ask.realm.clone(),
+        true if ask.param("agent_provider") == Some("true") => {
+            data.resolve_realm(ask.param("agent_realm")?)?
+        }
+        true => return None,
+    };
+    let agents = &data.realm(&realm).ok()?.agents;
     agents
         .get(&ask.client().to_lowercase())
         .filter(|a| a.active())
@@ -253,7 +270,28 @@ impl Ask<'_> {
         format!("{}/oauth2{realm}", self.base())
     }
 
+    /// The claims that the vendor's documentation shows, signed with the key that is published.
+    fn published_token(&self, session: &Session) -> String {
+        let now = self.am.now_ms() / 1000;
+        let mut claims = json!({"sub": session.name, "auditTrackingId": random_hex::<16>(), "iss": self.issuer(),
+            "tokenName": "id_token", "aud": self.client(), "azp": self.client(), "s_hash": random_hex::<16>(),
+            "auth_time": session.created_ms / 1000, "forgerock": {"ssotoken": session.token, "suid": random_hex::<16>()},
+            "realm": self.realm, "exp": now + PUBLISHED_LIFE, "tokenType": "JWTToken", "iat": now,
+            "agent_realm": self.param("agent_realm")});
+        if let Some(nonce) = self.param("nonce").filter(|n| !n.is_empty()) {
+            claims["nonce"] = json!(nonce);
+        }
+        if let Some(acr) = self.param("acr_values") {
+            claims["acr"] = json!(acr);
+        }
+        self.am
+            .sign(&self.am.id_token_header(), &claims.to_string())
+    }
+
     fn id_token(&self, agent: &Agent, session: &Session) -> Option<String> {
+        if self.am.config.dialect.trees() {
+            return Some(self.published_token(session));
+        }
         let now = self.am.now_ms();
         let mut claims = json!({"iss": self.issuer(), "aud": self.client(), "azp": self.client(),
             "realm": self.realm, "ssoToken": session.token,

@@ -18,8 +18,8 @@ pub enum Dialect {
     /// OpenAM 16, as measured.
     #[default]
     OpenAm,
-    /// ForgeRock AM 7.2 to 7.5: agents log in by a tree or by the module. As documented by the vendor; so far the
-    /// agent's login, sessions and logout differ from OpenAM.
+    /// ForgeRock AM 7.2 to 7.5: agents log in by a tree or by the module. As documented by the vendor: the agent's
+    /// login, sessions, logout and ID tokens differ from OpenAM.
     ForgeRock,
     /// PingAM 8: the same without modules.
     PingAm,

@@ -4,6 +4,7 @@
 use crate::calllog::CallLog;
 use crate::clock::Clock;
 use crate::faults::Faults;
+use crate::keys::Keys;
 use crate::notifications::Board;
 use crate::seed::Config;
 use crate::session::{Login, Session};
@@ -155,6 +156,7 @@ pub struct Am {
     pub(crate) faults: Faults,
     pub(crate) calls: CallLog,
     pub(crate) board: Board,
+    pub(crate) keys: Keys,
     /// The port that is served, for addresses that AM puts into answers.
     pub(crate) port: u16,
 }
@@ -171,6 +173,7 @@ impl Am {
             faults: Faults::default(),
             calls: CallLog::default(),
             board: Board::default(),
+            keys: Keys::default(),
             port,
             config,
         };

@@ -96,7 +96,7 @@ pub fn read(files: &Properties, profile: Option<&Properties>) -> (Config, Vec<Pr
     }
     unknown(files, profile, &mut problems);
     required(files, &config, &mut problems);
-    together(&config, local || profile.is_some(), &mut problems);
+    together(&config, &mut problems);
     rules::review(&config, &mut problems);
     by_path::review(&config, &mut problems);
     mode::review(&config, &mut problems);
@@ -392,8 +392,8 @@ fn required(files: &Properties, config: &Config, problems: &mut Vec<Problem>) {
     }
 }
 
-/// What only several properties together show. `complete`: nothing is left for AM to say.
-fn together(config: &Config, complete: bool, problems: &mut Vec<Problem>) {
+/// What only several properties together show.
+fn together(config: &Config, problems: &mut Vec<Problem>) {
     let source = match config.repository {
         Repository::Local => agent_conf(),
         Repository::Centralized => Source::Am,
@@ -466,18 +466,6 @@ fn together(config: &Config, complete: bool, problems: &mut Vec<Problem>) {
             "portcullis.login.cdcservlet",
             "goes with OpenAM only: other servers have no /cdcservlet",
             "leave it out",
-        );
-    }
-    if complete
-        && config.dialect == Dialect::PingAm
-        && config.allow_custom_login != 2
-        && config.rules_only.is_none()
-    {
-        add(
-            Severity::Error,
-            "portcullis.am.dialect",
-            "pingam goes with AM's own cookie only in this version",
-            "set org.forgerock.openam.agents.config.allow.custom.login = 2 and com.forgerock.agents.accept.sso.token = 1",
         );
     }
     if config.audit_access != AuditAccess::None && config.audit_to != AuditTo::Local {

@@ -23,7 +23,7 @@ use super::{
     web::{self, Base},
 };
 use crate::{
-    contract::{AttributesKey, CookieKey, PolicyKey, SessionKey},
+    contract::{AttributesKey, CookieKey, KeysKey, PolicyKey, SessionKey},
     token::{
         Secret, jwt,
         pieces::PieceKey,
@@ -86,7 +86,7 @@ pub struct Snapshot {
     digests: Digests,
     /// Keys of cookies.
     pub keys: Keys,
-    /// Key of ID tokens (rule L1).
+    /// Key of ID tokens in dialect A (rule L1).
     pub id_token_key: Secret,
     /// Rules about who needs no session and who gets nothing.
     pub(crate) rules: Rules,
@@ -262,6 +262,11 @@ impl Snapshot {
         AttributesKey(session.0 ^ self.digests.profile_names)
     }
 
+    /// Where the keys that AM publishes are kept.
+    pub fn keys_key(&self) -> KeysKey {
+        KeysKey(self.digests.keys)
+    }
+
     /// The name under which a login's `state` is entered as spent (rule L2).
     pub fn state_key(&self, state: &[u8]) -> u128 {
         let mut digest = self.digests.state;
@@ -336,6 +341,7 @@ struct Digests {
     state: SipHasher24,
     /// Of the profile attributes to ask for: told apart by it, the key of a session stays uniform.
     profile_names: u128,
+    keys: u128,
     client: SipHasher24,
     count: SipHasher24,
 }
@@ -371,6 +377,7 @@ impl Digests {
                 }
                 digest.finish128().into()
             },
+            keys: begin(b'k').finish128().into(),
             client: begin(b'n'),
             count: begin(b'q'),
         }

@@ -1,7 +1,7 @@
 //! What is known: the memo of one request, as the engine sees it. Never waits.
 
-use super::need::{Act, AttributesKey, CookieKey, PolicyKey, Receipt, SessionKey};
-use crate::record::{Attributes, Policy, Session};
+use super::need::{Act, AttributesKey, CookieKey, KeysKey, PolicyKey, Receipt, SessionKey};
+use crate::record::{Attributes, Policy, PublishedKeys, Session};
 
 /// Wall clock, milliseconds since 1970 (UTC).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -91,6 +91,11 @@ pub trait Facts {
     fn policy(&self, of: PolicyKey) -> Known<Policy<'_>>;
     /// Profile attributes of the session's user.
     fn attributes(&self, of: AttributesKey) -> Known<Attributes<'_>>;
+    /// The keys that AM publishes; with `newer` those of after the ones that lack a key. Asked at the end
+    /// of a login of dialect B only.
+    fn keys(&self, _of: KeysKey, _newer: bool) -> Known<PublishedKeys<'_>> {
+        Known::Missing
+    }
     /// What an earlier request found in this sealed cookie ([`super::Basis::opened`]). Only saves
     /// opening it again: a driver may always say that it does not know.
     fn opened(&self, _of: CookieKey) -> Option<Opened> {

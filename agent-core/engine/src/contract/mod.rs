@@ -12,6 +12,7 @@ pub use decision::{
 };
 pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, Opened, UnixMillis};
 pub use need::{
-    Act, Ask, AttributesKey, CookieKey, Environment, Need, PolicyKey, Receipt, SessionKey, Step,
+    Act, Ask, AttributesKey, CookieKey, Environment, KeysKey, Need, PolicyKey, Receipt, SessionKey,
+    Step,
 };
 pub use request::{Header, Local, RequestView};

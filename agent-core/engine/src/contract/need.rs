@@ -17,6 +17,10 @@ pub struct AttributesKey(pub u128);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PolicyKey(pub u128);
 
+/// Keyed digest of the instance whose AM publishes keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeysKey(pub u128);
+
 /// Keyed digest of a sealed session cookie and of all that its opening depends on, but for the time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CookieKey(pub u128);
@@ -61,6 +65,14 @@ pub enum Ask {
         token: Secret,
         /// Attribute names in AM's spelling.
         names: Vec<String>,
+    },
+    /// The keys that AM signs ID tokens with, as it publishes them (dialect B).
+    Keys {
+        /// Where the answer is kept.
+        key: KeysKey,
+        /// A token names a key that is not among those known: as AM has them now, as far as the driver
+        /// lets AM be asked that often.
+        newer: bool,
     },
     /// The request's form body, at most `limit` bytes.
     Form {

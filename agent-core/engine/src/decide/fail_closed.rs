@@ -63,6 +63,8 @@ facts! {
     Policy "AM's decision about the URL", dead: Failure::Login;
     /// Profile attributes of the user.
     Attributes "the user's profile attributes", dead: Failure::Refuse(403, Code::LoginSessionDead);
+    /// The keys that AM signs logins with; no token of a user's is asked about.
+    Keys "the keys that AM signs ID tokens with", dead: Failure::Refuse(403, Code::TokenUnknownKey);
     /// The session that a login brought.
     NewSession "the session that a login brought", dead: Failure::Refuse(403, Code::LoginDeadSession);
     /// The record that a login's state is used up.

@@ -66,6 +66,13 @@ fn by_code(code: Code) -> Option<Words> {
         | Code::LoopAmCookieLost => {
             "A setting of this site keeps you from logging in, and you cannot change it. Ask for help."
         }
+        Code::TokenUnknownKey => {
+            return Some((
+                "Login did not work",
+                "The login could not be verified. Wait a moment, then open the page you wanted again. If that \
+                 does not help, ask for help.",
+            ));
+        }
         // Whoever goes back to AM's login page after a login ends here, too, or loads this address again.
         Code::CallbackNoCookie
         | Code::CallbackState

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{append, by_rule, encoded, public_am, serving};
 use crate::{
     am::a::lares::instant,
-    config::realm_named,
+    config::{Dialect, realm_named},
     contract::{Facts, UnixMillis},
     decide::{Cx, ResponseHeaders, marked},
     token::{
@@ -52,16 +52,20 @@ impl Begun {
     }
 
     /// AM's login page, which leads on to the authorize address whoever is logged in already.
-    pub(super) fn login_page(&self) -> String {
+    pub(super) fn login_page(&self, dialect: Dialect) -> String {
         let page = self.page.clone();
-        self.through(page.unwrap_or_else(|| self.page_before()))
+        self.through(page.unwrap_or_else(|| self.page_before(dialect)))
     }
 
     /// The login page of the AM that is asked.
-    fn page_before(&self) -> String {
+    fn page_before(&self, dialect: Dialect) -> String {
         let path = self.authorize.split('?').next().unwrap_or_default();
         let end = path.find("/oauth2/").or(path.rfind("/cdcservlet"));
-        format!("{}/UI/Login", &path[..end.unwrap_or(0)])
+        let page = match dialect {
+            Dialect::OpenAm => "UI/Login",
+            Dialect::PingAm => "XUI/",
+        };
+        format!("{}/{page}", &path[..end.unwrap_or(0)])
     }
 
     fn through(&self, mut page: String) -> String {
@@ -90,9 +94,10 @@ pub(super) fn at(
     let endpoint = if servlet { SERVLET } else { AUTHORIZE };
     let (page, mut authorize) = match rule {
         Some(address) => addresses(address, endpoint),
-        None => (None, own_address(cx, endpoint)),
+        None => (None, own_address(cx, endpoint, realm.as_deref())),
     };
-    let in_address = page.is_none() && realm_named(&authorize).is_some();
+    let by_path = rule.is_none() && config.dialect == Dialect::PingAm;
+    let in_address = by_path || page.is_none() && realm_named(&authorize).is_some();
     let realm = rule.and_then(realm_named).or(realm);
     let realm = realm.unwrap_or_else(|| config.organization_name.clone());
     let pending = pending(cx, back, &realm, post);
@@ -113,14 +118,22 @@ pub(super) fn at(
     };
     // The servlet takes `realm` for a wish to log in anew, each time (measured on OpenAM 16.0.5).
     if servlet && begun.page.is_none() && !in_address && begun.realm != "/" {
-        begun.page = Some(begun.page_before());
+        begun.page = Some(begun.page_before(config.dialect));
     }
     begun
 }
 
-/// AM's own address for logins.
-fn own_address(cx: &Cx<'_, '_>, endpoint: &str) -> String {
+/// AM's own address for logins. Dialect B documents the realm as a part of its path.
+fn own_address(cx: &Cx<'_, '_>, endpoint: &str, realm: Option<&str>) -> String {
     let config = &cx.snap.config;
+    if config.dialect == Dialect::PingAm {
+        let realm = realm.unwrap_or(&config.organization_name);
+        let names = realm.split('/').filter(|name| !name.is_empty());
+        let path: String = names
+            .map(|name| format!("realms/{}/", encoded(name)))
+            .collect();
+        return format!("{}oauth2/realms/root/{path}authorize", public_am(cx));
+    }
     if endpoint == SERVLET
         && config.public_am_url.is_none()
         && let Some(servlet) = serving(cx, &config.cdcservlet_url)

@@ -5,13 +5,14 @@
 
 use alloc::{
     borrow::Cow,
+    boxed::Box,
     string::{String, ToString},
     vec::Vec,
 };
 
 use percent_encoding::percent_decode;
 
-use super::{authorize, fragment, rounds};
+use super::{authorize, fragment, id_token, rounds};
 use crate::{
     am::a::{
         self,
@@ -29,7 +30,6 @@ use crate::{
         Secret,
         authn_tx::{self, Pending, PendingList},
         cookie::SetCookie,
-        jwt::{self, JwtError},
         rounds::Last,
     },
     url::ReturnUrl,
@@ -48,7 +48,7 @@ pub(super) struct Refusal(
 );
 
 impl Refusal {
-    fn of(code: Code) -> Refusal {
+    pub(super) fn of(code: Code) -> Refusal {
         Refusal(code, 403, "".into())
     }
 }
@@ -97,9 +97,9 @@ pub(crate) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
     if begun.pending.expires <= cx.now.wall {
         return Ok(restart(cx, &begun));
     }
-    match token(cx, &form, &begun.pending) {
+    match token(cx, &form, &begun.pending)? {
         Ok(token) => finish(cx, begun, token),
-        Err(refusal) => Ok(refused(cx, refusal)),
+        Err(decision) => Ok(*decision),
     }
 }
 
@@ -305,53 +305,22 @@ fn done<'a>(
 }
 
 /// Checks AM's answer; what it gives is the session token in it, nothing else (rules L1 and L6).
-fn token(cx: &Cx<'_, '_>, form: &Form, pending: &Pending) -> Result<Secret, Refusal> {
-    let id_token = match &form.answer {
-        Answer::IdToken(token) => token,
-        Answer::Lares(lares) => {
-            let expect = a::lares::Expect {
-                audience: &authorize::provider_id(cx),
-                issuers: &cx.snap.servlets,
-            };
-            let checked = lares.check(&expect, cx.now.wall);
-            return checked
-                .map(|()| lares.token.clone())
-                .map_err(refusal_of_lares);
-        }
+fn token<'a>(
+    cx: &Cx<'a, '_>,
+    form: &Form,
+    pending: &Pending,
+) -> Stage<'a, Result<Secret, Box<Decision<'a>>>> {
+    let lares = match &form.answer {
+        Answer::IdToken(token) => return id_token::check(cx, token, pending),
+        Answer::Lares(lares) => lares,
     };
-    let nonce = authn_tx::text(&pending.nonce);
-    let issuers: Vec<&str> = cx.snap.issuers.iter().map(String::as_str).collect();
-    let expect = jwt::Expect {
-        client: &cx.snap.config.username,
-        any_client: cx.snap.config.any_audience,
-        also: &cx.snap.config.audiences,
-        issuers: &issuers,
-        nonce: &nonce,
-        realm: &pending.realm,
+    let expect = a::lares::Expect {
+        audience: &authorize::provider_id(cx),
+        issuers: &cx.snap.servlets,
     };
-    jwt::verify(
-        id_token.expose(),
-        &cx.snap.id_token_key,
-        &expect,
-        cx.now.wall,
-    )
-    .map(|token| token.sso_token)
-    .map_err(|error| Refusal::of(code_of(&error)))
-}
-
-fn code_of(error: &JwtError) -> Code {
-    match error {
-        JwtError::Malformed | JwtError::TooLarge => Code::TokenMalformed,
-        JwtError::BadAlgorithm => Code::TokenAlgorithm,
-        JwtError::BadSignature => Code::TokenSignature,
-        JwtError::WrongAudience => Code::TokenAudience,
-        JwtError::WrongIssuer => Code::TokenIssuer,
-        JwtError::WrongNonce => Code::TokenNonce,
-        JwtError::WrongRealm => Code::TokenRealm,
-        JwtError::Expired => Code::TokenExpired,
-        JwtError::NotYetValid => Code::TokenNotYetValid,
-        JwtError::MissingClaim(_) | JwtError::DuplicateClaim => Code::TokenClaims,
-    }
+    let checked = lares.check(&expect, cx.now.wall);
+    let refusal = |error| Box::new(refused(cx, refusal_of_lares(error)));
+    Ok(checked.map(|()| lares.token.clone()).map_err(refusal))
 }
 
 /// The last checks, which need AM and the shared set of used states; then the cookie.

@@ -8,6 +8,7 @@ mod authorize;
 mod callback;
 mod custom;
 mod fragment;
+mod id_token;
 mod limits;
 mod rounds;
 mod step_up;
@@ -29,7 +30,7 @@ pub(crate) use rounds::{
 pub(crate) use step_up::step_up;
 
 use crate::{
-    config::{Enforcement, realm_named},
+    config::{Dialect, Enforcement, realm_named},
     contract::{Decision, Outcome},
     decide::{
         Cx, Kept, ResponseHeaders, Stage, below, clear_session_cookies, is_unseen, keep, refuse,
@@ -268,9 +269,11 @@ fn legacy_address(cx: &Cx<'_, '_>, back: &str) -> String {
 pub(crate) fn logout_address(cx: &Cx<'_, '_>, realm: Option<&str>) -> String {
     let config = &cx.snap.config;
     let by_path = below(&config.logout_urls, cx.asked.path()).map(String::as_str);
-    let mut address = match by_path.or_else(|| serving(cx, &config.logout_url)) {
-        Some(url) => url.to_string(),
-        None => format!("{}UI/Logout", public_am(cx)),
+    let (mut address, end) = match by_path.or_else(|| serving(cx, &config.logout_url)) {
+        Some(url) => (url.to_string(), ""),
+        // A program that reads its address, and what to do behind `#`.
+        None if config.dialect == Dialect::PingAm => (format!("{}XUI/", public_am(cx)), "#logout/"),
+        None => (format!("{}UI/Logout", public_am(cx)), ""),
     };
     let mut ams = config.naming_url.iter().map(String::as_str);
     let at_am = address.starts_with(public_am(cx)) || ams.any(|base| address.starts_with(base));
@@ -284,5 +287,6 @@ pub(crate) fn logout_address(cx: &Cx<'_, '_>, realm: Option<&str>) -> String {
     if let Some(target) = &config.logout_redirect_url {
         append(&mut address, &config.redirect_param, target);
     }
+    address.push_str(end);
     address
 }

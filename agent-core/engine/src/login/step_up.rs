@@ -2,7 +2,8 @@
 //!
 //! The advices go to AM's login page, which leads on to where a login goes anyway. `/oauth2/authorize`
 //! of dialect A does not hand advices on, and `prompt=login` would end the session at once (measured on
-//! OpenAM 16.0.5), so the page comes first. Must not end or clear the session: it is what is stepped up.
+//! OpenAM 16.0.5), so the page comes first. How dialect B hands advices on from there is not documented:
+//! there it is the same page, at its present address. Must not end or clear the session: it is what is stepped up.
 
 use alloc::string::String;
 
@@ -11,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use super::{append, authorize, custom, fragment, legacy_address, other_host};
 use crate::{
+    config::Dialect,
     contract::{Basis, Decision, SessionKey, UnixMillis},
     decide::{Cx, ResponseHeaders, Stage, is_told_json, is_unseen, respond},
     event::Code,
@@ -96,7 +98,7 @@ pub(crate) fn step_up<'a>(
                 Ok(begun) => begun,
                 Err(refused) => return Ok(refused),
             };
-            (begun.login_page(), begun.cookies)
+            (begun.login_page(config.dialect), begun.cookies)
         }
     };
     let mut advices = document(answer.advices);
@@ -104,7 +106,9 @@ pub(crate) fn step_up<'a>(
         advices = URL_SAFE_NO_PAD.encode(advices);
     }
     let goto = (config.allow_custom_login == 2).then_some(address.len());
-    let mut response = match config.advice_redirect || is_told_json(cx) {
+    // The page that dialect B documents is a program that reads its address, and takes no form.
+    let by_address = config.dialect == Dialect::PingAm && !custom;
+    let mut response = match config.advice_redirect || by_address || is_told_json(cx) {
         _ if fragment::is_kept(cx) => {
             fragment::leave(&with_advices(address, &advices), back.as_str(), goto)
         }

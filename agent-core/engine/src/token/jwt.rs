@@ -1,6 +1,7 @@
-//! Is this the id_token we asked AM for? (rule L1, dialect A)
+//! Is this the id_token we asked AM for? (rule L1)
 //!
-//! Signature and claims only. Who the user is it does not say: that is AM's answer about the session
+//! Who may have signed it says the dialect, never the token: HS256 with the agent's password, or RS256 and
+//! ES256 with a key that AM publishes. Signature and claims only. Who the user is it does not say: that is AM's answer about the session
 //! token inside. The JWT library looks at no clock here; times are judged against the request's.
 
 use alloc::{string::String, vec::Vec};
@@ -20,7 +21,10 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::Secret;
-use crate::contract::UnixMillis;
+use crate::{
+    contract::UnixMillis,
+    record::{KeyKind, PublishedKeys},
+};
 
 /// Longest token that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 64 * 1024;
@@ -38,12 +42,15 @@ pub enum JwtError {
     /// Longer than [`MAX_TOKEN`].
     #[error("the id_token is too large")]
     TooLarge,
-    /// Signed with anything but HS256.
-    #[error("the id_token is not signed with HS256")]
+    /// Signed in another way than this AM signs.
+    #[error("the id_token is not signed as this AM signs")]
     BadAlgorithm,
-    /// Not signed with this agent's password.
-    #[error("the signature of the id_token does not fit the agent's password")]
+    /// Not signed with the key that it has to be signed with.
+    #[error("the signature of the id_token is wrong")]
     BadSignature,
+    /// The key that the token names is none of those that AM publishes.
+    #[error("the id_token is signed with a key that AM does not publish")]
+    UnknownKey,
     /// `aud` or `azp` is not this agent alone.
     #[error("the id_token is for another client")]
     WrongAudience,
@@ -85,6 +92,17 @@ pub struct Expect<'e> {
     pub nonce: &'e str,
     /// Realm of the login, exactly.
     pub realm: &'e str,
+    /// In dialect B the realm of the agent's profile, exactly: `agent_realm`.
+    pub agent_realm: &'e str,
+}
+
+/// Whose signature counts (rule L1): fixed by the dialect, whatever the token says of itself.
+#[derive(Clone, Copy)]
+pub enum Signer<'k> {
+    /// Dialect A: HS256 with this key.
+    Shared(&'k Secret),
+    /// Dialect B: RS256 or ES256, as its type has it, with the key that the token names.
+    Published(PublishedKeys<'k>),
 }
 
 /// An id_token that passed every check.
@@ -106,10 +124,13 @@ pub fn dialect_a_key(password: &Secret) -> Secret {
     Secret::new(key)
 }
 
-/// Checks an id_token of dialect A. `now` is the wall clock.
+/// Checks an id_token. `now` is the wall clock.
+///
+/// # Errors
+/// The first thing that is wrong. [`JwtError::UnknownKey`] comes before everything that takes a key.
 pub fn verify(
     token: &[u8],
-    key: &Secret,
+    signer: Signer<'_>,
     expect: &Expect<'_>,
     now: UnixMillis,
 ) -> Result<IdToken, JwtError> {
@@ -122,10 +143,9 @@ pub fn verify(
     if claims.contains('.') {
         return Err(JwtError::Malformed);
     }
-    check_header(header)?;
-    let key = DecodingKey::from_secret(key.expose());
+    let (key, algorithm) = key(header, signer)?;
     // Only the signature is the library's: its claims check would look at a clock.
-    match crypto::verify(signature, message.as_bytes(), &key, Algorithm::HS256) {
+    match crypto::verify(signature, message.as_bytes(), &key, algorithm) {
         Ok(true) => {}
         Ok(false) => return Err(JwtError::BadSignature),
         Err(_) => return Err(JwtError::Malformed),
@@ -135,27 +155,58 @@ pub fn verify(
             .decode(claims)
             .map_err(|_| JwtError::Malformed)?,
     );
-    let claims: Claims = serde_json::from_slice(&claims).map_err(|_| JwtError::Malformed)?;
-    claims.check(expect, now.0 / 1000)
+    let mut claims: Claims = serde_json::from_slice(&claims).map_err(|_| JwtError::Malformed)?;
+    if claims.duplicate {
+        return Err(JwtError::DuplicateClaim);
+    }
+    let token = match signer {
+        Signer::Shared(_) => claims.sso_token.take(),
+        Signer::Published(_) => claims.published_token(expect.agent_realm)?,
+    };
+    claims.check(token, expect, now.0 / 1000)
 }
 
-/// The algorithm is pinned, whatever the header says; a header that says something else is refused,
-/// and so are extensions that must be understood (`crit`, RFC 7515 4.1.11).
-fn check_header(header: &str) -> Result<(), JwtError> {
+/// The key and the algorithm that go together. A header that names another algorithm is refused, and so
+/// are extensions that must be understood (`crit`, RFC 7515 4.1.11).
+fn key(header: &str, signer: Signer<'_>) -> Result<(DecodingKey, Algorithm), JwtError> {
     #[derive(Deserialize)]
     struct Header {
         alg: String,
+        kid: Option<String>,
         crit: Option<IgnoredAny>,
     }
     let header = URL_SAFE_NO_PAD
         .decode(header)
         .map_err(|_| JwtError::Malformed)?;
     let header: Header = serde_json::from_slice(&header).map_err(|_| JwtError::Malformed)?;
-    match header.alg.as_str() {
-        "HS256" if header.crit.is_none() => Ok(()),
-        "HS256" => Err(JwtError::Malformed),
-        _ => Err(JwtError::BadAlgorithm),
+    let keys = match (signer, header.alg.as_str()) {
+        (Signer::Shared(secret), "HS256") if header.crit.is_none() => {
+            return Ok((DecodingKey::from_secret(secret.expose()), Algorithm::HS256));
+        }
+        (Signer::Shared(_), "HS256") => return Err(JwtError::Malformed),
+        (Signer::Shared(_), _) => return Err(JwtError::BadAlgorithm),
+        (Signer::Published(keys), _) => keys,
+    };
+    let kind = KeyKind::named(&header.alg).ok_or(JwtError::BadAlgorithm)?;
+    if header.crit.is_some() {
+        return Err(JwtError::Malformed);
     }
+    // AM names its keys; a token without a name would have us try them in turn.
+    let id = header.kid.ok_or(JwtError::Malformed)?;
+    let found = keys.find(&id, kind).ok_or(JwtError::UnknownKey)?;
+    let [first, second] = found.numbers;
+    let (key, algorithm) = match kind {
+        KeyKind::Rs256 => (
+            DecodingKey::from_rsa_components(first, second),
+            Algorithm::RS256,
+        ),
+        KeyKind::Es256 => (
+            DecodingKey::from_ec_components(first, second),
+            Algorithm::ES256,
+        ),
+    };
+    key.map(|key| (key, algorithm))
+        .map_err(|_| JwtError::UnknownKey)
 }
 
 /// The claims we look at, each of which may occur once.
@@ -169,16 +220,49 @@ struct Claims {
     exp: Option<u64>,
     iat: Option<u64>,
     nbf: Option<u64>,
+    agent_realm: Option<String>,
+    sso_token: Option<Zeroizing<String>>,
+    forgerock: Option<ForgeRock>,
+    /// A name occurred twice.
+    duplicate: bool,
+}
+
+/// What dialect B says of the session, `forgerock`.
+struct ForgeRock {
     sso_token: Option<Zeroizing<String>>,
     /// A name occurred twice.
     duplicate: bool,
 }
 
 impl Claims {
-    fn check(self, expect: &Expect<'_>, now: u64) -> Result<IdToken, JwtError> {
-        if self.duplicate {
-            return Err(JwtError::DuplicateClaim);
+    /// The session token of dialect B: in the member that its documentation shows, or in the one of AM 5;
+    /// in both if they say the same. `agent_realm` is another agent's otherwise.
+    fn published_token(
+        &mut self,
+        agent_realm: &str,
+    ) -> Result<Option<Zeroizing<String>>, JwtError> {
+        let named = self.agent_realm.as_deref();
+        let named = named.ok_or(JwtError::MissingClaim("agent_realm"))?;
+        if named != agent_realm {
+            return Err(JwtError::WrongRealm);
         }
+        let own = self.sso_token.take();
+        match (self.forgerock.take(), own) {
+            (Some(inner), _) if inner.duplicate => Err(JwtError::DuplicateClaim),
+            (Some(inner), Some(own)) if inner.sso_token.as_ref().is_some_and(|t| *t != own) => {
+                Err(JwtError::DuplicateClaim)
+            }
+            (Some(inner), own) => Ok(inner.sso_token.or(own)),
+            (None, own) => Ok(own),
+        }
+    }
+
+    fn check(
+        self,
+        sso_token: Option<Zeroizing<String>>,
+        expect: &Expect<'_>,
+        now: u64,
+    ) -> Result<IdToken, JwtError> {
         let missing = JwtError::MissingClaim;
         let iss = self.iss.ok_or(missing("iss"))?;
         let aud = self.aud.ok_or(missing("aud"))?;
@@ -187,7 +271,7 @@ impl Claims {
         let realm = self.realm.ok_or(missing("realm"))?;
         let exp = self.exp.ok_or(missing("exp"))?;
         let iat = self.iat.ok_or(missing("iat"))?;
-        let mut sso_token = self.sso_token.ok_or(missing("ssoToken"))?;
+        let mut sso_token = sso_token.ok_or(missing("ssoToken"))?;
 
         if !expect.issuers.iter().any(|base| is_issuer(&iss, base)) {
             return Err(JwtError::WrongIssuer);
@@ -312,9 +396,11 @@ impl<'de> Deserialize<'de> for Claims {
                         "exp" => claims.exp = Some(map.next_value()?),
                         "iat" => claims.iat = Some(map.next_value()?),
                         "nbf" => claims.nbf = Some(map.next_value()?),
+                        "agent_realm" => claims.agent_realm = Some(map.next_value()?),
                         "ssoToken" => {
                             claims.sso_token = Some(Zeroizing::new(map.next_value()?));
                         }
+                        "forgerock" => claims.forgerock = Some(map.next_value()?),
                         _ => drop(map.next_value::<IgnoredAny>()?),
                     }
                     seen.push(name);
@@ -325,6 +411,41 @@ impl<'de> Deserialize<'de> for Claims {
         deserializer.deserialize_map(Object)
     }
 }
+
+impl<'de> Deserialize<'de> for ForgeRock {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ForgeRock, D::Error> {
+        struct Object;
+        impl<'de> Visitor<'de> for Object {
+            type Value = ForgeRock;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("what the id_token says of the session")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ForgeRock, A::Error> {
+                let mut inner = ForgeRock {
+                    sso_token: None,
+                    duplicate: false,
+                };
+                while let Some(name) = map.next_key::<String>()? {
+                    match name.as_str() {
+                        "ssotoken" => {
+                            inner.duplicate |= inner.sso_token.is_some();
+                            inner.sso_token = Some(Zeroizing::new(map.next_value()?));
+                        }
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(inner)
+            }
+        }
+        deserializer.deserialize_map(Object)
+    }
+}
+
+#[cfg(test)]
+#[path = "jwt_published_tests.rs"]
+mod published_tests;
 
 #[cfg(test)]
 mod tests {
@@ -368,8 +489,15 @@ mod tests {
             ],
             nonce: "n0nce",
             realm: "/shop",
+            agent_realm: "/",
         };
-        verify(token.as_bytes(), &key(), &expect, UnixMillis(now * 1000))
+        let key = key();
+        verify(
+            token.as_bytes(),
+            Signer::Shared(&key),
+            &expect,
+            UnixMillis(now * 1000),
+        )
     }
 
     fn error(token: &str) -> Option<JwtError> {
@@ -505,7 +633,6 @@ mod tests {
                 realm: Some("/".into()),
                 exp: Some(100),
                 iat: Some(100),
-                sso_token: Some(Zeroizing::new("t".into())),
                 ..Claims::default()
             };
             let expect = Expect {
@@ -515,8 +642,10 @@ mod tests {
                 issuers: &["https://am/oauth2"],
                 nonce: "n",
                 realm: "/",
+                agent_realm: "/",
             };
-            claims.check(&expect, 100).is_ok()
+            let token = Some(Zeroizing::new("t".into()));
+            claims.check(token, &expect, 100).is_ok()
         };
         let list = ["wa2".to_string()];
         for (aud, azp, plain, listed, any) in [

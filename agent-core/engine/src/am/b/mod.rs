@@ -5,6 +5,7 @@
 //! `portcullis.am.dialect` says so, and an answer that is not what is written here lets nobody in.
 
 pub mod agent_login;
+pub mod keys;
 pub mod logout;
 pub mod session;
 

@@ -56,9 +56,9 @@ pub(super) const CONNECTION: &[Property] = &[
         |c, v| v.choice(&mut c.agent_auth, &[("0", AgentAuth::TreeThenModule), ("1", AgentAuth::Tree), ("2", AgentAuth::Module)]))
         .boot().test("the_agent_logs_in_by_tree_or_by_module"),
     works("portcullis.am.dialect", Choice, "openam", "own",
-        "What AM is: openam (14 to 16), or pingam (PingAM, and ForgeRock AM from 6.5), for which only AM's own cookie is taken yet: set allow.custom.login = 2 and accept.sso.token = 1.",
+        "What AM is: openam (14 to 16), or pingam (PingAM, and ForgeRock AM from 6.5). It decides how logins are verified, and is never guessed.",
         |c, v| v.choice(&mut c.dialect, &[("openam", Dialect::OpenAm), ("pingam", Dialect::PingAm)]))
-        .boot().test("a_user_of_pingam_is_let_in_by_ams_cookie"),
+        .boot().test("a_user_of_pingam_logs_in"),
 ];
 
 #[rustfmt::skip]
