@@ -261,6 +261,11 @@ codes! {
         "Set `com.forgerock.agents.public.am.url` or `com.sun.identity.agents.config.cdsso.cdcservlet.url` to the name that AM has for itself.";
     LaresTime 394 Warning "login refused: LARES has expired or is from the future"
         "It counts for one minute; the clocks of AM and this host may differ by one more." "Synchronise the clocks.";
+    LoginExchanged 395 Info "a session token was exchanged for the agent's cookie"
+        "A client sent it to `portcullis.authn.exchange.uri`." "Nothing.";
+    ExchangeRefused 396 Warning "no session token was exchanged: not a POST, or it comes from another site"
+        "Somebody opened the endpoint by hand, or a page of another site sent a user's browser there."
+        "Use POST, from pages of this site or from no page.";
     LoggedOut 400 Info "logged out"
         "The URL is a logout URL." "Nothing.";
     DeniedByRule 410 Info "denied by a rule"

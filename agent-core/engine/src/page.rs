@@ -282,6 +282,11 @@ pub fn redirect(location: String) -> Response {
     }
 }
 
+/// For answers that are no page (rule L9).
+pub(crate) fn no_store() -> (Cow<'static, str>, Vec<u8>) {
+    header(NO_STORE.0, NO_STORE.1)
+}
+
 fn header(name: &'static str, value: &str) -> (Cow<'static, str>, Vec<u8>) {
     (Cow::Borrowed(name), value.as_bytes().to_vec())
 }

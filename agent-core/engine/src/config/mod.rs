@@ -435,6 +435,12 @@ pub struct Config {
     pub frame_ancestors: String,
     /// `org.forgerock.agents.config.fragment.redirect.enable`
     pub fragment_redirect: bool,
+    /// `portcullis.session.header`
+    pub session_header: Option<String>,
+    /// `portcullis.authn.exchange.uri`; begins with `/`
+    pub exchange_uri: Option<String>,
+    /// `portcullis.authn.exchange.cookie.name`; AM's own where empty
+    pub exchange_cookie: String,
     // --- login at old servers
     /// `portcullis.login.cdcservlet` (rule L6)
     pub login_cdcservlet: bool,
@@ -684,6 +690,9 @@ impl Default for Config {
             frame_ancestors_none: false,
             frame_ancestors: String::new(),
             fragment_redirect: false,
+            session_header: None,
+            exchange_uri: None,
+            exchange_cookie: String::new(),
             login_cdcservlet: false,
             cdcservlet_url: vec![],
             login_loop_limit: 5,

@@ -166,6 +166,12 @@ impl Snapshot {
             |cookie| ours(&config, cookie),
             |property, what| reject(&config, property, what, &mut problems),
         );
+        if let Some(name) = &config.session_header
+            && ScrubNames::of_config(&config).matches(name.as_bytes())
+        {
+            let what = format!("\"{name}\" is a header that the agent sets");
+            reject(&config, "portcullis.session.header", what, &mut problems);
+        }
         if !problems.is_empty() {
             return Err(problems);
         }

@@ -20,6 +20,9 @@ pub(super) fn callback<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Option<Decision<'a>>> {
     if is_ams_form(cx) {
         return login::callback(cx).map(Some);
     }
+    if cx.snap.config.exchange_uri.as_deref() == Some(cx.asked.path()) {
+        return login::exchange(cx).map(Some);
+    }
     match is_custom_response(cx) {
         true => login::response(cx).map(Some),
         false => Ok(None),

@@ -109,6 +109,10 @@ impl Edits<'_> {
             }
         }
         let config = &snap.config;
+        // The application needs no session of its user's (rule L4).
+        if let Some(name) = &config.session_header {
+            sink.remove_request_header(name.as_bytes());
+        }
         let identity = self.identity.as_ref();
         attribute_cookies::walk(req, snap, identity, self.https, scratch, sink);
         let Some(identity) = identity else {

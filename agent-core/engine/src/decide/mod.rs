@@ -36,12 +36,12 @@ pub use fail_closed::{FAILURES, Fact, Failure, PROVOKED_BY, fail_closed};
 pub use finish::audited_user;
 pub(crate) use pages::below;
 use plan::Plan;
-pub(crate) use post::{Kept, hand_on, keep, marked, sticky_cookie};
+pub(crate) use post::{Kept, hand_on, is_own_site, keep, marked, sticky_cookie};
 pub use post::{ReplayedHeader, replayed_headers};
 pub(crate) use reader::{is_told_json, is_unseen};
 pub(crate) use session::{
-    TokenBuffer, acceptable, clear_session_cookies, cookie_scope, key_of, live, open_own_cookie,
-    sso_token,
+    Presented, TokenBuffer, acceptable, clear_session_cookies, cookie_scope, in_cookie, in_header,
+    key_of, live, open_own_cookie, sso_token,
 };
 pub use session::{cookie_of, rounds_cookie_of};
 use watch::Watch;

@@ -158,6 +158,15 @@ fn from_here(cx: &Cx<'_, '_>) -> bool {
     navigates && own
 }
 
+/// Whether no page of another site can have sent the request; a program that says nothing of where it comes
+/// from is its own.
+pub(crate) fn is_own_site(cx: &Cx<'_, '_>) -> bool {
+    let own = own_origin(cx);
+    let mut sites = cx.req.values(b"sec-fetch-site");
+    cx.req.values(b"origin").all(|o| o == own.as_bytes())
+        && sites.all(|site| matches!(site, b"same-origin" | b"none"))
+}
+
 /// The origin of the URL as browsers write it: without a port that the scheme implies.
 fn own_origin(cx: &Cx<'_, '_>) -> String {
     let (scheme, host, port) = (cx.asked.scheme(), cx.asked.host(), cx.asked.port());

@@ -21,7 +21,15 @@ pub(crate) fn is_unseen(cx: &Cx<'_, '_>) -> bool {
     let config = &cx.snap.config;
     let listed =
         || lists(&cx.snap.answers.unauthorized, cx) || carries(cx, &config.unauthorized_header);
-    listed() || config.unauthorized_detect && !is_told_json(cx) && is_a_programs(cx)
+    brings_token(cx)
+        || listed()
+        || config.unauthorized_detect && !is_told_json(cx) && is_a_programs(cx)
+}
+
+/// Clients without cookies cannot finish a login (`portcullis.session.header`).
+fn brings_token(cx: &Cx<'_, '_>) -> bool {
+    let name = cx.snap.config.session_header.as_deref();
+    name.is_some_and(|name| cx.req.values(name.as_bytes()).next().is_some())
 }
 
 /// Whether the request takes JSON and no page.

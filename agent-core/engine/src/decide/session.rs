@@ -46,7 +46,7 @@ enum Cookie<'a> {
 }
 
 impl Token<'_> {
-    /// Whether it came in AM's own cookie, which anybody can make up.
+    /// Whether it came as AM gives it, in its own cookie or a header, which anybody can make up.
     pub(super) fn is_ams(&self) -> bool {
         matches!(self.cookie, Cookie::Am(_))
     }
@@ -98,11 +98,20 @@ pub(crate) enum Presented<'a> {
 pub(crate) fn presented<'a>(cx: &Cx<'a, '_>) -> Presented<'a> {
     let config = &cx.snap.config;
     let own = own_cookie(cx);
+    if config.session_header.is_some()
+        && matches!(own, Presented::None(_))
+        && let Some(found) = in_header(cx)
+    {
+        return found;
+    }
     if let Presented::None(code) = own
         && config.accept_sso_token
         && !config.cookie_name.is_empty()
     {
-        return am_cookie(cx, code);
+        return match in_cookie(cx, &config.cookie_name) {
+            Presented::None(Code::LoginNoToken) => Presented::None(code),
+            found => found,
+        };
     }
     own
 }
@@ -129,22 +138,40 @@ fn own_cookie<'a>(cx: &Cx<'a, '_>) -> Presented<'a> {
     }
 }
 
-fn am_cookie<'a>(cx: &Cx<'a, '_>, without: Code) -> Presented<'a> {
-    let name = cx.snap.config.cookie_name.as_bytes();
-    match cookie::only(cx.req.values(b"cookie"), name) {
-        cookie::One::None => Presented::None(without),
+/// The token that a client without cookies brings (`portcullis.session.header`). On its own, because
+/// few do.
+#[cold]
+#[inline(never)]
+pub(crate) fn in_header<'a>(cx: &Cx<'a, '_>) -> Option<Presented<'a>> {
+    let name = cx.snap.config.session_header.as_deref()?;
+    let mut values = cx.req.values(name.as_bytes());
+    let (value, more) = (values.next()?, values.next());
+    Some(match more {
+        None => ams(cx, value),
+        // Two are none, as with cookies (rule L4).
+        Some(_) => Presented::None(Code::LoginTwoCookies),
+    })
+}
+
+/// The token that the cookie of this name holds as AM writes it.
+pub(crate) fn in_cookie<'a>(cx: &Cx<'a, '_>, name: &str) -> Presented<'a> {
+    match cookie::only(cx.req.values(b"cookie"), name.as_bytes()) {
+        cookie::One::None => Presented::None(Code::LoginNoToken),
         cookie::One::Conflicting => Presented::None(Code::LoginTwoCookies),
-        cookie::One::One(value) => {
-            let mut token = TokenBuffer::new();
-            match sso_token(value, &mut token) {
-                true => Presented::Token(Token {
-                    key: key_of(cx, &token),
-                    opened: None,
-                    cookie: Cookie::Am(value),
-                }),
-                false => Presented::None(Code::LoginBadCookie),
-            }
-        }
+        cookie::One::One(value) => ams(cx, value),
+    }
+}
+
+/// A token as AM gives it to clients, who may as well have made it up.
+fn ams<'a>(cx: &Cx<'a, '_>, value: &'a [u8]) -> Presented<'a> {
+    let mut token = TokenBuffer::new();
+    match sso_token(value, &mut token) {
+        true => Presented::Token(Token {
+            key: key_of(cx, &token),
+            opened: None,
+            cookie: Cookie::Am(value),
+        }),
+        false => Presented::None(Code::LoginBadCookie),
     }
 }
 

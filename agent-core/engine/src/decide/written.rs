@@ -113,6 +113,7 @@ pub fn written_headers(
         true => cookie::rewritten(value, |name, value| {
             written_cookie(cx.as_ref(), snap, name, value)
         }),
+        false if is_session_header(snap, name) => written_token(cx.as_ref(), snap, value),
         false => written_value(snap, name, value),
     };
     let pair = |name: &[u8], value: &[u8]| {
@@ -149,6 +150,23 @@ fn wanted_by_answers(config: &Config, name: &[u8], value: &[u8]) -> bool {
         .any(|(n, v)| is(n, name) && is(v, value))
 }
 
+fn is_session_header(snap: &Snapshot, name: &[u8]) -> bool {
+    let header = snap.config.session_header.as_deref();
+    header.is_some_and(|header| name.eq_ignore_ascii_case(header.as_bytes()))
+}
+
+/// AM's token as clients bring it. Where the URL could not be read it was not looked at.
+fn written_token(cx: Option<&Cx<'_, '_>>, snap: &Snapshot, value: &[u8]) -> Vec<u8> {
+    let mut token = TokenBuffer::new();
+    match (cx, sso_token(value, &mut token)) {
+        (Some(cx), true) => of_session(snap, VALUE, key_of(cx, &token), value),
+        (None, true) => pseudonym(snap, value).into_bytes(),
+        (_, false) if value.is_empty() => Vec::new(),
+        // Too long to be a token.
+        (_, false) => format!("{VALUE}{:0>MAX_TOKEN$}", "").into_bytes(),
+    }
+}
+
 /// A cookie as it is written down. Where the URL could not be read no cookie was looked at.
 fn written_cookie(cx: Option<&Cx<'_, '_>>, snap: &Snapshot, name: &[u8], value: &[u8]) -> Vec<u8> {
     let config = &snap.config;
@@ -182,12 +200,7 @@ fn written_cookie(cx: Option<&Cx<'_, '_>>, snap: &Snapshot, name: &[u8], value: 
         && !name.is_empty()
         && name == config.cookie_name.as_bytes()
     {
-        return match sso_token(value, &mut token) {
-            true => of_session(snap, VALUE, key_of(cx, &token), value),
-            false if value.is_empty() => Vec::new(),
-            // Too long to be a token.
-            false => format!("{VALUE}{:0>MAX_TOKEN$}", "").into_bytes(),
-        };
+        return written_token(Some(cx), snap, value);
     }
     // The browser is told of an attribute anew where its cookie says something else.
     let plain = snap.carried.is_attribute_cookie(name) || snap.rules.wants_cookie(name, value);

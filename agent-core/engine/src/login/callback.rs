@@ -362,7 +362,7 @@ pub(super) fn finish<'a>(cx: &Cx<'a, '_>, begun: Begun, token: Secret) -> Stage<
 }
 
 /// The session cookies, sealed for this instance and host; `None` when a browser would drop them.
-fn session_cookies(
+pub(super) fn session_cookies(
     cx: &Cx<'_, '_>,
     session: &Session<'_>,
     token: &Secret,

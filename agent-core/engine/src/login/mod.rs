@@ -7,6 +7,7 @@
 mod authorize;
 mod callback;
 mod custom;
+mod exchange;
 mod fragment;
 mod id_token;
 mod limits;
@@ -22,6 +23,7 @@ use alloc::{
 pub(crate) use authorize::{derive, seal_nonce};
 pub(crate) use callback::callback;
 pub(crate) use custom::{RESPONSE, response};
+pub(crate) use exchange::exchange;
 pub(crate) use limits::{count_dead, too_many_dead};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) use rounds::{

@@ -343,6 +343,7 @@ mod tests {
                     "SSO_ONLY",
                     "report",
                     "2027-01-31",
+                    "X-Other",
                 ],
             };
             let keys = ["a.example.com", "login"];

@@ -12,6 +12,25 @@ fn content_type(text: &str) -> bool {
     text.contains('/') && text.bytes().all(plain)
 }
 
+/// What says something else to the web server or the agent holds no token.
+fn free_header(text: &str) -> bool {
+    let own = ["x-", "am-", "iplanet"].iter().any(|start| {
+        text.get(..start.len())
+            .is_some_and(|t| t.eq_ignore_ascii_case(start))
+    });
+    let taken = [
+        "x-forwarded",
+        "x-http-method",
+        "x-method",
+        "x-requested-with",
+    ];
+    let taken = taken.iter().any(|start| {
+        text.get(..start.len())
+            .is_some_and(|t| t.eq_ignore_ascii_case(start))
+    });
+    own && !taken && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+}
+
 /// Names that AM or its login pages read are taken.
 fn free_parameter(text: &str) -> bool {
     const TAKEN: [&str; 10] = [
@@ -100,6 +119,28 @@ pub(super) const OWN: &[Property] = &[
             };
             v.map(&mut c.page_templates, page, "write it with [login], [denied], [loop], [unavailable] or [error], or without brackets");
         }).from(From::FileFirst).test("pages_look_as_their_operator_wishes"),
+    works("portcullis.session.header", Text, "", "own",
+        "Request header in which clients without cookies may bring AM's session token. The agent's own cookie comes first; the header does not reach the application, and who brings one that does not count gets 401, never a redirect.",
+        |c, v| {
+            let mut name = String::new();
+            v.checked(&mut name, free_header, "is not a header that a token may come in", "use a name of your own, such as X-Session-Token");
+            c.session_header = Some(name).filter(|n| !n.is_empty());
+        }).from(From::FileFirst).test("a_client_without_cookies_brings_its_token_in_a_header"),
+    works("portcullis.authn.exchange.uri", Text, "", "own",
+        "Path on the protected server where a POST exchanges AM's session token, in session.header or in AM's cookie, for the agent's cookie.",
+        |c, v| {
+            let Some(line) = v.last() else { return };
+            match web::endpoint(&line.value) {
+                Some(path) => c.exchange_uri = Some(path),
+                None => v.wrong(line, "is not a plain path", "write it as in agent/exchange"),
+            }
+        }).alias(&["org.forgerock.agents.authn.exchange.uri"]).from(From::FileFirst)
+        .test("a_session_token_is_exchanged_for_the_agents_cookie"),
+    works("portcullis.authn.exchange.cookie.name", Text, "", "own",
+        "Cookie that the token for that exchange is in; without it, the one that cookie.name names.",
+        |c, v| v.checked(&mut c.exchange_cookie, web::is_token, "is not a cookie name", "write the name of the cookie that holds AM's token"))
+        .alias(&["org.forgerock.agents.authn.exchange.cookie.name"]).from(From::FileFirst)
+        .test("a_session_token_is_exchanged_for_the_agents_cookie"),
     works("portcullis.login.cdcservlet", Switch, "false", "own",
         "Log in through AM's /cdcservlet, as agents before version 5 did, in place of OpenID Connect. Its answer is not signed, and OpenAM gives it to any site that asks: only for servers where agents are no OpenID Connect clients.",
         |c, v| v.switch(&mut c.login_cdcservlet)).from(From::FileFirst)
