@@ -316,7 +316,25 @@ mod tests {
             assert_eq!(found, expected, "{line}");
             lines += 1;
         }
-        assert!(lines > 60, "{lines} lines");
+        assert!(lines > 150, "{lines} lines");
+    }
+
+    #[test]
+    fn what_is_too_long_is_not_redirected_to() {
+        let fits = |text: &str| ReturnUrl::parse(text, &hosts());
+        let long = |end: &str, count: usize| {
+            let text = std::format!("http://www.example.com/{}", end.repeat(count));
+            fits(&text)
+        };
+        assert!(long("a", 1000).is_ok());
+        assert_eq!(long("a", MAX_URL), Err(ReturnUrlError::TooLong));
+        // Escaped, it is longer than it came.
+        assert_eq!(long("\"", MAX_URL / 2), Err(ReturnUrlError::TooLong));
+        let host = std::format!(
+            "http://{}.apps.example.com/",
+            "a.".repeat(200).trim_end_matches('.')
+        );
+        assert_eq!(fits(&host), Err(ReturnUrlError::BadHost));
     }
 
     #[test]
