@@ -31,6 +31,11 @@ fn attacker(site: &Site) -> Visitor<'_> {
     admin
         .create_user("/", "mallory", USER_PASSWORD, &json!({}))
         .expect("user");
+    attacker_again(site)
+}
+
+/// The same attacker in another browser.
+fn attacker_again(site: &Site) -> Visitor<'_> {
     let token = site
         .am
         .client()
@@ -161,16 +166,61 @@ both_servers! {
         first.stop();
         second.stop();
     }
-}
 
-/// The same attacker in another browser.
-fn attacker_again(site: &Site) -> Visitor<'_> {
-    let token = site
-        .am
-        .client()
-        .login("/", "mallory", USER_PASSWORD)
-        .expect("login at AM");
-    let mut visitor = site.visitor();
-    visitor.use_am_token(&token);
-    visitor
+    fn a_login_that_was_planted_logs_nobody_in(kind: Kind) {
+        // A sibling host can set the cookie of a login that the attacker began; the answer to it would make the
+        // victim work in the attacker's account.
+        let site = site::site(kind).start();
+        let mut planter = attacker(&site);
+        let theirs = begun(&mut planter);
+        let mut victim = site.visitor();
+        let form = begun(&mut victim);
+        victim.cookies.extend(planter.cookies.clone());
+        // No page but AM's may bring it, and AM's brings that of its own user.
+        for origin in ["http://sibling.test.example.org", "null", &site.url()] {
+            let post = victim.posting(&theirs, Some(origin));
+            let page = logged(&site, "PCL0211", || victim.send(post.clone()));
+            refused(origin, &page, 403);
+        }
+        assert!(logs_in(&victim.post(&form)));
+        assert_eq!(user_seen(&mut victim).as_deref(), Some("demo1"));
+        site.stop();
+    }
+
+    fn a_login_in_one_realm_is_none_in_another(kind: Kind) {
+        let am = site::AmServer::simulated();
+        am.admin().create_realm("/", "shop").expect("realm");
+        let shop = format!("{}/UI/Login?realm=/shop", am.url());
+        let rule = format!("com.forgerock.agents.conditional.login.url[0]=/app/shop|{shop}");
+        let site = site::site(kind)
+            .am(am)
+            .profile("com.sun.identity.agents.config.freeformproperties", &[&rule])
+            .start();
+        // Begun for users of one realm, answered for one of the other, in either direction.
+        let mut visitor = site.visitor();
+        let redirect = visitor.get("/app/shop/page");
+        assert!(redirect.location().contains("realm=/shop"), "{redirect:?}");
+        let state_of = |visitor: &Visitor<'_>| {
+            let names = visitor.cookies.keys();
+            let state = names.filter_map(|name| name.strip_prefix("agent-authn-tx-")).next();
+            state.expect("a login's cookie").to_owned()
+        };
+        let in_shop = state_of(&visitor);
+        let mut other = site.visitor();
+        let form = begun(&mut other);
+        visitor.cookies.extend(other.cookies.clone());
+        let mixed = forge::with(&form, "state", &in_shop);
+        let page = logged(&site, "PCL0225", || visitor.post(&mixed));
+        refused("a token of the root realm for a login in a realm below", &page, 403);
+        // With everything of that login but the realm.
+        let mut claims = forge::claims_of(form.field("id_token").expect("id_token"));
+        claims["realm"] = "/shop".into();
+        let key = forge::key_of(site::AGENT_PASSWORD);
+        let token = forge::token(&forge::header(), &claims.to_string(), &key);
+        let below = forge::with(&form, "id_token", &token);
+        let page = logged(&site, "PCL0226", || other.post(&below));
+        refused("a token of a realm below for a login in the root realm", &page, 403);
+        assert!(logs_in(&other.post(&form)));
+        site.stop();
+    }
 }

@@ -93,6 +93,51 @@ both_servers! {
         site.stop();
     }
 
+    fn login_pages_follow_the_server_that_answers(kind: Kind) {
+        const FREE: &str = "com.sun.identity.agents.config.freeformproperties";
+        let pages = ["a", "b"].map(|name| format!("https://{name}.example.org/am/UI/Login"));
+        for by_rule in [true, false] {
+            let (builder, address, url) = with_am(kind);
+            let (path, public) = (context(&url), format!("com.forgerock.agents.public.am.url={url}"));
+            let listed = match by_rule {
+                true => vec![format!("com.forgerock.agents.conditional.login.url[0]=/app/listed|{}", pages.join(","))],
+                false => vec![
+                    "org.forgerock.openam.agents.config.allow.custom.login=2".to_owned(),
+                    "com.forgerock.agents.accept.sso.token=1".to_owned(),
+                    format!("com.sun.identity.agents.config.login.url[0]={}", pages[0]),
+                    format!("com.sun.identity.agents.config.login.url[1]={}", pages[1]),
+                ],
+            };
+            let lines: Vec<&str> = listed.iter().chain([&public]).map(String::as_str).collect();
+            let (first, second) = (Front::door(address), Front::door(address));
+            let urls = [&first, &second].map(|f| format!("http://{NAME}:{}/{path}", f.port()));
+            let mut site = builder.profile(FREE, &lines).prepare();
+            name_am(&site, &urls.join(" "));
+            site.server.start();
+            let mut visitor = site.visitor();
+            let known = match by_rule {
+                true => visitor.log_in("/app/known"),
+                false => {
+                    let token = visitor.am_token();
+                    visitor.cookies.insert("iPlanetDirectoryPro".into(), token);
+                    visitor.get("/app/known")
+                }
+            };
+            assert_eq!(known.status, 200, "{known:?}");
+            let leads_to = |page: &str| site.get("/app/listed").location().starts_with(page);
+            assert!(leads_to(&pages[0]), "{:?}", site.get("/app/listed"));
+            drop(first);
+            // A worker knows once it has asked AM for something.
+            let mut number = 0;
+            wait_until("the second login page", || {
+                number += 1;
+                visitor.get(&format!("/app/page-{number}"));
+                leads_to(&pages[1])
+            });
+            site.stop();
+        }
+    }
+
     fn a_connection_that_am_does_not_take_is_given_up(kind: Kind) {
         let (builder, address, url) = with_am(kind);
         let path = context(&url);

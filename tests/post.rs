@@ -13,6 +13,7 @@ use portcullis_tests::{
     http2, real,
     server::Kind,
     site::{Builder, Site, USER, USER_PASSWORD, site},
+    stepping::{StepUp, ask_for_more, with_strong_pages},
     visitor::{Visitor, path_of},
 };
 use serde_json::json;
@@ -233,6 +234,36 @@ both_servers! {
             assert_eq!((seen.get("method"), seen.get("length")), (&json!("GET"), &json!(0)));
         }
         site.stop();
+    }
+
+    fn a_post_survives_a_step_up(kind: Kind) {
+        for redirect in ["true", "false"] {
+            let builder = with_strong_pages(site(kind)).profile("com.sun.am.use_redirect_for_advice", &[redirect]);
+            let site = start(builder);
+            ask_for_more(&site);
+            let mut visitor = site.visitor();
+            assert_eq!(visitor.log_in("/app/page").status, 200);
+            let lacking = visitor.send(posting(&site, "/strong/form?x=1", b"a=1"));
+            assert_eq!(kept(&site).len(), 1, "{lacking:?}");
+            let asked = StepUp::of(&site, &lacking).expect("a step-up");
+            // Not yet: who comes back without having logged in for more is sent again, and nothing is lost.
+            assert!(StepUp::of(&site, &visitor.get("/strong/form?x=1")).is_some());
+            assert_eq!(kept(&site).len(), 1);
+            let am = site.am.client();
+            let token = am.step_up(&visitor.am_token(), &asked.advices, USER, USER_PASSWORD);
+            let token = token.expect("a second login");
+            visitor.use_am_token(&token);
+            let back = visitor.post(&am.authorize(&token, &asked.goto).expect("AM's form"));
+            let target = path_of(back.location());
+            assert_eq!((back.status, target.as_str()), (302, "/strong/form?x=1"), "{back:?}");
+            let seen = Seen::of(&visitor.get(&target)).expect("the application's answer");
+            assert_eq!((seen.get("method"), seen.get("body")), (&json!("POST"), &json!("a=1")));
+            assert_eq!(seen.header("X-User").as_deref(), Some("demo1"));
+            assert!(kept(&site).is_empty());
+            let again = Seen::of(&visitor.get(&target)).expect("the application's answer");
+            assert_eq!(again.get("method"), &json!("GET"));
+            site.stop();
+        }
     }
 
     fn policy_decides_about_the_post_and_not_about_the_look_up(kind: Kind) {

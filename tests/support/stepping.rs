@@ -38,7 +38,7 @@ pub fn ask_for_more(site: &Site) {
             .create_module(STRONG_MODULE.0, STRONG_MODULE.1)
             .expect("module"),
     }
-    let members = json!({ "condition": { "type": "AuthLevel", "authLevel": 2 } });
+    let members = json!({ "actionValues": { "GET": true, "POST": true }, "condition": { "type": "AuthLevel", "authLevel": 2 } });
     let name = policy(site);
     let _ = admin.delete_policy("/", &name);
     let patterns = ["*", "*?*"].map(|end| format!("{}/strong/{end}", site.url()));
