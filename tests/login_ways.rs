@@ -8,9 +8,10 @@ use portcullis_tests::{
     backend::Seen,
     both_servers,
     client::Request,
+    outcome::logs_in,
     real,
     server::Kind,
-    site::{AmServer, Builder, Site, site},
+    site::{AmServer, Builder, Site, USER, USER_PASSWORD, site},
     visitor::{Visitor, path_of},
 };
 
@@ -175,6 +176,35 @@ fn own_page(site: &Site, page: &str, shared: bool) {
 }
 
 both_servers! {
+    fn ams_cookie_counts_where_told_and_after_the_agents_own(kind: Kind) {
+        const COOKIE: &str = "iPlanetDirectoryPro";
+        for accepted in ["0", "1"] {
+            let site = site(kind).profile("com.forgerock.agents.accept.sso.token", &[accepted]).start();
+            let mut visitor = site.visitor();
+            assert_eq!(visitor.log_in("/app/page").status, 200);
+            let token = visitor.am_token();
+            let am = site.am.client();
+            am.logout(&token, &token).expect("logout at AM");
+            let other = am.login("/", USER, USER_PASSWORD).expect("another session");
+            let own = visitor.cookie_header();
+            let both = format!("{own}; {COOKIE}={other}");
+            let get = |target: &str, cookies: &str| site.send(&Request::get(target).header("Cookie", cookies));
+            // The agent learns here that the session of its own cookie is over.
+            assert_eq!(get("/app/other", &both).status, 302);
+            let expected = if accepted == "1" { 200 } else { 302 };
+            let page = get("/app/page", &both);
+            assert_eq!(page.status, expected, "{page:?}");
+            // It stays AM's cookie: none of the agent's is made of it.
+            assert!(!logs_in(&page), "{page:?}");
+            assert_eq!(get("/app/page", &format!("{COOKIE}={other}")).status, expected);
+            assert_eq!(get("/app/page", &own).status, 302);
+            am.logout(&other, &other).expect("logout at AM");
+            let over = get("/app/further", &both);
+            assert_eq!(over.status, 302, "both are over: {over:?}");
+            site.stop();
+        }
+    }
+
     fn a_login_page_of_ones_own_leads_back(kind: Kind) {
         let page = "https://login.test.example.org/in?";
         let mut site = site(kind)

@@ -13,8 +13,8 @@ use super::{
 use crate::{
     config::Snapshot,
     contract::{
-        Act, Ask, CookieKey, Decision, Facts, Known, Need, Now, Opened, Receipt, RequestView,
-        SessionKey, UnixMillis,
+        Act, Ask, CookieKey, Decision, FactError, Facts, Known, Need, Now, Opened, Receipt,
+        RequestView, SessionKey, UnixMillis,
     },
     event::Code,
     login,
@@ -308,30 +308,71 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
         return Ok(Outcome::Decided(decision));
     }
     match live(cx, token.key, || token.secret(cx))? {
-        Ok(session) => match acceptable(cx, &session) {
-            None if from_its_address(cx, &session) => Ok(Outcome::User(User { token, session })),
-            None => from_elsewhere(cx, &token, &session).map(Outcome::Decided),
-            Some(code) => Ok(Outcome::Decided(refuse(
-                cx.facts,
-                code,
-                403,
-                Some(session),
-                super::detail(alloc::format!("realm {}", session.realm)),
-            ))),
+        Ok(session) => accepted(cx, token, session),
+        Err(FactError::Dead) => match beside(cx, &token) {
+            Some(other) => in_its_place(cx, other),
+            None => no_session(cx, &token, FactError::Dead),
         },
-        Err(error) => {
-            let decision = match refuse_for(cx, Fact::Session, error) {
-                Some(refused) => refused,
-                None => {
-                    if token.is_ams() {
-                        login::count_dead(cx, token.key.0)?;
-                    }
-                    login::start(cx, Code::LoginSessionDead)?
-                }
-            };
-            Ok(Outcome::Decided(decision))
-        }
+        Err(error) => no_session(cx, &token, error),
     }
+}
+
+#[inline(always)]
+fn accepted<'a>(cx: &Cx<'a, '_>, token: Token<'a>, session: Session<'a>) -> Stage<'a, Outcome<'a>> {
+    match acceptable(cx, &session) {
+        None if from_its_address(cx, &session) => Ok(Outcome::User(User { token, session })),
+        None => from_elsewhere(cx, &token, &session).map(Outcome::Decided),
+        Some(code) => Ok(Outcome::Decided(refuse(
+            cx.facts,
+            code,
+            403,
+            Some(session),
+            super::detail(alloc::format!("realm {}", session.realm)),
+        ))),
+    }
+}
+
+/// AM's cookie beside one of ours whose session is over, where AM's counts at all.
+#[cold]
+fn beside<'a>(cx: &Cx<'a, '_>, dead: &Token<'_>) -> Option<Token<'a>> {
+    let config = &cx.snap.config;
+    if dead.is_ams() || !config.accept_sso_token || config.cookie_name.is_empty() {
+        return None;
+    }
+    match in_cookie(cx, &config.cookie_name) {
+        Presented::Token(other) if other.key != dead.key => Some(other),
+        _ => None,
+    }
+}
+
+/// The stage with AM's cookie, after ours.
+#[cold]
+#[inline(never)]
+fn in_its_place<'a>(cx: &Cx<'a, '_>, token: Token<'a>) -> Stage<'a, Outcome<'a>> {
+    if matches!(cx.facts.session(token.key), Known::Missing)
+        && let Some(decision) = login::too_many_dead(cx)
+    {
+        return Ok(Outcome::Decided(decision));
+    }
+    match live(cx, token.key, || token.secret(cx))? {
+        Ok(session) => accepted(cx, token, session),
+        Err(error) => no_session(cx, &token, error),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn no_session<'a>(cx: &Cx<'a, '_>, token: &Token<'_>, error: FactError) -> Stage<'a, Outcome<'a>> {
+    let decision = match refuse_for(cx, Fact::Session, error) {
+        Some(refused) => refused,
+        None => {
+            if token.is_ams() {
+                login::count_dead(cx, token.key.0)?;
+            }
+            login::start(cx, Code::LoginSessionDead)?
+        }
+    };
+    Ok(Outcome::Decided(decision))
 }
 
 /// Whether the client has the address that AM saw at the login, where that is asked for
@@ -386,10 +427,10 @@ pub(crate) fn live<'a>(
     cx: &Cx<'a, '_>,
     key: SessionKey,
     token: impl FnOnce() -> Secret,
-) -> Stage<'a, Result<Session<'a>, crate::contract::FactError>> {
+) -> Stage<'a, Result<Session<'a>, FactError>> {
     match cx.facts.session(key) {
         Known::Fresh(session) if session.max_end > cx.now.wall.0 => Ok(Ok(session)),
-        Known::Fresh(_) => Ok(Err(crate::contract::FactError::Dead)),
+        Known::Fresh(_) => Ok(Err(FactError::Dead)),
         Known::Failed(error, _) => Ok(Err(error)),
         Known::Stale(..) | Known::Missing => Err(ask(Ask::Session {
             key,
