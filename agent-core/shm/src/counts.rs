@@ -151,7 +151,9 @@ mod tests {
     #[test]
     fn its_memory_is_its_own() {
         let layout = Layout::for_cache_bytes(0).unwrap();
-        assert!(layout.counts >= layout.ended.first + layout.ended.sets * layout.ended.set_words);
+        assert!(
+            layout.counts >= layout.flights.first + layout.flights.sets * layout.flights.set_words
+        );
         assert!(layout.counts + COUNT_WORDS <= layout.instances);
     }
 }

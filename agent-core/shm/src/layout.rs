@@ -4,10 +4,11 @@
 //! process can work out the same places from the mapping alone. Must not read the mapping: places
 //! that came out of shared memory could not be trusted.
 
+use crate::flights::{FLIGHT_SETS, FLIGHT_WAYS, FLIGHT_WORDS};
 use crate::sum::Sum;
 
 /// Changes whenever the meaning of any byte in the mapping changes.
-pub const LAYOUT_VERSION: u64 = 3;
+pub const LAYOUT_VERSION: u64 = 4;
 /// Size of the record cache when the operator says nothing.
 pub const DEFAULT_CACHE_BYTES: usize = 16 << 20;
 /// Smaller wishes are raised to this.
@@ -73,6 +74,7 @@ pub struct Layout {
     pub(crate) dead: [Region; 1],
     pub(crate) spent: Region,
     pub(crate) ended: Region,
+    pub(crate) flights: Region,
     /// First word of the counters.
     pub(crate) counts: usize,
     /// Each instance's block and its mutex.
@@ -141,11 +143,21 @@ impl Plan {
             ..region
         }
     }
+
+    fn flights(&mut self) -> Region {
+        let set_words = FLIGHT_WAYS * FLIGHT_WORDS;
+        let region = self.region(FLIGHT_SETS * set_words * WORD, set_words, FLIGHT_SETS);
+        Region {
+            ways: FLIGHT_WAYS,
+            slot_words: FLIGHT_WORDS,
+            ..region
+        }
+    }
 }
 
 impl Layout {
     /// The layout for about `cache_bytes` of session and decision records; the other regions are
-    /// a quarter of that on top, the instances' buffers 66 MiB of address space. Pages that nobody
+    /// a quarter of that on top, flights and the instances' buffers 70 MiB of address space. Pages that nobody
     /// has touched cost no memory. `None` above 64 GiB.
     #[must_use]
     pub fn for_cache_bytes(cache_bytes: usize) -> Option<Layout> {
@@ -163,6 +175,7 @@ impl Layout {
         let dead = [plan.class(cache_bytes / 32, CLASSES[0])];
         let spent = plan.keyset(cache_bytes / 16);
         let ended = plan.keyset(cache_bytes / 8);
+        let flights = plan.flights();
         let counts = plan.take(crate::counts::COUNT_WORDS, PAGE);
         let instances = plan.take(crate::INSTANCES * crate::instance::BLOCK_WORDS, PAGE);
         let instance_lock = plan.lock;
@@ -180,6 +193,7 @@ impl Layout {
             dead,
             spent,
             ended,
+            flights,
             counts,
             instances,
             instance_lock,
@@ -201,7 +215,7 @@ impl Layout {
             .iter()
             .chain(&self.decisions)
             .chain(&self.dead);
-        for r in tables.chain([&self.spent, &self.ended]) {
+        for r in tables.chain([&self.spent, &self.ended, &self.flights]) {
             for n in [
                 r.first,
                 r.sets,
@@ -242,10 +256,10 @@ mod tests {
             let mut end = l.workers + crate::WORKERS * WORKER_WORDS;
             let mut lock = 0;
             let tables = l.sessions.iter().chain(&l.decisions).chain(&l.dead);
-            for r in tables.chain([&l.spent, &l.ended]) {
+            for r in tables.chain([&l.spent, &l.ended, &l.flights]) {
                 assert!(r.first >= end && r.sets >= 1 && r.locks >= 1 && r.locks <= r.sets);
                 assert_eq!(r.first % LINE, 0);
-                assert!(r.ways * r.slot_words < r.set_words);
+                assert!(r.ways * r.slot_words <= r.set_words);
                 assert_eq!(r.first_lock, lock);
                 lock += r.locks;
                 end = r.first + r.sets * r.set_words;

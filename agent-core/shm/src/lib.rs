@@ -16,6 +16,7 @@ mod breaker;
 mod buffer;
 pub mod clock;
 mod counts;
+mod flights;
 mod instance;
 mod keyset;
 mod layout;
@@ -29,6 +30,7 @@ mod workers;
 
 pub use breaker::Breaker;
 pub use counts::{COUNT_WINDOW_MS, Counts};
+pub use flights::{Boarded, Boarding, Flight, Flights, Passage, Progress, Wish};
 pub use instance::{
     AGENT_SESSION_BYTES, Full, INSTANCES, InstanceId, InstanceState, LeaseHolder, PROFILE_BYTES,
     SPARE_COUNTERS, StatusWord, Term,

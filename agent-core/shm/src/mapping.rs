@@ -9,7 +9,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::layout::{LAYOUT_VERSION, LOCK_WORDS, Layout};
-use crate::{Counts, EndedSet, Full, InstanceId, InstanceState, OnceSet, Table, Workers};
+use crate::{Counts, EndedSet, Flights, Full, InstanceId, InstanceState, OnceSet, Table, Workers};
 
 /// The first word of a finished mapping.
 const MAGIC: u64 = u64::from_le_bytes(*b"portcull");
@@ -268,6 +268,12 @@ impl Mapping {
     #[must_use]
     pub fn counts(&self) -> Counts<'_> {
         Counts { mapping: self }
+    }
+
+    /// Who asks for what now.
+    #[must_use]
+    pub fn flights(&self) -> Flights<'_> {
+        Flights { mapping: self }
     }
 
     /// The load of each process.

@@ -42,6 +42,11 @@ impl WorkerId {
         self.index
     }
 
+    /// Names the process for good; never 0.
+    pub(crate) fn owner(&self) -> u64 {
+        self.owner
+    }
+
     /// The process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -215,7 +220,7 @@ fn free(slot: &[AtomicU64], owner: u64) {
 
 /// Whether the process that registered is still there. In doubt it is: a web server may run
 /// where `/proc` is missing.
-fn lives(owner: u64) -> bool {
+pub(crate) fn lives(owner: u64) -> bool {
     let pid = (owner >> 32) as u32;
     let Ok(signed) = libc::pid_t::try_from(pid) else {
         return false;
