@@ -23,14 +23,8 @@ use portcullis_tests::{
     },
     server::{Kind, alive},
     site::{Site, site},
-    visitor::Visitor,
     wait_until,
 };
-
-fn cookies_of(visitor: &Visitor<'_>) -> String {
-    let pairs = visitor.cookies.iter().map(|(n, v)| format!("{n}={v}"));
-    pairs.collect::<Vec<_>>().join("; ")
-}
 
 /// What a client does whose connection closes before the first byte: tries once more, and here a few
 /// times more, because a hard restart can hit it twice.
@@ -93,7 +87,7 @@ both_servers! {
         site.server.expect("AH03490");
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/known").status, 200);
-        let cookie = cookies_of(&visitor);
+        let cookie = visitor.cookie_header();
         let broken = under_load(&site, &cookie, || {
             for _ in 0..5 {
                 let old = agent_workers(&site);
@@ -113,7 +107,7 @@ both_servers! {
         }
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/known").status, 200);
-        let cookie = cookies_of(&visitor);
+        let cookie = visitor.cookie_header();
         site.am.simulator().reset_calls();
         // All of them: one held the lease.
         let old = agent_workers(&site);
@@ -132,6 +126,41 @@ both_servers! {
         site.am.simulator().kill_agent_sessions(None);
         assert_eq!(insist(&site, &Request::get("/app/other").header("Cookie", &cookie)).0.status, 200);
         assert_eq!(logins(site.am.simulator()), 1);
+        site.stop();
+    }
+
+    fn workers_killed_again_and_again_cost_nobody_a_wrong_answer(kind: Kind) {
+        let mut site = site(kind).workers(4).listens().start();
+        for line in ["exited on signal 9", "exit signal Killed"] {
+            site.server.expect(line);
+        }
+        site.wait_for_line("PCL0640");
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let cookie = visitor.cookie_header();
+        let am = site.am.simulator();
+        am.reset_calls();
+        under_load(&site, &cookie, || {
+            for kill in 0..12 {
+                let workers: Vec<u32> = agent_workers(&site).into_iter().collect();
+                let victim = workers[kill % workers.len()];
+                signal(victim, "KILL");
+                // httpd starts another one when it needs it.
+                wait_until("a worker", || {
+                    let now = agent_workers(&site);
+                    !now.is_empty() && !now.contains(&victim)
+                });
+            }
+        });
+        assert_eq!(logins(am), 0, "the agent's session is everybody's");
+        // Somebody leads, and hears what AM says.
+        assert!(am.end_session(&visitor.am_token()));
+        let known = Request::get("/app/known").header("Cookie", &cookie);
+        wait_until("word of it", || insist(&site, &known).0.status == 302);
+        for answer in Crowd::send(&site, vec![known; 40]).rest() {
+            assert_eq!(answer.status, 302, "{answer:?}");
+        }
+        assert_eq!(shm_files(), Vec::<String>::new());
         site.stop();
     }
 
@@ -159,7 +188,7 @@ both_servers! {
         let am = site.am.simulator();
         am.reset_calls();
         am.add_fault(Fault::on("", Damage::Hold));
-        let cookie = cookies_of(&visitor);
+        let cookie = visitor.cookie_header();
         let request = Request::get("/app/held").header("Cookie", &cookie);
         let crowd = Crowd::send(&site, vec![request; 2]);
         wait_until("the question", || evaluations(am) > 0);
@@ -236,7 +265,7 @@ fn a_hard_restart_of_httpd_under_load_gives_only_right_answers() {
     let site = site(Kind::Httpd).start();
     let mut visitor = site.visitor();
     assert_eq!(visitor.log_in("/app/known").status, 200);
-    let cookie = cookies_of(&visitor);
+    let cookie = visitor.cookie_header();
     under_load(&site, &cookie, || {
         for _ in 0..3 {
             let old = agent_workers(&site);

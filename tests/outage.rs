@@ -216,7 +216,7 @@ both_servers! {
         // Also when many notice at the same moment, in all workers.
         site.am.simulator().reset_calls();
         assert!(site.am.simulator().kill_agent_sessions(None) >= 1);
-        let cookie = cookies_of(&visitor);
+        let cookie = visitor.cookie_header();
         let requests = (0..12).map(|n| Request::get(&format!("/app/many-{n}")).header("Cookie", &cookie));
         for answer in Crowd::send(&site, requests.collect()).rest() {
             // httpd lets only so many threads wait long; the others are told to come again.
@@ -225,34 +225,6 @@ both_servers! {
         assert_eq!(logins(site.am.simulator()), 1);
         site.stop();
     }
-
-    fn equal_questions_are_asked_once_in_a_worker(kind: Kind) {
-        let site = site(kind).property("portcullis.am.deadline", "60000").start();
-        let mut visitor = site.visitor();
-        assert_eq!(visitor.log_in("/app/known").status, 200);
-        let am = site.am.simulator();
-        am.reset_calls();
-        am.add_fault(Fault::on("/json/policies", Damage::Hold));
-        let cookie = cookies_of(&visitor);
-        let requests = vec![Request::get("/app/same").header("Cookie", &cookie); 12];
-        let crowd = Crowd::send(&site, requests);
-        wait_until("the question", || evaluations(am) > 0);
-        // Whoever comes later finds the answer, so nothing hangs on how many have come by now.
-        am.clear_faults();
-        let answers = crowd.rest();
-        assert!(answers.iter().any(|a| a.status == 200));
-        for answer in answers {
-            assert!(answer.status == 200 || kind == Kind::Httpd && answer.status == 503, "{answer:?}");
-        }
-        let asked = evaluations(am);
-        assert!((1..=2).contains(&asked), "{asked} calls of two workers");
-        site.stop();
-    }
-}
-
-fn cookies_of(visitor: &Visitor<'_>) -> String {
-    let pairs = visitor.cookies.iter().map(|(n, v)| format!("{n}={v}"));
-    pairs.collect::<Vec<_>>().join("; ")
 }
 
 /// Most threads of httpd stay free while AM hangs (two processes of 16 threads: four may wait long
@@ -266,7 +238,7 @@ fn a_hanging_am_leaves_most_threads_of_httpd_free() {
     let mut visitor = site.visitor();
     assert_eq!(visitor.log_in("/app/known").status, 200);
     site.am.simulator().add_fault(Fault::on("", Damage::Hold));
-    let cookie = cookies_of(&visitor);
+    let cookie = visitor.cookie_header();
     let requests = vec![Request::get("/app/held").header("Cookie", &cookie); 40];
     let mut crowd = Crowd::send(&site, requests);
 

@@ -86,13 +86,8 @@ impl Request {
         self.header("Content-Type", kind)
     }
 
-    /// Sends it on a connection of its own and reads the answer to its end.
-    ///
-    /// # Errors
-    /// Those of the connection, or an answer that is not HTTP.
-    pub fn send(&self, to: SocketAddr, host: &str) -> std::io::Result<Response> {
-        let stream = TcpStream::connect(to)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+    /// The request for a host, as it goes out.
+    pub fn bytes(&self, host: &str) -> Vec<u8> {
         let mut text = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
         if !self
             .headers
@@ -108,10 +103,20 @@ impl Request {
             text += &format!("Content-Length: {}\r\n", self.body.len());
         }
         text += "Connection: close\r\n\r\n";
-        let mut out = &stream;
-        out.write_all(text.as_bytes())?;
+        let mut bytes = text.into_bytes();
+        bytes.extend(&self.body);
+        bytes
+    }
+
+    /// Sends it on a connection of its own and reads the answer to its end.
+    ///
+    /// # Errors
+    /// Those of the connection, or an answer that is not HTTP.
+    pub fn send(&self, to: SocketAddr, host: &str) -> std::io::Result<Response> {
+        let stream = TcpStream::connect(to)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
         // A server may answer and close before it has read everything.
-        let _ = out.write_all(&self.body);
+        let _ = (&stream).write_all(&self.bytes(host));
         read(BufReader::new(stream), &self.method)
     }
 }
@@ -127,8 +132,11 @@ pub fn send_bytes(to: SocketAddr, bytes: &[u8]) -> std::io::Result<Response> {
     read(BufReader::new(stream), "")
 }
 
-/// Reads one answer.
-pub(crate) fn read(mut from: impl BufRead, method: &str) -> std::io::Result<Response> {
+/// Reads an answer to a request of this method to its end.
+///
+/// # Errors
+/// Those of the connection, or an answer that is not HTTP.
+pub fn read(mut from: impl BufRead, method: &str) -> std::io::Result<Response> {
     loop {
         let mut response = head(&mut from)?;
         if response.status == 100 {

@@ -21,6 +21,11 @@ pub fn evaluations(am: &Running) -> usize {
     count(am, |_, action| action == Some("evaluate"))
 }
 
+/// How often AM was asked who is behind a session.
+pub fn session_questions(am: &Running) -> usize {
+    count(am, |path, _| path.ends_with("/sessionservice"))
+}
+
 fn count(am: &Running, is_one: impl Fn(&str, Option<&str>) -> bool) -> usize {
     let calls = am.calls();
     let some = calls

@@ -6,6 +6,7 @@
 use std::{
     fs,
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -20,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// Which server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Apache httpd, event MPM.
+    /// Apache httpd.
     Httpd,
     /// nginx.
     Nginx,
@@ -37,6 +38,24 @@ pub struct Layout {
     pub modules: Vec<&'static str>,
     /// The port to listen on, if it is free; else any.
     pub port: Option<u16>,
+    /// Worker processes; two when nothing is said. Of httpd's prefork MPM, those it begins with.
+    pub workers: Option<u32>,
+    /// httpd's MPM: event when nothing is said.
+    pub mpm: Mpm,
+    /// Threads of each process of httpd; 16 when nothing is said.
+    pub threads: Option<u32>,
+}
+
+/// How httpd spreads requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mpm {
+    /// Processes with threads, and one more that waits for idle connections.
+    #[default]
+    Event,
+    /// Processes with threads.
+    Worker,
+    /// A process for each request.
+    Prefork,
 }
 
 impl Layout {
@@ -49,8 +68,32 @@ impl Layout {
         Layout {
             global: fill(&self.global),
             host: fill(&self.host),
-            modules: self.modules.clone(),
-            port: self.port,
+            ..self.clone()
+        }
+    }
+
+    /// The lines that say how many processes httpd has, and of which kind.
+    fn processes(&self) -> String {
+        let count = self.workers.unwrap_or(2);
+        let threads = self.threads.unwrap_or(16);
+        let all = count * threads;
+        match self.mpm {
+            Mpm::Event | Mpm::Worker => format!(
+                "StartServers {count}\nServerLimit {count}\nThreadLimit {threads}\n\
+                 ThreadsPerChild {threads}\nMaxRequestWorkers {all}\nMinSpareThreads 1\nMaxSpareThreads {all}\n"
+            ),
+            Mpm::Prefork => format!(
+                "StartServers {count}\nServerLimit {all}\nMaxRequestWorkers {all}\n\
+                 MinSpareServers 1\nMaxSpareServers {all}\n"
+            ),
+        }
+    }
+
+    fn mpm_module(&self) -> &'static str {
+        match self.mpm {
+            Mpm::Event => "mpm_event",
+            Mpm::Worker => "mpm_worker",
+            Mpm::Prefork => "mpm_prefork",
         }
     }
 }
@@ -58,6 +101,7 @@ impl Layout {
 /// A server with its own folder.
 pub struct Server {
     kind: Kind,
+    mpm: Mpm,
     dir: PathBuf,
     port: u16,
     child: Option<Child>,
@@ -104,6 +148,7 @@ impl Server {
         };
         let server = Server {
             kind,
+            mpm: layout.mpm,
             dir: dir.into(),
             port,
             child: None,
@@ -191,6 +236,10 @@ impl Server {
             Kind::Httpd => command.arg("-DFOREGROUND"),
             Kind::Nginx => command.args(["-g", "daemon off;"]),
         };
+        if self.mpm == Mpm::Prefork {
+            // Told to stop, it stops all of its process group, and the test is not to be part of that.
+            command.process_group(0);
+        }
         let log = fs::File::create(self.dir.join("logs/console.log")).expect("console log");
         let child = command
             .stdin(Stdio::null())
@@ -414,7 +463,7 @@ fn give_to_worker(path: &Path) {
 
 fn httpd_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> String {
     let mut modules = vec![
-        "mpm_event",
+        layout.mpm_module(),
         "authz_core",
         "authz_host",
         "authz_user",
@@ -444,12 +493,12 @@ fn httpd_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> St
         ""
     };
     let (dir, global, host) = (dir.display(), &layout.global, &layout.host);
+    let processes = layout.processes();
     format!(
         "{modules}{user}ServerRoot {dir}\nPidFile {dir}/run/httpd.pid\nMutex file:{dir}/run default\n\
          DefaultRuntimeDir {dir}/run\nErrorLog {dir}/logs/error.log\nLogLevel warn amagent:info\n\
          Listen 127.0.0.1:{port}\nServerName www.test.example.org:{port}\nProtocols h2c http/1.1\n\
-         StartServers 2\nServerLimit 2\nThreadsPerChild 16\nMaxRequestWorkers 32\n\
-         MinSpareThreads 1\nMaxSpareThreads 32\nTypesConfig /etc/mime.types\nDocumentRoot {dir}/docs\n\
+         {processes}TypesConfig /etc/mime.types\nDocumentRoot {dir}/docs\n\
          <Directory {dir}/docs>\nRequire all granted\nAllowOverride All\nOptions All\n</Directory>\n\
          ProxyPass /app http://{backend}/app\nProxyPass /api http://{backend}/api\n{global}\n\
          <VirtualHost 127.0.0.1:{port}>\nServerName www.test.example.org:{port}\n\
@@ -460,9 +509,10 @@ fn httpd_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> St
 fn nginx_conf(dir: &Path, port: u16, backend: SocketAddr, layout: &Layout) -> String {
     let user = if is_root() { "user www-data;\n" } else { "" };
     let (dir, global, host) = (dir.display(), &layout.global, &layout.host);
+    let workers = layout.workers.unwrap_or(2);
     format!(
-        "{user}worker_processes 2;\npid {dir}/run/nginx.pid;\nerror_log {dir}/logs/error.log info;\n\
-         events {{ worker_connections 512; }}\nhttp {{\ninclude /etc/nginx/mime.types;\n\
+        "{user}worker_processes {workers};\npid {dir}/run/nginx.pid;\nerror_log {dir}/logs/error.log info;\n\
+         events {{ worker_connections 2048; }}\nhttp {{\ninclude /etc/nginx/mime.types;\n\
          access_log off;\nclient_body_temp_path {dir}/tmp;\nproxy_temp_path {dir}/tmp;\n\
          fastcgi_temp_path {dir}/tmp;\nuwsgi_temp_path {dir}/tmp;\nscgi_temp_path {dir}/tmp;\n{global}\n\
          server {{\nlisten 127.0.0.1:{port};\nserver_name www.test.example.org;\n\

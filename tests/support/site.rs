@@ -19,7 +19,7 @@ use crate::{
     modules,
     real::Leavings,
     recording,
-    server::{Kind, Layout, Server},
+    server::{Kind, Layout, Mpm, Server},
     visitor::Visitor,
 };
 
@@ -166,6 +166,24 @@ impl Builder {
     /// address and `@DIR@` for the server's folder, here and at the server level.
     pub fn host(mut self, httpd: &str, nginx: &str) -> Builder {
         self.layout.host += pick(self.kind, httpd, nginx);
+        self
+    }
+
+    /// Has so many worker processes.
+    pub fn workers(mut self, count: u32) -> Builder {
+        self.layout.workers = Some(count);
+        self
+    }
+
+    /// Has so many threads in each process of httpd. A quarter of them may wait long for AM.
+    pub fn threads(mut self, count: u32) -> Builder {
+        self.layout.threads = Some(count);
+        self
+    }
+
+    /// Uses this MPM of httpd.
+    pub fn mpm(mut self, mpm: Mpm) -> Builder {
+        self.layout.mpm = mpm;
         self
     }
 

@@ -564,8 +564,8 @@ fn forges(req: &RequestView<'_>, snap: &Snapshot) -> bool {
     req.headers.iter().any(|h| snap.scrub.matches(h.name))
 }
 
-/// The request's time.
-fn now() -> Now {
+/// The time now.
+pub(crate) fn now() -> Now {
     Now {
         wall: UnixMillis(wall_ms()),
         mono: MonoMillis(clock::boottime_ms()),

@@ -4,8 +4,7 @@
 //! second; it is stored under the counters read before the call (rule S2).
 
 use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
+    cell::Cell,
     rc::Rc,
     sync::Arc,
     time::{Duration, Instant},
@@ -22,19 +21,21 @@ use portcullis_engine::{
     record::{Policy, Session},
     token::Secret,
 };
-use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, clock};
+use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Wish, clock};
 use tokio::sync::Notify;
 
 use crate::{
     agent::{Agent, Instance},
     am::Am,
-    breaker,
     client::{Call, Permit},
     connect::connect,
-    ended, leader,
+    ended,
+    evaluate::now,
+    flights::Flights,
+    leader,
     lines::Line,
     logs::wall_ms,
-    memo::{Kind, table_key},
+    memo::{Kind, Memo, View, table_key},
     ticket::{Answer, Completions, Mailbox},
     transaction, untold,
     worker::{Job, Worker},
@@ -52,6 +53,11 @@ const CLIENT_SIDE_ENDED_FOR: u64 = 30 * ENDED_FOR;
 const STRANGER_ENDED_FOR: u64 = 60_000;
 /// Between attempts to tell AM of a logout.
 pub(crate) const LOGOUT_RETRY: Duration = Duration::from_secs(5);
+
+/// A record, or why there is none.
+pub(crate) type Fact = Result<Vec<u8>, FactError>;
+/// A fact by its name.
+pub(crate) type Named = ((Kind, u128), Fact);
 
 /// The slot that an ask's answer goes to; a form comes from the host.
 pub(crate) fn name(ask: &Ask) -> Option<(Kind, u128)> {
@@ -76,7 +82,7 @@ fn token_of(ask: &Ask) -> Option<&Secret> {
 }
 
 /// The session that an ask is about: when AM calls its token dead, that is known of all of them.
-fn session_of(ask: &Ask) -> Option<SessionKey> {
+pub(crate) fn session_of(ask: &Ask) -> Option<SessionKey> {
     match ask {
         Ask::Session { key, .. } => Some(*key),
         Ask::Policy { session, .. } | Ask::Attributes { session, .. } => Some(*session),
@@ -117,14 +123,11 @@ pub(crate) fn configuration_arrived(mailbox: Arc<Mailbox>, completions: &Complet
     deliver(&mailbox, completions, Answer::Configuration);
 }
 
-fn deliver(mailbox: &Arc<Mailbox>, completions: &Completions, answer: Answer) {
+pub(crate) fn deliver(mailbox: &Arc<Mailbox>, completions: &Completions, answer: Answer) {
     if mailbox.deliver(answer) {
         completions.push(mailbox.clone());
     }
 }
-
-/// Who waits for what.
-type Flights = HashMap<(Kind, u128), Vec<Arc<Mailbox>>>;
 
 /// The worker's side of one instance.
 pub(crate) struct Fetcher {
@@ -136,7 +139,7 @@ pub(crate) struct Fetcher {
     pub(crate) kick: Notify,
     /// How the last question to a second policy set failed, if it did.
     pub(crate) second_failed: Cell<Option<FactError>>,
-    flights: RefCell<Flights>,
+    pub(crate) flights: Flights,
 }
 
 impl Fetcher {
@@ -167,7 +170,7 @@ impl Fetcher {
             am,
             kick: Notify::new(),
             second_failed: Cell::default(),
-            flights: RefCell::default(),
+            flights: Flights::default(),
         })
     }
 
@@ -186,26 +189,12 @@ impl Fetcher {
         self.instance().state(self.mapping())
     }
 
-    /// Takes a job: each question flies once, however many wait for it.
-    pub(crate) fn take(self: Rc<Self>, job: Job) {
-        let id = job.transaction;
-        match job.need {
-            Need::Ask(asks) => {
-                for ask in asks {
-                    let Some(name) = name(&ask) else { continue };
-                    let mut flights = self.flights.borrow_mut();
-                    let waiting = flights.entry(name).or_default();
-                    waiting.push(job.mailbox.clone());
-                    if waiting.len() == 1 {
-                        let (fetcher, id) = (self.clone(), id.clone());
-                        tokio::task::spawn_local(transaction::under(id, async move {
-                            fetcher.fly(name, ask, job.deadline).await;
-                        }));
-                    }
-                }
-            }
+    /// Takes what a request needs.
+    pub(crate) fn take(self: Rc<Self>, mut job: Job) {
+        match std::mem::replace(&mut job.need, Need::Ask(Vec::new())) {
+            Need::Ask(asks) => self.take_asks(asks, &job),
             Need::Do(act) => {
-                tokio::task::spawn_local(transaction::under(id, async move {
+                tokio::task::spawn_local(transaction::under(job.transaction, async move {
                     let receipt = self.act(&act, job.deadline).await;
                     deliver(
                         &job.mailbox,
@@ -217,34 +206,29 @@ impl Fetcher {
         }
     }
 
-    async fn fly(self: &Rc<Self>, name: (Kind, u128), ask: Ask, deadline: Instant) {
-        let answer = self
-            .worker
-            .within(deadline, self.answer(&ask, deadline))
-            .await;
-        let about = session_of(&ask).map_or(breaker::OWN, |session| session.0);
-        self.learn(about, &answer);
-        if let (Err(FactError::Dead), Some(session)) = (&answer, session_of(&ask)) {
-            self.remember_dead(session);
-        }
-        let waiting = self.flights.borrow_mut().remove(&name).unwrap_or_default();
-        for mailbox in waiting {
-            let answer = Answer::Fact(name.0, name.1, answer.clone());
-            deliver(&mailbox, self.worker.completions(), answer);
-        }
-    }
-
-    async fn answer(&self, ask: &Ask, deadline: Instant) -> Result<Vec<u8>, FactError> {
+    /// Asks AM; of decisions for all that is wished, of the rest for what the question names.
+    pub(crate) async fn ask_for(
+        &self,
+        ask: &Ask,
+        wishes: &[Wish],
+        deadline: Instant,
+    ) -> Result<Vec<Named>, FactError> {
         self.refuse_while_open()?;
         // Rule S5: asked about nobody, AM would answer for the agent.
         if token_of(ask).is_some_and(|token| token.expose().is_empty()) {
             return Err(FactError::Unavailable(Cause::Protocol));
         }
+        let one = |record| {
+            name(ask)
+                .map(|name| (name, Ok(record)))
+                .into_iter()
+                .collect()
+        };
         match ask {
-            Ask::Session { key, token } => self.session(*key, token, deadline).await,
+            Ask::Session { key, token } => self.session(*key, token, deadline).await.map(one),
             Ask::Policy { session, .. } => {
-                let permit = self.permit(*session);
-                self.policy(ask, call(permit, deadline), deadline).await
+                let call = call(self.permit(*session), deadline);
+                self.policies(ask, wishes, call, deadline).await
             }
             Ask::Attributes {
                 key,
@@ -256,9 +240,9 @@ impl Fetcher {
                 let record = self.attributes(*session, token, names, deadline).await?;
                 let minutes = self.minutes(|c| c.sso_cache_interval);
                 self.store(Kind::Attributes, key.0, &record, minutes, before);
-                Ok(record)
+                Ok(one(record))
             }
-            Ask::Keys { key, newer } => self.keys(key.0, *newer, deadline).await,
+            Ask::Keys { key, newer } => self.keys(key.0, *newer, deadline).await.map(one),
             Ask::Form { .. } => Err(FactError::Unavailable(Cause::Protocol)),
         }
     }
@@ -271,15 +255,56 @@ impl Fetcher {
         deadline: Instant,
     ) -> Result<Vec<u8>, FactError> {
         self.refuse_while_open()?;
-        self.policy(ask, call(Permit::Other, deadline), deadline)
-            .await
+        let Ask::Policy { resource, .. } = ask else {
+            return Err(FactError::Unavailable(Cause::Protocol));
+        };
+        let resources = std::slice::from_ref(resource);
+        let call = call(Permit::Other, deadline);
+        let answers = self.evaluate(ask, resources, call, deadline).await?;
+        let own = answers.into_iter().find(|(of, _)| of == resource);
+        own.map(|(_, record)| record)
+            .ok_or(FactError::Unavailable(Cause::Protocol))
     }
 
-    async fn policy(&self, ask: &Ask, call: Call, deadline: Instant) -> Result<Vec<u8>, FactError> {
+    /// Asks for the decisions that are wished, in one call, and keeps them.
+    async fn policies(
+        &self,
+        ask: &Ask,
+        wishes: &[Wish],
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Vec<Named>, FactError> {
+        let wished = |wish: &Wish| Some((wish.key.0, String::from_utf8(wish.bytes.clone()).ok()?));
+        let wished: Vec<(u128, String)> = wishes.iter().filter_map(wished).collect();
+        let resources: Vec<String> = wished
+            .iter()
+            .map(|(_, resource)| resource.clone())
+            .collect();
+        let before = self.counters();
+        let answers = self.evaluate(ask, &resources, call, deadline).await?;
+        let of = |resource: &String| {
+            let found = answers.iter().find(|(answered, _)| answered == resource);
+            found.map(|(_, record)| record.clone())
+        };
+        let named = wished.iter().map(|(key, resource)| {
+            let record = of(resource).ok_or(FactError::Unavailable(Cause::Protocol));
+            if let Ok(record) = &record {
+                self.store_policy(*key, record, before);
+            }
+            ((Kind::Policy, *key), record)
+        });
+        Ok(named.collect())
+    }
+
+    async fn evaluate(
+        &self,
+        ask: &Ask,
+        resources: &[String],
+        call: Call,
+        deadline: Instant,
+    ) -> Result<Vec<(String, Vec<u8>)>, FactError> {
         let Ask::Policy {
-            key,
             token,
-            resource,
             realm,
             application,
             environment,
@@ -288,29 +313,21 @@ impl Fetcher {
         else {
             return Err(FactError::Unavailable(Cause::Protocol));
         };
-        // Rule S5, as in `answer`.
+        // Rule S5, as in `ask_for`.
         if token.expose().is_empty() {
             return Err(FactError::Unavailable(Cause::Protocol));
         }
-        let before = self.counters();
         let question = Question {
             token,
-            resources: std::slice::from_ref(resource),
+            resources,
             application,
             realm,
             environment,
         };
-        let record = self
-            .with_agent(deadline, async |agent| {
-                self.am.evaluate(&agent, &question, call).await
-            })
-            .await?
-            .into_iter()
-            .find(|(answered, _)| answered == resource)
-            .map(|(_, record)| record)
-            .ok_or(FactError::Unavailable(Cause::Protocol))?;
-        self.store_policy(key.0, &record, before);
-        Ok(record)
+        self.with_agent(deadline, async |agent| {
+            self.am.evaluate(&agent, &question, call).await
+        })
+        .await
     }
 
     async fn attributes(
@@ -399,8 +416,22 @@ impl Fetcher {
         start.map_or([0; 16], |start| config::identity(&start.config))
     }
 
+    /// What is known of a question's answer now, in all workers.
+    pub(crate) fn stored(&self, ask: &Ask, of: (Kind, u128)) -> Option<Fact> {
+        let memo = Memo::default();
+        let mapping = self.mapping();
+        let view = View {
+            memo: &memo,
+            mapping,
+            state: self.state(),
+            now: now(),
+            serving: None,
+        };
+        view.stored(session_of(ask), of)
+    }
+
     /// Rule S3.
-    fn remember_dead(&self, key: SessionKey) {
+    pub(crate) fn remember_dead(&self, key: SessionKey) {
         let now = clock::boottime_ms();
         let mut record = Vec::new();
         let seen = self.mapping().sessions().get(Key(key.0), now, &mut record);
@@ -421,7 +452,7 @@ impl Fetcher {
         }
     }
 
-    fn counters(&self) -> (u64, u64) {
+    pub(crate) fn counters(&self) -> (u64, u64) {
         let state = self.state();
         (state.epoch(), state.revocations())
     }

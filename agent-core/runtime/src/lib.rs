@@ -11,6 +11,7 @@ mod connect;
 mod ended;
 mod evaluate;
 mod fetch;
+mod flights;
 mod kept;
 mod keys;
 mod leader;

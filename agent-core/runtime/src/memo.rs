@@ -20,7 +20,7 @@ use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table, clock};
 use rand_core::TryRngCore;
 use zeroize::Zeroizing;
 
-use crate::opened;
+use crate::{fetch::Fact, opened};
 
 /// Since when sessions are valid, milliseconds of the shared clock: those learnt before are asked again. A
 /// word of the instance that all workers share; it only grows.
@@ -215,6 +215,17 @@ impl<'m> View<'m> {
                 self.memo.spare.borrow_mut().push(bytes);
                 None
             }
+        }
+    }
+
+    /// What is stored of a fact, about this session if about any, and may be used now.
+    pub(crate) fn stored(&self, of: Option<SessionKey>, (kind, key): (Kind, u128)) -> Option<Fact> {
+        if let Some(session) = of.filter(|_| kind != Kind::Session) {
+            self.known(Kind::Session, session.0)?; // since when it has been what it is
+        }
+        match self.known(kind, key)? {
+            Held::Record(bytes) => Some(Ok(bytes.clone())),
+            Held::Failed(error) => Some(Err(*error)),
         }
     }
 

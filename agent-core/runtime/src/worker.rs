@@ -137,6 +137,11 @@ impl Worker {
         &self.mapping
     }
 
+    /// The same, for what outlives a borrow of the worker.
+    pub(crate) fn shared(&self) -> Arc<Mapping> {
+        self.mapping.clone()
+    }
+
     pub(crate) fn id(&self) -> WorkerId {
         self.id
     }

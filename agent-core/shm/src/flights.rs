@@ -205,7 +205,7 @@ impl<'m> Slot<'m> {
                 .any(|(r, other)| *r == of && other.key == wish.key)
         };
         let round = match () {
-            () if aboard(round) && self.get(KNOWN) == known => round,
+            () if aboard(round) && self.get(KNOWN) >= known => round,
             () if aboard(next) || self.add(next, wish) => next,
             () => return Boarded::Alone,
         };
@@ -276,6 +276,12 @@ impl<'m> Flight<'m> {
         all.filter(|(round, _)| *round == self.round)
             .map(|(_, wish)| wish)
             .collect()
+    }
+
+    /// What was known when this round began.
+    #[must_use]
+    pub fn known(&self) -> u64 {
+        self.slot.get(KNOWN)
     }
 
     /// Says that the pilot is still at work. No lock: a place that was lost meanwhile is not won back

@@ -42,6 +42,8 @@ pub enum Ask {
     Policy {
         /// Where the answer is kept.
         key: PolicyKey,
+        /// Digest of everything but the resource: what is alike here may be asked in one call.
+        together: PolicyKey,
         /// The session it is about.
         session: SessionKey,
         /// AM's session token.

@@ -44,10 +44,16 @@ impl<'c> Sent<'c> {
     }
 
     /// Rule S7: all that is sent is part of the key.
-    pub(super) fn key(&self, cx: &Cx<'_, '_>, session: SessionKey, place: Place<'_>) -> PolicyKey {
-        let (snap, url) = (cx.snap, cx.url.url());
+    pub(super) fn key(
+        &self,
+        cx: &Cx<'_, '_>,
+        session: SessionKey,
+        place: Place<'_>,
+        resource: &str,
+    ) -> PolicyKey {
+        let snap = cx.snap;
         let of = |client: &[u8]| {
-            let question = snap.policy_question(place, session, url, client);
+            let question = snap.policy_question(place, session, resource, client);
             match snap.continuous {
                 true => with_entries(cx, question),
                 false => question.key(),

@@ -99,7 +99,7 @@ impl<'q> Question<'q> {
     pub(super) fn of(cx: &Cx<'q, '_>, session: SessionKey, place: Place<'q>) -> Question<'q> {
         let sent = Sent::of(cx);
         Question {
-            key: sent.key(cx, session, place),
+            key: sent.key(cx, session, place, cx.url.url()),
             session,
             sent,
             place,
@@ -110,6 +110,8 @@ impl<'q> Question<'q> {
         let (config, (realm, set)) = (&cx.snap.config, self.place);
         Ask::Policy {
             key: self.key,
+            // No resource is empty, so this is nobody's own key.
+            together: self.sent.key(cx, self.session, self.place, ""),
             session: self.session,
             token,
             resource: cx.url.url().to_string(),
@@ -122,7 +124,7 @@ impl<'q> Question<'q> {
 
 /// Where AM's decision about this request is kept.
 pub(super) fn key(cx: &Cx<'_, '_>, session: SessionKey, of: &Session<'_>) -> PolicyKey {
-    Sent::of(cx).key(cx, session, place(cx, of))
+    Sent::of(cx).key(cx, session, place(cx, of), cx.url.url())
 }
 
 /// A realm and a policy set; `None` is the configured one.
