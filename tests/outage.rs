@@ -8,7 +8,7 @@ use am_simulator::{Damage, Fault};
 use portcullis_tests::{
     both_servers,
     client::{Request, Response},
-    outage::{Crowd, evaluations, logins, restart_am, stop_am},
+    outage::{Crowd, logins, restart_am, stop_am},
     server::Kind,
     site::{Builder, Site, site},
     visitor::Visitor,
