@@ -51,6 +51,8 @@ fn visit(kind: Kind, openam: &OpenAm, driver: &Driver) -> Result<(), Box<dyn Err
     logs_in(&browser, &page)?;
     let text = browser.text()?;
     assert!(text.contains("protected page a"), "{kind:?}: {text}");
+    // What AM's form says in the fragment of its address is nothing for the application.
+    assert_eq!(browser.script("return location.hash")?, json!(""));
     let cookies = browser.cookies()?;
     let session = cookies.iter().find(|c| c.name == cookie);
     let session = session.ok_or("AM's cookie is for the whole domain")?;
