@@ -22,6 +22,7 @@ mod memo;
 mod mode;
 mod notifications;
 mod opened;
+mod over;
 mod posts;
 mod recording;
 mod sealed_file;

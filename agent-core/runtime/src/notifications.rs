@@ -20,10 +20,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     client::{Call, Heard, Opening, Permit, Socket},
-    fetch::{ENDED_FOR, Fetcher, left},
+    fetch::Fetcher,
     leader::{Duty, TICK},
     lines::Line,
     memo::VALID_SINCE,
+    over::{ENDED_FOR, left},
 };
 
 /// After so much silence AM is asked for a sign of life, and so long it has to give one. AM pings every

@@ -13,10 +13,7 @@ use portcullis_engine::{
 };
 
 use crate::{
-    fetch::{Fetcher, LOGOUT_RETRY},
-    lines::Line,
-    logs::wall_ms,
-    sealed_file::SealedFile,
+    fetch::Fetcher, lines::Line, logs::wall_ms, over::LOGOUT_RETRY, sealed_file::SealedFile,
 };
 
 /// Name of the file, beside `agent.conf`.
