@@ -21,8 +21,8 @@ use portcullis_tests::{
         agent_workers, file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads,
         users_of, wait_for_successors,
     },
-    server::{Kind, alive},
-    site::{Site, site},
+    server::{Kind, Mpm, alive},
+    site::{Builder, Site, site},
     wait_until,
 };
 
@@ -80,24 +80,63 @@ fn under_load(site: &Site, cookie: &str, disturb: impl FnOnce()) -> usize {
     broken.into_inner()
 }
 
+fn reload_under_load(site: Builder) {
+    let mut site = site.start();
+    // httpd's own, where old children are still busy; the test leaves it no spare place.
+    site.server.expect("AH03490");
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.log_in("/app/known").status, 200);
+    let cookie = visitor.cookie_header();
+    let broken = under_load(&site, &cookie, || {
+        for _ in 0..5 {
+            let old = agent_workers(&site);
+            site.server.reload();
+            wait_for_successors(&site, &old);
+        }
+    });
+    // Each request has a connection of its own, and a graceful reload takes in every one.
+    assert_eq!(broken, 0, "connections broken by graceful reloads");
+    site.stop();
+}
+
+fn kill_under_load(site: Builder) {
+    let mut site = site.listens().start();
+    for line in ["exited on signal 9", "exit signal Killed"] {
+        site.server.expect(line);
+    }
+    site.wait_for_line("PCL0640");
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.log_in("/app/known").status, 200);
+    let cookie = visitor.cookie_header();
+    let am = site.am.simulator();
+    am.reset_calls();
+    under_load(&site, &cookie, || {
+        for kill in 0..12 {
+            let workers: Vec<u32> = agent_workers(&site).into_iter().collect();
+            let victim = workers[kill % workers.len()];
+            signal(victim, "KILL");
+            // httpd starts another one when it needs it.
+            wait_until("a worker", || {
+                let now = agent_workers(&site);
+                !now.is_empty() && !now.contains(&victim)
+            });
+        }
+    });
+    assert_eq!(logins(am), 0, "the agent's session is everybody's");
+    // Somebody leads, and hears what AM says.
+    assert!(am.end_session(&visitor.am_token()));
+    let known = Request::get("/app/known").header("Cookie", &cookie);
+    wait_until("word of it", || insist(&site, &known).0.status == 302);
+    for answer in Crowd::send(&site, vec![known; 40]).rest() {
+        assert_eq!(answer.status, 302, "{answer:?}");
+    }
+    assert_eq!(shm_files(), Vec::<String>::new());
+    site.stop();
+}
+
 both_servers! {
     fn reloads_under_load_give_only_right_answers(kind: Kind) {
-        let mut site = site(kind).start();
-        // httpd's own, where old children are still busy; the test leaves it no spare place.
-        site.server.expect("AH03490");
-        let mut visitor = site.visitor();
-        assert_eq!(visitor.log_in("/app/known").status, 200);
-        let cookie = visitor.cookie_header();
-        let broken = under_load(&site, &cookie, || {
-            for _ in 0..5 {
-                let old = agent_workers(&site);
-                site.server.reload();
-                wait_for_successors(&site, &old);
-            }
-        });
-        // Each request has a connection of its own, and a graceful reload takes in every one.
-        assert_eq!(broken, 0, "connections broken by graceful reloads");
-        site.stop();
+        reload_under_load(site(kind));
     }
 
     fn killed_workers_cost_nothing_that_was_known(kind: Kind) {
@@ -130,38 +169,7 @@ both_servers! {
     }
 
     fn workers_killed_again_and_again_cost_nobody_a_wrong_answer(kind: Kind) {
-        let mut site = site(kind).workers(4).listens().start();
-        for line in ["exited on signal 9", "exit signal Killed"] {
-            site.server.expect(line);
-        }
-        site.wait_for_line("PCL0640");
-        let mut visitor = site.visitor();
-        assert_eq!(visitor.log_in("/app/known").status, 200);
-        let cookie = visitor.cookie_header();
-        let am = site.am.simulator();
-        am.reset_calls();
-        under_load(&site, &cookie, || {
-            for kill in 0..12 {
-                let workers: Vec<u32> = agent_workers(&site).into_iter().collect();
-                let victim = workers[kill % workers.len()];
-                signal(victim, "KILL");
-                // httpd starts another one when it needs it.
-                wait_until("a worker", || {
-                    let now = agent_workers(&site);
-                    !now.is_empty() && !now.contains(&victim)
-                });
-            }
-        });
-        assert_eq!(logins(am), 0, "the agent's session is everybody's");
-        // Somebody leads, and hears what AM says.
-        assert!(am.end_session(&visitor.am_token()));
-        let known = Request::get("/app/known").header("Cookie", &cookie);
-        wait_until("word of it", || insist(&site, &known).0.status == 302);
-        for answer in Crowd::send(&site, vec![known; 40]).rest() {
-            assert_eq!(answer.status, 302, "{answer:?}");
-        }
-        assert_eq!(shm_files(), Vec::<String>::new());
-        site.stop();
+        kill_under_load(site(kind).workers(4));
     }
 
     fn reloading_keeps_the_cache_and_the_agents_session(kind: Kind) {
@@ -257,6 +265,26 @@ both_servers! {
         assert!(passes, "{said}");
         site.stop();
     }
+}
+
+#[test]
+fn reloads_of_httpd_with_the_worker_mpm_give_only_right_answers() {
+    reload_under_load(site(Kind::Httpd).mpm(Mpm::Worker));
+}
+
+#[test]
+fn killed_workers_of_the_worker_mpm_cost_nobody_a_wrong_answer() {
+    kill_under_load(site(Kind::Httpd).workers(4).mpm(Mpm::Worker));
+}
+
+#[test]
+fn reloads_of_httpd_prefork_give_only_right_answers() {
+    reload_under_load(site(Kind::Httpd).workers(4).mpm(Mpm::Prefork));
+}
+
+#[test]
+fn killed_processes_of_httpd_prefork_cost_nobody_a_wrong_answer() {
+    kill_under_load(site(Kind::Httpd).workers(4).mpm(Mpm::Prefork));
 }
 
 /// nginx has no signal for a hard restart; httpd's breaks connections, but answers nothing wrong.

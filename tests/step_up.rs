@@ -3,14 +3,14 @@
 // Scenarios are functions of their own: Clippy does not take them for tests.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use portcullis_openam::seed::Am;
+use portcullis_openam::{http::fields, seed::Am};
 use portcullis_tests::{
     backend::Seen,
     both_servers, real,
     server::Kind,
     site::{AmServer, Builder, Site, USER, USER_PASSWORD},
     stepping::{StepUp, ask_for_more, ask_for_no_more, with_strong_pages},
-    visitor::path_of,
+    visitor::{Visitor, path_of},
 };
 
 const ADVICE: &str = "AuthLevelConditionAdvice";
@@ -122,6 +122,44 @@ both_servers! {
         // base64 of "<Advices>" and what follows
         let encoded = "&authIndexType=composite_advice&authIndexValue=PEFkdmljZXM-";
         assert!(to.contains(encoded), "{to}");
+        site.stop();
+    }
+
+    fn a_page_of_ones_own_steps_up_and_leads_back(kind: Kind) {
+        let page = "https://login.test.example.org/in";
+        let site = redirecting(site(kind), true)
+            .profile("org.forgerock.openam.agents.config.allow.custom.login", &["1"])
+            .profile("com.sun.identity.agents.config.login.url", &[&format!("[0]={page}")])
+            .start();
+        ask_for_more(&site);
+        let mut visitor = site.visitor();
+        let weak = visitor.am_token();
+        // What the page leads to, and what it is told of the user's lack.
+        let led = |visitor: &mut Visitor<'_>, target: &str, token: &str| {
+            let redirect = visitor.get(target);
+            let to = redirect.location().to_owned();
+            assert!(to.starts_with(&format!("{page}?goto=")), "{redirect:?}");
+            let asked = fields(to.split_once('?').expect("a query").1);
+            let value = |name: &str| asked.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone());
+            let token = match value("authIndexValue") {
+                None => token.to_owned(),
+                Some(advices) => {
+                    assert_eq!(value("authIndexType").as_deref(), Some("composite_advice"));
+                    let am = site.am.client();
+                    am.step_up(token, &advices, USER, USER_PASSWORD).expect("a second login")
+                }
+            };
+            visitor.cookies.insert("iPlanetDirectoryPro".into(), token);
+            let back = visitor.get(&path_of(&value("goto").expect("goto")));
+            visitor.cookies.remove("iPlanetDirectoryPro");
+            assert_eq!((back.status, path_of(back.location()).as_str()), (302, target), "{back:?}");
+            visitor.get(target)
+        };
+        assert_eq!(led(&mut visitor, "/app/page", &weak).status, 200);
+        let page = led(&mut visitor, "/strong/page?x=1", &weak);
+        assert_eq!(page.status, 200, "{page:?}");
+        assert_eq!(visitor.get("/app/page").status, 200);
+        site.wait_for_line("PCL0360");
         site.stop();
     }
 
