@@ -100,12 +100,18 @@ both_servers! {
         site.server.expect("PCL0505");
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/known").status, 200);
+        // What one session waits for is asked together, so each has its own.
+        let sessions = (0..12).map(|_| {
+            let mut other = site.visitor();
+            assert_eq!(other.log_in("/app/known").status, 200);
+            other.cookie_header()
+        });
+        let requests = sessions.map(|cookie| Request::get("/app/held").header("Cookie", &cookie));
+        let requests: Vec<Request> = requests.collect();
         let am = site.am.simulator();
         am.reset_calls();
         am.add_fault(Fault::on("/json/policies", Damage::Hold));
-        let cookie = visitor.cookie_header();
-        let requests = (0..12).map(|n| Request::get(&format!("/app/held-{n}")).header("Cookie", &cookie));
-        let mut crowd = Crowd::send(&site, requests.collect());
+        let mut crowd = Crowd::send(&site, requests);
         // Two workers may ask two questions each; who asks more is refused while AM holds those back.
         for _ in 0..8 {
             assert_unavailable(&crowd.answer());
