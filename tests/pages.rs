@@ -54,7 +54,7 @@ both_servers! {
         assert!(policy(&denied).contains("style-src 'self'") && !policy(&denied).contains("script-src"));
         assert!(policy(&denied).ends_with("frame-ancestors 'self' https://portal.example.com"), "{denied:?}");
         let login = visitor.get("/agent/cdsso-oauth2");
-        assert!(login.text().starts_with("<h1>Bad request</h1>"), "{login:?}");
+        assert!(login.text().starts_with("<h1>This login is over</h1>"), "{login:?}");
         site.stop();
 
         let mut site = site::site(kind).property(&format!("{CSP}.sources"), "'none'").prepare();

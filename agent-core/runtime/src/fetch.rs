@@ -205,7 +205,12 @@ impl Fetcher {
             Ask::Session { key, token } => self.session(*key, token, deadline).await.map(one),
             Ask::Policy { session, .. } => {
                 let call = call(self.permit(*session), deadline);
-                self.policies(ask, wishes, call, deadline).await
+                let wished = |wish: &Wish| {
+                    let resource = String::from_utf8(wish.bytes.clone()).ok()?;
+                    Some((wish.key.0, resource))
+                };
+                let wished: Vec<(u128, String)> = wishes.iter().filter_map(wished).collect();
+                self.policies(ask, &wished, call, deadline).await
             }
             Ask::Attributes {
                 key,
@@ -232,27 +237,26 @@ impl Fetcher {
         deadline: Instant,
     ) -> Result<Vec<u8>, FactError> {
         self.refuse_while_open()?;
-        let Ask::Policy { resource, .. } = ask else {
+        let Ask::Policy { key, resource, .. } = ask else {
             return Err(FactError::Unavailable(Cause::Protocol));
         };
-        let resources = std::slice::from_ref(resource);
+        let own = [(key.0, resource.clone())];
         let call = call(Permit::Other, deadline);
-        let answers = self.evaluate(ask, resources, call, deadline).await?;
-        let own = answers.into_iter().find(|(of, _)| of == resource);
-        own.map(|(_, record)| record)
-            .ok_or(FactError::Unavailable(Cause::Protocol))
+        let answers = self.policies(ask, &own, call, deadline).await?;
+        let mut answers = answers.into_iter().map(|(_, answer)| answer);
+        answers
+            .next()
+            .unwrap_or(Err(FactError::Unavailable(Cause::Protocol)))
     }
 
     /// Asks for the decisions that are wished, in one call, and keeps them.
     async fn policies(
         &self,
         ask: &Ask,
-        wishes: &[Wish],
+        wished: &[(u128, String)],
         call: Call,
         deadline: Instant,
     ) -> Result<Vec<Named>, FactError> {
-        let wished = |wish: &Wish| Some((wish.key.0, String::from_utf8(wish.bytes.clone()).ok()?));
-        let wished: Vec<(u128, String)> = wishes.iter().filter_map(wished).collect();
         let resources: Vec<String> = wished
             .iter()
             .map(|(_, resource)| resource.clone())
