@@ -4,7 +4,7 @@
 // Scenarios are functions of their own: Clippy does not take them for tests.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use am_simulator::{Config, Dialect, Session, Simulator};
+use am_simulator::{Dialect, Session};
 use portcullis_tests::{
     both_servers,
     client::Request,
@@ -16,18 +16,10 @@ const AM_COOKIE: &str = "iPlanetDirectoryPro";
 const CUSTOM: &str = "com.sun.identity.agents.config.freeformproperties";
 const AUTH_MODE: &str = "com.forgerock.agents.config.agent.auth.mode";
 
-fn simulated(dialect: Dialect) -> AmServer {
-    let config = Config {
-        dialect,
-        ..Config::default()
-    };
-    AmServer::Simulated(Box::new(Simulator::start(config).expect("simulator")))
-}
-
 /// A site that is told to speak to PingAM, and speaks to `am`.
 fn site(kind: Kind, am: Dialect) -> Builder {
     site::site(kind)
-        .am(simulated(am))
+        .am(AmServer::of(am))
         .property("portcullis.am.dialect", "pingam")
         .profile(
             CUSTOM,

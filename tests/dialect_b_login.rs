@@ -6,7 +6,7 @@
 
 use std::time::Instant;
 
-use am_simulator::{Config, Damage, Dialect, Fault, Signing, Simulator};
+use am_simulator::{Damage, Dialect, Fault, Signing};
 use portcullis_openam::{http::fields, seed::Form};
 use portcullis_tests::{
     backend::Seen,
@@ -23,18 +23,10 @@ use serde_json::{Value, json};
 
 const JWK_URI: &str = "/oauth2/connect/jwk_uri";
 
-fn simulated(dialect: Dialect) -> AmServer {
-    let config = Config {
-        dialect,
-        ..Config::default()
-    };
-    AmServer::Simulated(Box::new(Simulator::start(config).expect("simulator")))
-}
-
 /// A site at an AM of dialect B, told so.
 fn site(kind: Kind, am: Dialect) -> Builder {
     site::site(kind)
-        .am(simulated(am))
+        .am(AmServer::of(am))
         .property("portcullis.am.dialect", "pingam")
 }
 
@@ -322,7 +314,7 @@ both_servers! {
         no(&mut visitor, "OpenAM's token", &form, (403, "PCL0221"));
         assert_eq!(looks(&pingam), 0);
         pingam.stop();
-        let openam = site::site(kind).am(simulated(Dialect::ForgeRock)).start();
+        let openam = site::site(kind).am(AmServer::of(Dialect::ForgeRock)).start();
         let mut visitor = openam.visitor();
         let form = begun(&mut visitor, "/docs/a.html");
         no(&mut visitor, "a published key's token", &form, (403, "PCL0221"));

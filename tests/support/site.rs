@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use am_simulator::{Config, Running, Simulator};
+use am_simulator::{Config, Dialect, Running, Simulator};
 use portcullis_openam::seed::{Admin, Am};
 use serde_json::{Value, json};
 
@@ -48,9 +48,19 @@ impl AmServer {
     /// # Panics
     /// When it can't start.
     pub fn simulated() -> AmServer {
-        AmServer::Simulated(Box::new(
-            Simulator::start(Config::default()).expect("simulator"),
-        ))
+        AmServer::of(Dialect::default())
+    }
+
+    /// A fresh simulator that speaks this dialect.
+    ///
+    /// # Panics
+    /// When it can't start.
+    pub fn of(dialect: Dialect) -> AmServer {
+        let config = Config {
+            dialect,
+            ..Config::default()
+        };
+        AmServer::Simulated(Box::new(Simulator::start(config).expect("simulator")))
     }
 
     /// Its base URL.

@@ -2,14 +2,16 @@
 //! fact ever lets a request through.
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+mod support;
+
 use std::{cell::RefCell, net::IpAddr};
 
 use portcullis_engine::{
     config::{self, Properties, Secrets, Snapshot, Source},
     contract::{
         Act, Ask, AttributesKey, Cause, CookieKey, Decision, FactError, Facts, Header, Known,
-        Local, MonoMillis, Need, Now, Opened, Outcome, PolicyKey, Receipt, RequestView, RuleId,
-        RuleList, SessionKey, Sink, Step, UnixMillis, Why,
+        Local, Need, Opened, Outcome, PolicyKey, Receipt, RequestView, RuleId, RuleList,
+        SessionKey, Sink, Step, UnixMillis, Why,
     },
     decide,
     decide::audited_user,
@@ -17,11 +19,8 @@ use portcullis_engine::{
     record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
     token::{Secret, jwt},
 };
+use support::{Given, NOW, known};
 
-const NOW: Now = Now {
-    wall: UnixMillis(1_800_000_000_000),
-    mono: MonoMillis(50_000),
-};
 const TOKEN: &[u8] = b"AQIC5wM2LY4Sfcw.*AAJTSQACMDEAAlMxAAA.*";
 const PASSWORD: &[u8] = b"pW7-longenough-forTests";
 
@@ -70,23 +69,12 @@ fn snapshot_of(text: &str, agent_key: Vec<u8>) -> Snapshot {
 /// Facts that a test gives.
 #[derive(Default)]
 struct Memo {
-    session: Option<Result<Vec<u8>, FactError>>,
-    policy: Option<Result<Vec<u8>, FactError>>,
-    attributes: Option<Result<Vec<u8>, FactError>>,
-    form: Option<Result<Vec<u8>, FactError>>,
+    session: Given,
+    policy: Given,
+    attributes: Given,
+    form: Given,
     receipts: RefCell<Vec<(Act, Result<Receipt, FactError>)>>,
     opened: Vec<(CookieKey, Opened)>,
-}
-
-fn known<'m, T>(
-    fact: &'m Option<Result<Vec<u8>, FactError>>,
-    decode: impl FnOnce(&'m [u8]) -> Option<T>,
-) -> Known<T> {
-    match fact {
-        None => Known::Missing,
-        Some(Err(error)) => Known::Failed(*error, None),
-        Some(Ok(bytes)) => Known::Fresh(decode(bytes).expect("record")),
-    }
 }
 
 impl Facts for Memo {

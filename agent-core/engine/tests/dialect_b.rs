@@ -24,31 +24,20 @@ use portcullis_engine::{
     },
 };
 use serde_json::{Value, json};
-use support::{AGENT, NOW, snapshot};
+use support::{AGENT, Given, NOW, known, snapshot};
 
 const PINGAM: &str = "portcullis.am.dialect = pingam\n";
 const AWAY: FactError = FactError::Unavailable(Cause::Timeout);
-
-/// An answer that AM gave, or not.
-type Fact = Option<Result<Vec<u8>, FactError>>;
 
 /// Facts that a test gives.
 #[derive(Default)]
 struct Memo {
     form: Option<String>,
-    keys: Fact,
-    newer: Fact,
-    session: Fact,
-    policy: Fact,
+    keys: Given,
+    newer: Given,
+    session: Given,
+    policy: Given,
     receipt: Option<Receipt>,
-}
-
-fn known<'m, T>(fact: &'m Fact, decode: impl FnOnce(&'m [u8]) -> Option<T>) -> Known<T> {
-    match fact {
-        None => Known::Missing,
-        Some(Err(error)) => Known::Failed(*error, None),
-        Some(Ok(bytes)) => Known::Fresh(decode(bytes).expect("record")),
-    }
 }
 
 impl Facts for Memo {
@@ -214,7 +203,7 @@ fn the_authorize_address_has_the_realm_in_its_path() {
 }
 
 /// A session of the user, of this realm.
-fn session(realm: &str) -> Fact {
+fn session(realm: &str) -> Given {
     let session = NewSession {
         kind: SessionKind::User,
         client_side: false,
@@ -238,7 +227,7 @@ impl Am {
     }
 
     /// The keys as AM publishes them.
-    fn keys(&self, id: &str) -> Fact {
+    fn keys(&self, id: &str) -> Given {
         let point = &self.pair.public_key().as_ref()[1..];
         let [x, y] = [&point[..32], &point[32..]].map(|n| URL_SAFE_NO_PAD.encode(n));
         let key = PublishedKey {

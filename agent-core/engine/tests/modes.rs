@@ -16,7 +16,7 @@ use portcullis_engine::{
     event::Code,
     record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
 };
-use support::{AGENT, NOW};
+use support::{AGENT, Given, NOW, known};
 
 const REPORT: &str = "portcullis.mode = report\nportcullis.mode.until = 2030-01-01\n";
 /// Where the tests' instance takes AM's answers.
@@ -44,27 +44,17 @@ fn snapshot(more: &str) -> Snapshot {
     support::snapshot(&lines(more))
 }
 
-type Fact = Option<Result<Vec<u8>, FactError>>;
-
 /// Facts that a test gives.
 #[derive(Default)]
 struct Memo {
-    session: Fact,
-    policy: Fact,
+    session: Given,
+    policy: Given,
     /// The decision that `policy` is; without it, every one.
     first: Option<PolicyKey>,
     /// Every other decision.
-    other: Fact,
-    attributes: Fact,
+    other: Given,
+    attributes: Given,
     away: bool,
-}
-
-fn known<'m, T>(fact: &'m Fact, decode: impl FnOnce(&'m [u8]) -> Option<T>) -> Known<T> {
-    match fact {
-        None => Known::Missing,
-        Some(Err(error)) => Known::Failed(*error, None),
-        Some(Ok(bytes)) => Known::Fresh(decode(bytes).expect("record")),
-    }
 }
 
 impl Facts for Memo {
@@ -98,7 +88,7 @@ impl Facts for Memo {
     }
 }
 
-fn session_of(realm: &str) -> Fact {
+fn session_of(realm: &str) -> Given {
     let session = NewSession {
         kind: SessionKind::User,
         universal_id: "id=demo,ou=user,dc=example,dc=com",
@@ -111,7 +101,7 @@ fn session_of(realm: &str) -> Fact {
     Some(Ok(session.encode().expect("record")))
 }
 
-fn policy_of(allowed: bool, advices: bool) -> Fact {
+fn policy_of(allowed: bool, advices: bool) -> Given {
     let policy = NewPolicy {
         ttl: NOW.wall.0 + 60_000,
         actions: &[("GET", allowed)],
@@ -191,7 +181,7 @@ const AWAY: FactError = FactError::Unavailable(Cause::Transport);
 #[test]
 fn what_would_be_refused_goes_on_with_who_is_known() {
     let snap = snapshot(REPORT);
-    let memo = |session: Fact, policy: Fact| Memo {
+    let memo = |session: Given, policy: Given| Memo {
         session,
         policy,
         ..Memo::default()

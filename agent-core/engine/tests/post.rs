@@ -2,71 +2,43 @@
 //! (rules P1 to P3).
 #![allow(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
+mod support;
+
 use std::{cell::RefCell, net::IpAddr};
 
 use portcullis_engine::{
-    config::{self, Properties, Secrets, Snapshot, Source},
+    config::Snapshot,
     contract::{
-        Act, Ask, AttributesKey, Cause, Decision, FactError, Facts, Header, Known, Local,
-        MonoMillis, Need, Now, Outcome, PolicyKey, Receipt, RequestView, SessionKey, Step,
-        UnixMillis,
+        Act, Ask, AttributesKey, Cause, Decision, FactError, Facts, Header, Known, Local, Need,
+        Outcome, PolicyKey, Receipt, RequestView, SessionKey, Step, UnixMillis,
     },
     decide,
     event::Code,
     record::{Attributes, NewPolicy, NewSession, Policy, Session, SessionKind},
     token::{Secret, jwt},
 };
+use support::{Given, NOW, known};
 
-const NOW: Now = Now {
-    wall: UnixMillis(1_800_000_000_000),
-    mono: MonoMillis(50_000),
-};
 const PASSWORD: &[u8] = b"pW7-longenough-forTests";
 const P: &str = "com.sun.identity.agents.config";
 const ORIGIN: &str = "http://www.example.com";
 
 const CONF: &str = "
-com.sun.identity.agents.config.username = wa1
 com.sun.identity.agents.config.organization.name = /
-com.sun.identity.agents.config.naming.url = http://am.example.com:8080/openam/
-com.sun.identity.agents.config.repository.location = local
-com.sun.identity.agents.config.agenturi.prefix = http://www.example.com:80
 com.sun.identity.agents.config.notenforced.url[GET,0] = http://www.example.com:80/open/*
 com.sun.identity.agents.config.postdata.preserve.enable = true
 ";
 
 fn snapshot(more: &str) -> Snapshot {
-    let files = Properties::parse(&format!("{CONF}{more}"), Source::File("agent.conf".into()));
-    let (typed, problems) = config::read(&files, None);
-    let bad = |p: &config::Problem| p.severity == config::Severity::Error;
-    assert!(!problems.iter().any(bad), "{more}");
-    let secrets = Secrets {
-        password: Secret::new(PASSWORD.to_vec()),
-        agent_key: Secret::new((0..32).collect()),
-        cert_key_password: None,
-        proxy_password: None,
-    };
-    let built = Snapshot::build(typed, secrets, [7; 16]);
-    built.unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))
+    support::snapshot(&format!("{CONF}{more}"))
 }
 
 #[derive(Default)]
 struct Memo {
-    session: Option<Result<Vec<u8>, FactError>>,
-    policy: Option<Result<Vec<u8>, FactError>>,
+    session: Given,
+    policy: Given,
     form: Option<Vec<u8>>,
     receipts: RefCell<Vec<(Act, Result<Receipt, FactError>)>>,
-}
-
-fn known<'m, T>(
-    fact: &'m Option<Result<Vec<u8>, FactError>>,
-    decode: impl FnOnce(&'m [u8]) -> Option<T>,
-) -> Known<T> {
-    match fact {
-        None => Known::Missing,
-        Some(Err(error)) => Known::Failed(*error, None),
-        Some(Ok(bytes)) => Known::Fresh(decode(bytes).expect("record")),
-    }
 }
 
 impl Facts for Memo {

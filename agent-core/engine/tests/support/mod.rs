@@ -7,8 +7,8 @@ use std::net::IpAddr;
 use portcullis_engine::{
     config::{self, Config, Problem, Properties, Secrets, Severity, Snapshot, Source},
     contract::{
-        Act, AttributesKey, Facts, Header, Known, Local, MonoMillis, Now, PolicyKey, Receipt,
-        RequestView, SessionKey, UnixMillis,
+        Act, AttributesKey, FactError, Facts, Header, Known, Local, MonoMillis, Now, PolicyKey,
+        Receipt, RequestView, SessionKey, UnixMillis,
     },
     record::{Attributes, Policy, Session},
     token::Secret,
@@ -21,6 +21,24 @@ pub(crate) const NOW: Now = Now {
 };
 /// How names of the Web Agent's properties begin.
 pub(crate) const AGENT: &str = "com.sun.identity.agents.config.";
+
+/// What a test says of a fact: nothing yet, a record, or why there is none.
+pub(crate) type Given = Option<Result<Vec<u8>, FactError>>;
+
+/// The fact, read.
+pub(crate) fn known<'m, T>(
+    fact: &'m Given,
+    decode: impl FnOnce(&'m [u8]) -> Option<T>,
+) -> Known<T> {
+    match fact {
+        None => Known::Missing,
+        Some(Err(error)) => Known::Failed(*error, None),
+        Some(Ok(bytes)) => match decode(bytes) {
+            Some(value) => Known::Fresh(value),
+            None => panic!("not a record"),
+        },
+    }
+}
 
 /// A local configuration of the site `http://www.example.com:80`, with more lines.
 pub(crate) fn read(lines: &str) -> (Config, Vec<Problem>) {
