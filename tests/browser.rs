@@ -112,6 +112,22 @@ fn with_browser(what: &str, scenario: impl FnOnce(&Driver) -> Result<(), Box<dyn
     }
 }
 
+/// Runs a scenario at a site with a fresh browser, where there is one.
+fn at(
+    builder: Builder,
+    what: &str,
+    scenario: impl FnOnce(&Site, &Browser) -> Result<(), Box<dyn Error>>,
+) {
+    with_browser(what, |driver| {
+        let site = builder.start();
+        let browser = driver.browser()?;
+        scenario(&site, &browser)?;
+        browser.quit()?;
+        site.stop();
+        Ok(())
+    });
+}
+
 /// The browser shows AM's login page.
 fn is_asked_to_log_in(browser: &Browser, site: &Site) -> Result<(), Box<dyn Error>> {
     browser.wait_for("#idToken1")?;
@@ -236,14 +252,12 @@ both_servers! {
     }
 
     fn back_after_a_login_is_no_dead_end(kind: Kind) {
-        with_browser("back after a login", |driver| {
-            let site = site(kind).start();
+        at(site(kind), "back after a login", |site, browser| {
             let url = site.url();
             let members = json!({ "actionValues": { "GET": true } });
             site.am.admin().create_policy("/", "start", &[&format!("{url}/"), &format!("{url}/index.html")], &members)?;
             let page = format!("{url}/docs/a.html");
-            let browser = driver.browser()?;
-            logs_in(&browser, &page)?;
+            logs_in(browser, &page)?;
             // What AM's form says in the fragment of its address is nothing for the application.
             assert_eq!(browser.script("return location.hash")?, json!(""));
             // AM's login page knows who it is, and leads to an answer that was used before.
@@ -252,62 +266,50 @@ both_servers! {
             browser.click("a")?;
             browser.wait_for_text("front page")?;
             browser.goto(&page)?;
-            sees(&browser, &page)?;
-            browser.quit()?;
-            site.stop();
+            sees(browser, &page)?;
             Ok(())
         });
     }
 
     fn back_after_a_logout_shows_nothing_new(kind: Kind) {
-        with_browser("back after a logout", |driver| {
-            let site = site(kind).start();
+        at(site(kind), "back after a logout", |site, browser| {
             let page = format!("{}/docs/a.html", site.url());
-            let browser = driver.browser()?;
-            logs_in(&browser, &page)?;
+            logs_in(browser, &page)?;
             browser.goto(&format!("{}/logout/done.html", site.url()))?;
             browser.wait_for_text("you are logged out")?;
             // The browser may show what it still has; whoever asks for anything has to log in.
             browser.back()?;
             browser.wait_for_url(&page)?;
             browser.reload()?;
-            is_asked_to_log_in(&browser, &site)?;
+            is_asked_to_log_in(browser, site)?;
             browser.sign_in()?;
-            sees(&browser, &page)?;
-            browser.quit()?;
-            site.stop();
+            sees(browser, &page)?;
             Ok(())
         });
     }
 
     fn a_login_page_that_was_left_open_leads_in(kind: Kind) {
-        with_browser("a login that took too long", |driver| {
-            let site = site(kind).profile(MAXAGE, &["3"]).start();
+        at(site(kind).profile(MAXAGE, &["3"]), "a login that took too long", |site, browser| {
             let page = format!("{}/docs/a.html?x=1", site.url());
-            let browser = driver.browser()?;
             browser.goto(&page)?;
-            is_asked_to_log_in(&browser, &site)?;
+            is_asked_to_log_in(browser, site)?;
             let login = browser.tab()?;
             browser.new_tab()?;
             browser.goto(&format!("{}/public/a.html", site.url()))?;
-            expires(&browser, &site)?;
+            expires(browser, site)?;
             browser.switch_to(&login)?;
             browser.sign_in()?;
-            sees(&browser, &page)?;
+            sees(browser, &page)?;
             site.wait_for_line("PCL0205");
-            browser.quit()?;
-            site.stop();
             Ok(())
         });
     }
 
     fn a_login_whose_cookie_is_gone_ends_with_a_page_and_the_next_one_works(kind: Kind) {
-        with_browser("a login whose cookie is gone", |driver| {
-            let site = site(kind).start();
+        at(site(kind), "a login whose cookie is gone", |site, browser| {
             let page = format!("{}/docs/a.html", site.url());
-            let browser = driver.browser()?;
             browser.goto(&page)?;
-            is_asked_to_log_in(&browser, &site)?;
+            is_asked_to_log_in(browser, site)?;
             let login = browser.tab()?;
             browser.new_tab()?;
             browser.goto(&format!("{}/public/a.html", site.url()))?;
@@ -317,9 +319,7 @@ both_servers! {
             browser.wait_for_text("Open the page you wanted again")?;
             site.wait_for_line("PCL0214");
             browser.goto(&page)?;
-            sees(&browser, &page)?;
-            browser.quit()?;
-            site.stop();
+            sees(browser, &page)?;
             Ok(())
         });
     }
@@ -367,24 +367,20 @@ both_servers! {
     }
 
     fn a_logout_in_one_tab_is_seen_in_the_other(kind: Kind) {
-        with_browser("a logout in another tab", |driver| {
-            let site = site(kind).start();
+        at(site(kind), "a logout in another tab", |site, browser| {
             let page = format!("{}/docs/a.html", site.url());
-            let browser = driver.browser()?;
-            logs_in(&browser, &page)?;
+            logs_in(browser, &page)?;
             let first = browser.tab()?;
             browser.new_tab()?;
             browser.goto(&format!("{}/docs/b.html", site.url()))?;
-            sees(&browser, &site.url())?;
+            sees(browser, &site.url())?;
             browser.goto(&format!("{}/logout/done.html", site.url()))?;
             browser.wait_for_text("you are logged out")?;
             browser.switch_to(&first)?;
             browser.reload()?;
-            is_asked_to_log_in(&browser, &site)?;
+            is_asked_to_log_in(browser, site)?;
             let cookies = browser.cookies()?;
             assert!(cookies.iter().all(|c| c.name != SESSION_COOKIE), "{cookies:?}");
-            browser.quit()?;
-            site.stop();
             Ok(())
         });
     }

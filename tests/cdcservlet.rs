@@ -5,7 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use portcullis_openam::seed::{Am, Form};
+use portcullis_openam::seed::Form;
 use portcullis_tests::{
     backend::Seen,
     both_servers,
@@ -14,7 +14,7 @@ use portcullis_tests::{
     outcome::{SESSION_COOKIE, in_every_worker, logged, logs_in, refused},
     real,
     server::Kind,
-    site::{AmServer, Builder, Site, USER, USER_PASSWORD},
+    site::{Builder, Site, USER, USER_PASSWORD},
     stepping::{StepUp, ask_for_more, ask_for_no_more, with_strong_pages},
     visitor::{Visitor, origin_of, path_of},
 };
@@ -264,18 +264,16 @@ both_servers! {
 
 #[test]
 fn cdcservlet_of_a_real_openam_logs_in() {
-    let Some(openam) = real::openam("the login through cdcservlet of a real OpenAM") else {
-        return;
-    };
-    for kind in [Kind::Httpd, Kind::Nginx] {
-        let am = Am::at(openam.url()).expect("URL of AM");
-        let site: Site = site(kind).am(AmServer::Real(am)).start();
-        let mut visitor = site.visitor();
-        logs_in_by_lares(&mut visitor);
-        not_again(&mut visitor);
-        steps_up(&mut visitor);
-        ask_for_no_more(&site);
-        site.stop();
-    }
-    openam.stop();
+    real::on_both(
+        "the login through cdcservlet of a real OpenAM",
+        |kind, am| {
+            let site: Site = site(kind).am(am()).start();
+            let mut visitor = site.visitor();
+            logs_in_by_lares(&mut visitor);
+            not_again(&mut visitor);
+            steps_up(&mut visitor);
+            ask_for_no_more(&site);
+            site.stop();
+        },
+    );
 }

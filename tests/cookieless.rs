@@ -4,7 +4,6 @@
 // Scenarios are functions of their own: Clippy does not take them for tests.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use portcullis_openam::seed::Am;
 use portcullis_tests::{
     backend::Seen,
     both_servers,
@@ -12,7 +11,7 @@ use portcullis_tests::{
     outcome::{SESSION_COOKIE, logged, logs_in, refused},
     real,
     server::Kind,
-    site::{AmServer, Builder, Site, USER, USER_PASSWORD, site},
+    site::{Builder, Site, USER, USER_PASSWORD, site},
     visitor::Visitor,
 };
 
@@ -187,15 +186,10 @@ both_servers! {
 
 #[test]
 fn tokens_of_a_real_openam_need_no_cookie() {
-    let Some(openam) = real::openam("clients without cookies and a real OpenAM") else {
-        return;
-    };
-    for kind in [Kind::Httpd, Kind::Nginx] {
-        let am = AmServer::Real(Am::at(openam.url()).expect("URL of AM"));
-        let site = with_exchange(with_header(kind)).am(am).start();
+    real::on_both("clients without cookies and a real OpenAM", |kind, am| {
+        let site = with_exchange(with_header(kind)).am(am()).start();
         comes_in_with_a_header(&site);
         exchanges(&mut site.visitor());
         site.stop();
-    }
-    openam.stop();
+    });
 }

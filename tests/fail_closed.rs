@@ -13,6 +13,7 @@ use portcullis_tests::{
     front::{Certificates, Front, name_am},
     outage::{Crowd, evaluations},
     outcome::logged,
+    server::Kind,
     site::{AmServer, Site, USER, USER_PASSWORD, site},
     wait_until,
 };
@@ -48,7 +49,15 @@ fn fill(site: &Site) {
 }
 
 /// Starts a site whose workers share little memory.
-fn crowded(site: &mut Site) {
+fn crowded(kind: Kind) -> Site {
+    let mut site = site(kind)
+        .profile("com.forgerock.agents.accept.sso.token", &["1"])
+        .profile(
+            "org.forgerock.openam.agents.config.allow.custom.login",
+            &["2"],
+        )
+        .property("portcullis.login.tokens.max", "0")
+        .prepare();
     site.server.variable("AM_MAX_SESSION_CACHE_SIZE", "1048576");
     // The last is httpd's own.
     for code in ["PCL05", "PCL0609", "AH00484"] {
@@ -56,6 +65,7 @@ fn crowded(site: &mut Site) {
     }
     site.server.start();
     wait_until("the profile", || site.get("/public/a.html").status == 200);
+    site
 }
 
 both_servers! {
@@ -130,12 +140,7 @@ both_servers! {
 
     /// Rule S1: a logout that could not be kept is not said to have happened.
     fn where_no_end_of_a_session_can_be_kept_a_logout_is_refused(kind: Kind) {
-        let mut site = site(kind)
-            .profile("com.forgerock.agents.accept.sso.token", &["1"])
-            .profile("org.forgerock.openam.agents.config.allow.custom.login", &["2"])
-            .property("portcullis.login.tokens.max", "0")
-            .prepare();
-        crowded(&mut site);
+        let site = crowded(kind);
         fill(&site);
         // As long as AM itself ends the session, that is enough.
         assert_eq!(site.send(&logout(9000)).status, 200);
@@ -156,12 +161,7 @@ both_servers! {
 
     /// Strangers fill what there is for them, also while AM is away; those who were logged in get out.
     fn made_up_logouts_leave_room_for_those_of_users(kind: Kind) {
-        let mut site = site(kind)
-            .profile("com.forgerock.agents.accept.sso.token", &["1"])
-            .profile("org.forgerock.openam.agents.config.allow.custom.login", &["2"])
-            .property("portcullis.login.tokens.max", "0")
-            .prepare();
-        crowded(&mut site);
+        let site = crowded(kind);
         let users: Vec<String> = (0..20)
             .map(|_| {
                 let token = site.am.client().login("/", USER, USER_PASSWORD).expect("login");

@@ -3,14 +3,13 @@
 // Scenarios are functions of their own: Clippy does not take them for tests.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use portcullis_openam::{http::fields, seed::Am};
+use portcullis_openam::http::fields;
 use portcullis_tests::{
     backend::Seen,
     both_servers,
     client::Request,
     outcome::logs_in,
     real,
-    server::Kind,
     site::{AmServer, Builder, Site, USER, USER_PASSWORD, site},
     visitor::{Visitor, path_of},
 };
@@ -221,28 +220,18 @@ both_servers! {
 
 #[test]
 fn rules_about_logins_work_with_a_real_openam() {
-    let Some(openam) = real::openam("login rules with a real OpenAM") else {
-        return;
-    };
-    for kind in [Kind::Httpd, Kind::Nginx] {
-        let am = Am::at(openam.url()).expect("URL of AM");
-        let staff = ruled(site(kind), openam.url())
-            .am(AmServer::Real(am))
-            .start();
-        staff_logs_in(&mut staff.visitor(), openam.url());
+    real::on_both("login rules with a real OpenAM", |kind, am| {
+        let url = am().url();
+        let staff = ruled(site(kind), &url).am(am()).start();
+        staff_logs_in(&mut staff.visitor(), &url);
         staff.stop();
-        let am = Am::at(openam.url()).expect("URL of AM");
-        let page = format!("{}/UI/Login?realm=/", openam.url());
-        let builder = site(kind).am(AmServer::Real(am));
-        let builder = builder
-            .profile(MODE, &["1"])
-            .profile(PAGE, &[&format!("[0]={page}")]);
-        let mut site = builder.start();
+        let page = format!("{url}/UI/Login?realm=/");
+        let builder = site(kind).am(am()).profile(MODE, &["1"]);
+        let mut site = builder.profile(PAGE, &[&format!("[0]={page}")]).start();
         site.server.expect("PCL0214");
         site.server.expect("PCL0216");
         own_page(&site, &format!("{page}&"), true);
         own_page(&site, &format!("{page}&"), false);
         site.stop();
-    }
-    openam.stop();
+    });
 }

@@ -3,12 +3,12 @@
 // Scenarios are functions of their own: Clippy does not take them for tests.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use portcullis_openam::{http::fields, seed::Am};
+use portcullis_openam::http::fields;
 use portcullis_tests::{
     backend::Seen,
     both_servers, real,
     server::Kind,
-    site::{AmServer, Builder, Site, USER, USER_PASSWORD},
+    site::{Builder, Site, USER, USER_PASSWORD},
     stepping::{StepUp, ask_for_more, ask_for_no_more, with_strong_pages},
     visitor::{Visitor, path_of},
 };
@@ -201,17 +201,12 @@ both_servers! {
 
 #[test]
 fn a_step_up_works_with_a_real_openam() {
-    let Some(openam) = real::openam("the step-up with a real OpenAM") else {
-        return;
-    };
-    for kind in [Kind::Httpd, Kind::Nginx] {
+    real::on_both("the step-up with a real OpenAM", |kind, am| {
         for redirect in [true, false] {
-            let am = Am::at(openam.url()).expect("URL of AM");
-            let site = redirecting(site(kind).am(AmServer::Real(am)), redirect).start();
+            let site = redirecting(site(kind).am(am()), redirect).start();
             step_up(&site, redirect);
             ask_for_no_more(&site);
             site.stop();
         }
-    }
-    openam.stop();
+    });
 }

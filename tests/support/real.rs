@@ -13,7 +13,8 @@ use serde_json::json;
 
 use crate::{
     browser::Driver,
-    site::{USER, USER_PASSWORD},
+    server::Kind,
+    site::{AmServer, USER, USER_PASSWORD},
 };
 
 /// Names the release that a test starts, such as `14.8.4`, whatever server
@@ -54,6 +55,21 @@ pub fn openam(what: &str) -> Option<OpenAm> {
         }
         Err(failed) => panic!("{what}: {failed}"),
     }
+}
+
+/// Runs a scenario on httpd and on nginx at one real OpenAM, where there can be one.
+///
+/// # Panics
+/// As [`openam`].
+pub fn on_both(what: &str, scenario: impl Fn(Kind, &dyn Fn() -> AmServer)) {
+    let Some(openam) = openam(what) else {
+        return;
+    };
+    let am = || AmServer::Real(Am::at(openam.url()).expect("URL of AM"));
+    for kind in [Kind::Httpd, Kind::Nginx] {
+        scenario(kind, &am);
+    }
+    openam.stop();
 }
 
 fn release(name: &str) -> Version {

@@ -202,13 +202,10 @@ impl Fetcher {
         let Some(flight) = flight_of(&question.ask) else {
             return self.alone(&question).await;
         };
-        let mapping = self.worker.shared();
+        let flights = self.mapping().flights();
         loop {
             let wish = wish(&question);
-            match mapping
-                .flights()
-                .board(flight, &wish, self.boarding(question.known))
-            {
+            match flights.board(flight, &wish, self.boarding(question.known)) {
                 Boarded::Pilot(flight) => {
                     self.lead(flight, &question.ask).await;
                     if self.flights.waits(question.name, question.id) {

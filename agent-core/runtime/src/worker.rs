@@ -137,11 +137,6 @@ impl Worker {
         &self.mapping
     }
 
-    /// The same, for what outlives a borrow of the worker.
-    pub(crate) fn shared(&self) -> Arc<Mapping> {
-        self.mapping.clone()
-    }
-
     pub(crate) fn id(&self) -> WorkerId {
         self.id
     }

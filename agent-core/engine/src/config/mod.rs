@@ -4,6 +4,7 @@
 //! Three ages: [`raw::Properties`] (text with line numbers) → [`Config`] (typed, every mistake of the
 //! file collected) → [`Snapshot`] (compiled, shared, never changed).
 
+mod ams;
 mod by_path;
 mod carry;
 mod continuous;

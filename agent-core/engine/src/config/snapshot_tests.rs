@@ -1,6 +1,9 @@
 use std::{string::ToString, vec};
 
-use super::*;
+use super::{
+    ams::{am_origins, issuers, login_realms},
+    *,
+};
 
 fn config() -> Config {
     Config {

@@ -301,19 +301,16 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
         Presented::Token(token) => token,
         Presented::None(code) => return login::start(cx, code).map(Outcome::Decided),
     };
-    if token.is_ams()
-        && matches!(cx.facts.session(token.key), Known::Missing)
-        && let Some(decision) = login::too_many_dead(cx)
-    {
-        return Ok(Outcome::Decided(decision));
+    if token.is_ams() {
+        return of_am(cx, token);
     }
     match live(cx, token.key, || token.secret(cx))? {
         Ok(session) => accepted(cx, token, session),
         Err(FactError::Dead) => match beside(cx, &token) {
-            Some(other) => in_its_place(cx, other),
-            None => no_session(cx, &token, FactError::Dead),
+            Some(other) => of_am(cx, other),
+            None => no_session(cx, FactError::Dead),
         },
-        Err(error) => no_session(cx, &token, error),
+        Err(error) => no_session(cx, error),
     }
 }
 
@@ -345,32 +342,23 @@ fn beside<'a>(cx: &Cx<'a, '_>, dead: &Token<'_>) -> Option<Token<'a>> {
     }
 }
 
-/// The stage with AM's cookie, after ours.
-#[cold]
+/// The stage with a token as AM gives it, which anybody can make up (rule L9). On its own, to keep the path
+/// of our own cookie short.
 #[inline(never)]
-fn in_its_place<'a>(cx: &Cx<'a, '_>, token: Token<'a>) -> Stage<'a, Outcome<'a>> {
-    if matches!(cx.facts.session(token.key), Known::Missing)
-        && let Some(decision) = login::too_many_dead(cx)
-    {
-        return Ok(Outcome::Decided(decision));
-    }
-    match live(cx, token.key, || token.secret(cx))? {
-        Ok(session) => accepted(cx, token, session),
-        Err(error) => no_session(cx, &token, error),
+fn of_am<'a>(cx: &Cx<'a, '_>, token: Token<'a>) -> Stage<'a, Outcome<'a>> {
+    match login::tried(cx, token.key, || token.secret(cx))? {
+        login::Tried::Said(Ok(session)) => accepted(cx, token, session),
+        login::Tried::Said(Err(error)) => no_session(cx, error),
+        login::Tried::TooMany(decision) => Ok(Outcome::Decided(*decision)),
     }
 }
 
 #[cold]
 #[inline(never)]
-fn no_session<'a>(cx: &Cx<'a, '_>, token: &Token<'_>, error: FactError) -> Stage<'a, Outcome<'a>> {
+fn no_session<'a>(cx: &Cx<'a, '_>, error: FactError) -> Stage<'a, Outcome<'a>> {
     let decision = match refuse_for(cx, Fact::Session, error) {
         Some(refused) => refused,
-        None => {
-            if token.is_ams() {
-                login::count_dead(cx, token.key.0)?;
-            }
-            login::start(cx, Code::LoginSessionDead)?
-        }
+        None => login::start(cx, Code::LoginSessionDead)?,
     };
     Ok(Outcome::Decided(decision))
 }

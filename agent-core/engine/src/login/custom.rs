@@ -9,14 +9,15 @@ use alloc::{format, string::String};
 use super::{
     append, authorize, by_rule,
     callback::{self, Begun, Refusal},
-    limits, public_am, serving,
+    limits::{self, Tried},
+    public_am, serving,
 };
 use crate::{
     config::realm_named,
-    contract::{Decision, FactError, Known},
+    contract::{Decision, FactError},
     decide::{
-        Cx, Fact, ResponseHeaders, Stage, TokenBuffer, detail, key_of, live, refuse, refuse_for,
-        respond, sso_token,
+        Cx, Fact, ResponseHeaders, Stage, TokenBuffer, detail, key_of, refuse, refuse_for, respond,
+        sso_token,
     },
     event::Code,
     page,
@@ -67,18 +68,11 @@ pub(crate) fn response<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
     };
     let key = key_of(cx, token.expose());
     // Anybody can make up AM's cookie (rule L9).
-    if matches!(cx.facts.session(key), Known::Missing)
-        && let Some(decision) = limits::too_many_dead(cx)
-    {
-        return Ok(decision);
-    }
-    match live(cx, key, || token.clone())? {
-        Ok(_) => callback::finish(cx, begun, token),
-        Err(FactError::Dead) => {
-            limits::count_dead(cx, key.0)?;
-            Ok(at_am(cx, &begun, realm))
-        }
-        Err(error) => {
+    match limits::tried(cx, key, || token.clone())? {
+        Tried::TooMany(decision) => Ok(*decision),
+        Tried::Said(Ok(_)) => callback::finish(cx, begun, token),
+        Tried::Said(Err(FactError::Dead)) => Ok(at_am(cx, &begun, realm)),
+        Tried::Said(Err(error)) => {
             let refused = refuse_for(cx, Fact::NewSession, error);
             Ok(refused.unwrap_or_else(|| at_am(cx, &begun, realm)))
         }

@@ -4,12 +4,17 @@
 //! It gives nobody a session who has none: AM is asked whose token it is, as about every other. A page of
 //! another site cannot have a browser do it, and what a client may try is limited (rule L9).
 
-use super::{callback, limits};
+use alloc::borrow::Cow;
+
+use super::{
+    callback,
+    limits::{self, Tried},
+};
 use crate::{
-    contract::{Decision, FactError, Known, Response},
+    contract::{Decision, Response},
     decide::{
-        Cx, Fact, Presented, Stage, acceptable, detail, in_cookie, in_header, is_own_site, live,
-        refuse, refuse_for, respond,
+        Cx, Fact, Presented, Stage, acceptable, detail, in_cookie, in_header, is_own_site, refuse,
+        refuse_for, respond,
     },
     event::Code,
     page,
@@ -19,23 +24,12 @@ use crate::{
 #[cold]
 #[inline(never)]
 pub(crate) fn exchange<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
+    let no = |code, status, why: Cow<'static, str>| Ok(refuse(cx.facts, code, status, None, why));
     if cx.req.method != b"POST" {
-        return Ok(refuse(
-            cx.facts,
-            Code::ExchangeRefused,
-            400,
-            None,
-            "method".into(),
-        ));
+        return no(Code::ExchangeRefused, 400, "method".into());
     }
     if !is_own_site(cx) {
-        return Ok(refuse(
-            cx.facts,
-            Code::ExchangeRefused,
-            403,
-            None,
-            "site".into(),
-        ));
+        return no(Code::ExchangeRefused, 403, "site".into());
     }
     let config = &cx.snap.config;
     let cookie = match config.exchange_cookie.as_str() {
@@ -47,17 +41,11 @@ pub(crate) fn exchange<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
         Presented::Token(token) => token,
         Presented::None(code) => return Ok(super::unauthorized(cx, code)),
     };
-    let unknown = matches!(cx.facts.session(token.key), Known::Missing);
-    if unknown && let Some(decision) = limits::too_many_dead(cx) {
-        return Ok(decision);
-    }
     let secret = token.secret(cx);
-    let session = match live(cx, token.key, || secret.clone())? {
-        Ok(session) => session,
-        Err(error) => {
-            if matches!(error, FactError::Dead) {
-                limits::count_dead(cx, token.key.0)?;
-            }
+    let session = match limits::tried(cx, token.key, || secret.clone())? {
+        Tried::TooMany(decision) => return Ok(*decision),
+        Tried::Said(Ok(session)) => session,
+        Tried::Said(Err(error)) => {
             let refused = refuse_for(cx, Fact::Session, error);
             return Ok(refused.unwrap_or_else(|| super::unauthorized(cx, Code::LoginSessionDead)));
         }
@@ -67,13 +55,7 @@ pub(crate) fn exchange<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Decision<'a>> {
         return Ok(refuse(cx.facts, code, 403, Some(session), realm));
     }
     let Some(cookies) = callback::session_cookies(cx, &session, &secret) else {
-        return Ok(refuse(
-            cx.facts,
-            Code::LoginCookieTooLarge,
-            403,
-            None,
-            "".into(),
-        ));
+        return no(Code::LoginCookieTooLarge, 403, "".into());
     };
     let mut headers = cookies;
     headers.push(page::no_store());

@@ -4,7 +4,7 @@
 //! it back afterwards (`org.forgerock.agents.config.fragment.redirect.enable`). A page goes nowhere but
 //! where its link leads, which the engine wrote; what was kept counts for the address it was kept for.
 
-use alloc::{format, string::String};
+use alloc::format;
 
 use crate::{
     contract::Response,
@@ -47,12 +47,14 @@ pub(super) fn leave(address: &str, back: &str, goto: Option<usize>) -> Response 
 
 /// The page after it.
 pub(super) fn arrive(target: &str) -> Response {
-    let link: String = format!("<a href=\"{}\">Continue</a>", escaped(target));
+    let link = format!("<a href=\"{}\">Continue</a>", escaped(target));
     page::scripted("You are logged in", &link, (RESTORE, RESTORE_HASH))
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::String;
+
     use base64::{Engine, engine::general_purpose::STANDARD};
     use sha2::{Digest, Sha256};
 

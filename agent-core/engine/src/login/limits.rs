@@ -3,13 +3,16 @@
 //! Counts in memory that all workers share, by address. An address that a client could choose is none:
 //! where nobody who is trusted names it, the peer of the connection counts.
 
+use alloc::boxed::Box;
 use core::net::IpAddr;
 
 use crate::{
     config::Enforcement,
-    contract::{Act, Decision, Known, Need, Outcome, Receipt},
-    decide::{Cx, Stage, client_address, detail, refuse},
+    contract::{Act, Decision, FactError, Known, Need, Outcome, Receipt, SessionKey},
+    decide::{Cx, Stage, client_address, detail, live, refuse},
     event::Code,
+    record::Session,
+    token::Secret,
 };
 
 /// What is counted.
@@ -48,6 +51,32 @@ pub(crate) fn too_many_dead<'a>(cx: &Cx<'a, '_>) -> Option<Decision<'a>> {
     let limit = cx.snap.config.dead_tokens_max;
     let over = limit > 0 && cx.facts.counted(key(cx, What::Dead)) >= limit;
     over.then(|| slow_down(cx, Code::DeadTokensLimited))
+}
+
+/// What came of a token that anybody may have made up.
+pub(crate) enum Tried<'a> {
+    /// What AM says of it.
+    Said(Result<Session<'a>, FactError>),
+    /// The client sends too many such tokens: AM is not asked.
+    TooMany(Box<Decision<'a>>),
+}
+
+/// Asks who is behind such a token, within the client's limit, and counts it where AM does not know it.
+pub(crate) fn tried<'a>(
+    cx: &Cx<'a, '_>,
+    key: SessionKey,
+    token: impl FnOnce() -> Secret,
+) -> Stage<'a, Tried<'a>> {
+    if matches!(cx.facts.session(key), Known::Missing)
+        && let Some(decision) = too_many_dead(cx)
+    {
+        return Ok(Tried::TooMany(Box::new(decision)));
+    }
+    let said = live(cx, key, token)?;
+    if matches!(said, Err(FactError::Dead)) {
+        count_dead(cx, key.0)?;
+    }
+    Ok(Tried::Said(said))
 }
 
 /// How often a program without cookies began a login for one page in this minute; 0 where the

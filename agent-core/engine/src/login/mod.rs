@@ -24,7 +24,7 @@ pub(crate) use authorize::{derive, seal_nonce};
 pub(crate) use callback::callback;
 pub(crate) use custom::{RESPONSE, response};
 pub(crate) use exchange::exchange;
-pub(crate) use limits::{count_dead, too_many_dead};
+pub(crate) use limits::{Tried, count_dead, too_many_dead, tried};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 pub(crate) use rounds::{
     brought_as as rounds_brought, forget as forget_rounds, sealed_again as rounds_sealed,

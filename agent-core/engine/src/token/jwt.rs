@@ -1,8 +1,8 @@
 //! Is this the id_token we asked AM for? (rule L1)
 //!
 //! Who may have signed it says the dialect, never the token: HS256 with the agent's password, or RS256 and
-//! ES256 with a key that AM publishes. Signature and claims only. Who the user is it does not say: that is AM's answer about the session
-//! token inside. The JWT library looks at no clock here; times are judged against the request's.
+//! ES256 with a key that AM publishes. Signature and claims only. Who the user is it does not say: that is
+//! AM's answer about the session token inside. The JWT library looks at no clock here; times are judged against the request's.
 
 use alloc::{string::String, vec::Vec};
 use core::fmt;
