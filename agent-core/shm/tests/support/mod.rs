@@ -38,6 +38,32 @@ pub(crate) fn signal(pid: libc::pid_t, signal: i32) {
     assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
 }
 
+/// Has the kernel kill this process after so many nanoseconds, wherever it is then.
+pub(crate) fn die_in(nanos: u64) {
+    // SAFETY: all zeroes is a valid event; the fields that count are set next.
+    let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+    event.sigev_notify = libc::SIGEV_SIGNAL;
+    event.sigev_signo = libc::SIGKILL;
+    let mut timer = std::mem::MaybeUninit::<libc::timer_t>::uninit();
+    // SAFETY: both pointers are to live values of the right type.
+    let made = unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &mut event, timer.as_mut_ptr()) };
+    assert_eq!(made, 0, "timer_create");
+    let never = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let when = libc::itimerspec {
+        it_interval: never,
+        it_value: libc::timespec {
+            tv_nsec: nanos as libc::c_long + 1,
+            ..never
+        },
+    };
+    // SAFETY: the timer was made above; nothing is to be returned.
+    let set = unsafe { libc::timer_settime(timer.assume_init(), 0, &when, std::ptr::null_mut()) };
+    assert_eq!(set, 0, "timer_settime");
+}
+
 /// Numbers that look random (splitmix64).
 pub(crate) struct Random(pub(crate) u64);
 
