@@ -3,10 +3,11 @@
 CARGO ?= cargo
 DEV = $(CARGO) run --bin portcullis-dev --
 
-.PHONY: help test demo modules compiler
+.PHONY: help test bench demo modules compiler
 
 help:
 	@echo 'make test              format, lints, unit tests, tests on real servers; ONLY=word: what matches'
+	@echo 'make bench             measurements, and what takes too long for every day; docs in tests/bench'
 	@echo 'make demo              both servers with the agent, a tour, and then yours until Ctrl-C'
 	@echo 'make demo ONCE=1       ends after the tour, with an exit code'
 	@echo 'make demo AM=openam    with a real OpenAM instead of the simulator'
@@ -14,6 +15,11 @@ help:
 
 test: compiler
 	@$(DEV) test --only '$(ONLY)'
+
+# For reading: what is printed passes and fails nothing, but for the models.
+bench: compiler
+	LOOM_MAX_PREEMPTIONS=3 $(CARGO) test -p portcullis-shm-model
+	$(CARGO) bench --profile dev --bench cached_allow
 
 demo: compiler
 	@$(DEV) demo --am '$(or $(AM),simulator)' $(if $(ONCE),--once)

@@ -3,7 +3,7 @@
 //! A breaker of single words: no lock, so a process may die between any two instructions. Whoever
 //! opens or closes it has asked AM first; nothing here asks or waits. Must not know what a failure is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering};
 
 /// Words that a breaker takes.
 pub(crate) const BREAKER_WORDS: usize = FIRST_SUSPECT + SUSPECTS;

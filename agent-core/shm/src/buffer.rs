@@ -4,9 +4,8 @@
 //! by one store, so that a reader always finds a whole one and a writer that dies changes nothing.
 //! Must not decide who may write: the caller holds the instance's mutex and checked the term.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
-use crate::mapping::word_of;
+use crate::atomic::{AtomicU64, Ordering, fence};
+use crate::slot::word_of;
 use crate::sum::Sum;
 
 /// Length and checksum in front of each half.

@@ -5,19 +5,12 @@
 //! Must not know what is asked, and must not wait: a pilot that stops or dies loses its place to
 //! whoever looks next, and doubt means that everybody asks for itself.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::layout::Region;
+use crate::atomic::{AtomicU64, Ordering};
+use crate::layout::{FLIGHT_WORDS, Region};
 use crate::lock::{self, Guard, Patience};
-use crate::mapping::word_of;
+use crate::slot::word_of;
 use crate::workers::lives;
 use crate::{Key, Mapping, WorkerId};
-
-/// Slots of one set, and sets.
-pub(crate) const FLIGHT_WAYS: usize = 4;
-pub(crate) const FLIGHT_SETS: usize = 128;
-/// Words of one slot: a head, and room for wishes.
-pub(crate) const FLIGHT_WORDS: usize = HEAD + 1024;
 
 const KEY_LOW: usize = 0;
 const KEY_HIGH: usize = 1;

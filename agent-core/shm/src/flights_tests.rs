@@ -1,4 +1,5 @@
 use super::*;
+use crate::layout::FLIGHT_WAYS;
 
 const LEASE: u64 = 1_000;
 const ME: u64 = 1;

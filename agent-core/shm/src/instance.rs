@@ -5,20 +5,14 @@
 //! Whatever needs a term is written under the instance's mutex after comparing the term, so that
 //! a leader that was stopped, lost its lease and wakes up writes nothing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
-use crate::breaker::{BREAKER_WORDS, Breaker};
+use crate::atomic::{AtomicU64, Ordering, nowhere};
+use crate::breaker::Breaker;
 use crate::buffer::{Buffer, words_for};
+use crate::layout::{AGENT_SESSION_BYTES, INSTANCES, PROFILE_BYTES};
 use crate::lock::{self, Guard, Patience};
-use crate::mapping::word_of;
+use crate::slot::word_of;
 use crate::{Mapping, WorkerId};
 
-/// Instances that a mapping has room for.
-pub const INSTANCES: usize = 32;
-/// Longest agent session token, in bytes.
-pub const AGENT_SESSION_BYTES: usize = 8 << 10;
-/// Longest agent profile, in bytes.
-pub const PROFILE_BYTES: usize = 1 << 20;
 /// Counters of each instance without a meaning here.
 pub const SPARE_COUNTERS: usize = 8;
 
@@ -108,9 +102,6 @@ pub struct InstanceState<'m> {
     words: &'m [AtomicU64; STATE_WORDS],
 }
 
-static NO_BREAKER: [AtomicU64; BREAKER_WORDS] = [const { AtomicU64::new(0) }; BREAKER_WORDS];
-static NOWHERE: [AtomicU64; STATE_WORDS] = [const { AtomicU64::new(0) }; STATE_WORDS];
-
 impl<'m> InstanceState<'m> {
     /// Places are taken front to back, and never given back, so the first place that is free or
     /// ours is the answer. A process that dies between the two halves leaves a place that only
@@ -136,11 +127,11 @@ impl<'m> InstanceState<'m> {
 
     pub(crate) fn at(mapping: &'m Mapping, id: InstanceId) -> Self {
         let first = mapping.layout().instances + usize::from(id.0) * BLOCK_WORDS;
-        // The layout has room for every id that this file makes; NOWHERE is never used.
+        // The layout has room for every id that this file makes; `nowhere` is never used.
         let words = mapping
             .words(first, STATE_WORDS)
             .try_into()
-            .unwrap_or(&NOWHERE);
+            .unwrap_or_else(|_| nowhere());
         InstanceState { mapping, id, words }
     }
 
@@ -324,7 +315,7 @@ impl<'m> InstanceState<'m> {
     pub fn breaker(&self) -> Breaker<'m> {
         let words = self.words[BREAKER..].first_chunk();
         Breaker {
-            words: words.unwrap_or(&NO_BREAKER), // the words end behind it
+            words: words.unwrap_or_else(|| &nowhere().as_chunks().0[0]), // the words end behind it
         }
     }
 

@@ -4,8 +4,7 @@
 //! that are never evicted before their deadline. Must not forget: what looks damaged makes the
 //! whole set's answer uncertain, and stays, because nobody knows what it was.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
+use crate::atomic::{AtomicU64, Ordering, fence};
 use crate::layout::{KEYSET_ENTRY, KEYSET_HEAD, Region};
 use crate::lock::{self, Guard, Patience};
 use crate::sum::Sum;

@@ -4,7 +4,6 @@
 //! process can work out the same places from the mapping alone. Must not read the mapping: places
 //! that came out of shared memory could not be trusted.
 
-use crate::flights::{FLIGHT_SETS, FLIGHT_WAYS, FLIGHT_WORDS};
 use crate::sum::Sum;
 
 /// Changes whenever the meaning of any byte in the mapping changes.
@@ -33,6 +32,17 @@ pub(crate) const KEYSET_ENTRY: usize = 4;
 /// Entries in one key set: the set is exactly 1 KiB. Many entries per set make an overfull set
 /// rare: at half load about one set in 2 000.
 pub(crate) const KEYSET_WAYS: usize = 31;
+/// Slots of one set of flights, and sets.
+pub(crate) const FLIGHT_WAYS: usize = 4;
+const FLIGHT_SETS: usize = 128;
+/// Words of one slot: a head (`flights.rs`), and room for wishes.
+pub(crate) const FLIGHT_WORDS: usize = 16 + 1024;
+/// Instances that a mapping has room for.
+pub const INSTANCES: usize = 32;
+/// Longest agent session token, in bytes.
+pub const AGENT_SESSION_BYTES: usize = 8 << 10;
+/// Longest agent profile, in bytes.
+pub const PROFILE_BYTES: usize = 1 << 20;
 /// Words of one worker's slot: a cache line, so that workers don't disturb each other.
 pub(crate) const WORKER_WORDS: usize = LINE;
 /// Room for one mutex: more than any C library needs (x86-64: 40 bytes, aarch64: 48).

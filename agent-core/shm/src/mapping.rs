@@ -9,6 +9,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use crate::layout::{LAYOUT_VERSION, LOCK_WORDS, Layout};
+use crate::slot::word_of;
 use crate::{Counts, EndedSet, Flights, Full, InstanceId, InstanceState, OnceSet, Table, Workers};
 
 /// The first word of a finished mapping.
@@ -327,14 +328,6 @@ impl Drop for Mapping {
         // SAFETY: exactly the range that was mapped; everything handed out borrows `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.layout.total_bytes()) };
     }
-}
-
-/// Little-endian; shorter input counts as padded with zeros.
-pub(crate) fn word_of(bytes: &[u8]) -> u64 {
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
 fn random_key() -> Result<[u8; 16], MapError> {

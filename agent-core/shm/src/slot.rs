@@ -5,11 +5,9 @@
 //! atomic with a fence on each side, so that torn reads are noticed and never undefined. Must not
 //! lock: writers come here with the stripe's mutex held.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-
 use crate::Key;
+use crate::atomic::{AtomicU64, Ordering, fence};
 use crate::layout::SLOT_HEAD;
-use crate::mapping::word_of;
 use crate::sum::Sum;
 
 const SEQ: usize = 0;
@@ -192,4 +190,12 @@ fn head_sum(key: Key, stamp: &Stamp, length: usize) -> Sum {
         sum.add(word);
     }
     sum
+}
+
+/// Little-endian; shorter input counts as padded with zeros.
+pub(crate) fn word_of(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |word, byte| word << 8 | u64::from(*byte))
 }

@@ -4,8 +4,7 @@
 //! class. In front of a set stands a line of tags, so that a look-up touches one cache line per
 //! class. Must not judge: records are returned after they expired too, because grace needs them.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
+use crate::atomic::{AtomicU64, Ordering};
 use crate::layout::{Region, SLOT_HEAD, TAGS};
 use crate::lock::{self, Guard, Patience};
 use crate::slot::Slot;
