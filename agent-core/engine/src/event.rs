@@ -374,6 +374,9 @@ codes! {
         "Check AM and what is between; it is tried again by itself.";
     Notified 644 Debug "AM told of a change"
         "The line says of what kind. It counts in all workers at once." "Nothing.";
+    AllowedInGrace 700 Info "allowed in grace: AM is away, and what it said before still counts"
+        "`portcullis.grace.max` lets it count beyond its interval; `age` says how old it is. See the line with PCL0515."
+        "Check AM: when the time of that property is over, such requests are refused.";
 }
 
 impl Code {

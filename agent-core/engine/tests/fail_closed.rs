@@ -6,7 +6,7 @@ use std::{env, fmt::Write, fs, path::PathBuf};
 
 use portcullis_engine::{
     config::Strategy,
-    decide::{FAILURES, Fact, Failure, fail_closed},
+    decide::{FAILURES, Fact, Failure, fail_closed, may_be_outlived},
 };
 
 const INTRODUCTION: &str = "# What a failure means\n\n\
@@ -21,7 +21,17 @@ const STRATEGIES: &str = "\n## Strategies\n\n\
     | --- | --- | --- | --- |\n";
 
 const WITHOUT: &str = "\nLogout URLs work under every strategy: a session that a user ends is ended here, and AM is told later.\n\
-    What AM said before is never used beyond its own interval.\n\n\
+    What AM said before is used beyond its own interval only in grace.\n\n\
+    ## Grace\n\n\
+    With `portcullis.grace.max` a stored answer counts for so many seconds beyond the agent's interval, in requests with\n\
+    one of `portcullis.grace.methods`, while AM is known to be away (`PCL0515`). It never counts beyond the end of the\n\
+    session or its idle time, the `ttl` of a decision, after a logout or change that is known here, or where the policy has\n\
+    the response attribute `portcullis.no-grace`. The decision has the code `PCL0700`, the response the header\n\
+    `Portcullis-Grace` with the age in seconds, and the audit event that age.\n\n\
+    | failure | session | decision | attributes |\n\
+    | --- | --- | --- | --- |\n";
+
+const WITHOUT_CONFIGURATION: &str = "\n\
     ## Without a configuration, and without AM\n\n\
     | case | a not-enforced rule matches | everything else |\n\
     | --- | --- | --- |\n\
@@ -55,6 +65,17 @@ fn reference() -> String {
         );
     }
     out.push_str(WITHOUT);
+    for (error, words) in FAILURES {
+        let cells = [Fact::Session, Fact::Policy, Fact::Attributes].map(|fact| {
+            if may_be_outlived(fact, *error) {
+                "may count"
+            } else {
+                "no"
+            }
+        });
+        let _ = writeln!(out, "| {words} | {} |", cells.join(" | "));
+    }
+    out.push_str(WITHOUT_CONFIGURATION);
     for fact in Fact::ALL {
         let text = fact.text();
         let (first, rest) = text.split_at(1);

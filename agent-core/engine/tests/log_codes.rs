@@ -29,6 +29,11 @@ const SECTIONS: &[(u16, &str, &str)] = &[
         "Configuration and operation",
         "About the agent, not about one request.",
     ),
+    (
+        7,
+        "Outage",
+        "AM is away, and something goes on all the same.",
+    ),
 ];
 
 fn severity(of: Severity) -> &'static str {

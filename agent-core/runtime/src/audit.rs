@@ -46,7 +46,8 @@ pub(crate) fn record(
         || matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
     let severity = decision.reason.row().severity;
     if shown || instance.logs().wants(severity) {
-        let text = text(&client(instance, req), req, decision, view.memo.oldest());
+        let age = view.memo.oldest().max(decision.age);
+        let text = text(&client(instance, req), req, decision, age);
         let text = text + " transaction=" + &transaction_of(instance, req, view);
         let line = Line::Log {
             code: decision.reason,
@@ -205,6 +206,9 @@ fn event(
             "incident": incident(decision),
         } },
     });
+    if decision.age > 0 {
+        event["response"]["detail"]["age"] = json!(decision.age);
+    }
     if let Some(would) = &decision.would {
         let reason = format!("PCL{:04}", would.code.number());
         event["response"]["detail"]["would"] = json!({ "reason": reason, "status": would.status });

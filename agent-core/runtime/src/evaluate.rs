@@ -288,7 +288,8 @@ impl<'w> Run<'w> {
         match sessions.get(Key(key), now, &mut record) {
             // Not what this request has just learnt. When it was seen alive still counts (rule S3).
             Some(stamp) if stamp.stored_at < now => {
-                let expires_at = stamp.expires_at.min(now);
+                // Without an interval: not even grace lets it count (rule O2).
+                let expires_at = stamp.expires_at.min(stamp.stored_at);
                 // Somebody else is writing it: then it is as new.
                 let _ = sessions.put(
                     Key(key),

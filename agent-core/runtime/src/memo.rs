@@ -10,7 +10,7 @@ use std::{
 
 use portcullis_engine::{
     contract::{
-        Act, AttributesKey, Cause, CookieKey, FactError, Facts, KeysKey, Known, Now, Opened,
+        Act, Age, AttributesKey, Cause, CookieKey, FactError, Facts, KeysKey, Known, Now, Opened,
         PolicyKey, Receipt, SessionKey,
     },
     decide::ReplayedHeader,
@@ -44,7 +44,20 @@ pub(crate) enum Kind {
 /// A fact that was given.
 enum Held {
     Record(Vec<u8>),
-    Failed(FactError),
+    /// Why there is none, and what was known before; that is looked up when somebody asks for it.
+    Failed(FactError, OnceCell<Option<Outlived>>),
+}
+
+impl Held {
+    fn failed(error: FactError) -> Held {
+        Held::Failed(error, OnceCell::new())
+    }
+}
+
+/// An answer whose interval is over.
+struct Outlived {
+    record: Box<[u8]>,
+    age: Age,
 }
 
 /// Facts one request can need: two sessions (two cookies), their policies, attributes, AM's keys twice, and
@@ -115,7 +128,7 @@ impl Memo {
     pub(crate) fn give(&self, kind: Kind, key: u128, answer: Result<Vec<u8>, FactError>) {
         let held = match answer {
             Ok(bytes) => Held::Record(bytes),
-            Err(error) => Held::Failed(error),
+            Err(error) => Held::failed(error),
         };
         if kind == Kind::Session {
             self.since.set(None);
@@ -192,7 +205,7 @@ impl<'m> View<'m> {
             return Some(held);
         }
         if kind == Kind::Session && self.is_over_at(key, self.now.mono.0) {
-            return self.memo.hold(kind, key, Held::Failed(FactError::Dead));
+            return self.memo.hold(kind, key, Held::failed(FactError::Dead));
         }
         let mut bytes = self.memo.spare.borrow_mut().pop().unwrap_or_default();
         let table: Table<'_> = match kind {
@@ -225,26 +238,30 @@ impl<'m> View<'m> {
         }
         match self.known(kind, key)? {
             Held::Record(bytes) => Some(Ok(bytes.clone())),
-            Held::Failed(error) => Some(Err(*error)),
+            Held::Failed(error, _) => Some(Err(*error)),
         }
     }
 
     /// Decisions of an earlier policy epoch are not current, nor are sessions of before a gap in what AM
     /// tells (rule S2), nor decisions that are older than a change of the session's properties (rule S6).
     fn current(&self, kind: Kind, stamp: &Stamp) -> bool {
-        let in_time = stamp.expires_at > self.now.mono.0;
-        in_time
-            && match kind {
-                Kind::Session => {
-                    let since = self.state.spare(VALID_SINCE);
-                    since.is_some_and(|since| stamp.stored_at > since.load(Ordering::Acquire))
-                }
-                // They depend on no policy and no session.
-                Kind::Keys | Kind::NewerKeys => true,
-                Kind::Policy | Kind::Attributes => {
-                    stamp.epoch == self.state.epoch() && stamp.stored_at >= self.since()
-                }
+        stamp.expires_at > self.now.mono.0 && self.holds(kind, stamp)
+    }
+
+    /// The same without its interval.
+    #[inline]
+    fn holds(&self, kind: Kind, stamp: &Stamp) -> bool {
+        match kind {
+            Kind::Session => {
+                let since = self.state.spare(VALID_SINCE);
+                since.is_some_and(|since| stamp.stored_at > since.load(Ordering::Acquire))
             }
+            // They depend on no policy and no session.
+            Kind::Keys | Kind::NewerKeys => true,
+            Kind::Policy | Kind::Attributes => {
+                stamp.epoch == self.state.epoch() && stamp.stored_at >= self.since()
+            }
+        }
     }
 
     /// Since when the session that is asked about has been what it is.
@@ -293,14 +310,64 @@ impl<'m> View<'m> {
         key: u128,
         decode: impl FnOnce(&'m [u8]) -> Option<T>,
     ) -> Known<T> {
-        read(self.known(kind, key), decode)
+        match self.known(kind, key) {
+            Some(Held::Failed(error, cell)) => self.failed(kind, key, *error, cell, decode),
+            held => read(held, decode),
+        }
+    }
+
+    #[cold]
+    fn failed<T>(
+        &self,
+        kind: Kind,
+        key: u128,
+        error: FactError,
+        cell: &'m OnceCell<Option<Outlived>>,
+        decode: impl FnOnce(&'m [u8]) -> Option<T>,
+    ) -> Known<T> {
+        let outlived = match error {
+            FactError::Unavailable(_) => cell.get_or_init(|| self.outlived(kind, key)).as_ref(),
+            FactError::Dead | FactError::NotAllowed => None,
+        };
+        let outlived = outlived.and_then(|old| Some((decode(&old.record)?, old.age)));
+        Known::Failed(error, outlived)
+    }
+
+    /// What was known before its interval was over, as far as nothing is known of an end or a change since
+    /// then (rule O2). That a session has not ended needs proof (rule S1): nobody can be asked here.
+    fn outlived(&self, kind: Kind, key: u128) -> Option<Outlived> {
+        let table = match kind {
+            Kind::Session => self.mapping.sessions(),
+            Kind::Policy | Kind::Attributes => self.mapping.decisions(),
+            Kind::Keys | Kind::NewerKeys => return None,
+        };
+        let now = self.now.mono.0;
+        let mut record = Vec::new();
+        let stamp = table.get(table_key(kind, key), now, &mut record)?;
+        // One that may have changed by a login has no interval.
+        let had_interval = stamp.stored_at < stamp.expires_at;
+        let unchanged = match kind {
+            Kind::Session => {
+                let at = clock::boottime_ms();
+                self.mapping.ended().look(Key(key), at) == Ended::No && !self.is_over_at(key, at)
+            }
+            _ => true,
+        };
+        let current = had_interval && unchanged && self.holds(kind, &stamp);
+        current.then(|| Outlived {
+            record: record.into(),
+            age: Age {
+                total: now.saturating_sub(stamp.stored_at),
+                over: now.saturating_sub(stamp.expires_at),
+            },
+        })
     }
 }
 
 fn read<'m, T>(held: Option<&'m Held>, decode: impl FnOnce(&'m [u8]) -> Option<T>) -> Known<T> {
     match held {
         None => Known::Missing,
-        Some(Held::Failed(error)) => Known::Failed(*error, None),
+        Some(Held::Failed(error, _)) => Known::Failed(*error, None),
         Some(Held::Record(bytes)) => match decode(bytes) {
             Some(value) => Known::Fresh(value),
             None => Known::Failed(FactError::Unavailable(Cause::Protocol), None),
@@ -395,3 +462,7 @@ impl Facts for View<'_> {
         })
     }
 }
+
+#[cfg(test)]
+#[path = "memo_tests.rs"]
+mod tests;

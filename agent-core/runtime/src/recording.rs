@@ -109,6 +109,7 @@ impl<'v> Notes<'v> {
             "application": session.kind != SessionKind::User,
             "client_side": session.client_side,
             "ends": session.max_end,
+            "idle_ends": session.idle_end,
             "attributes": attributes,
         })
     }
@@ -117,7 +118,10 @@ impl<'v> Notes<'v> {
 fn known<T>(known: &Known<T>, value: impl FnOnce(&T) -> Value) -> Value {
     match known {
         Known::Fresh(fresh) => json!({ "fresh": value(fresh) }),
-        Known::Failed(error, _) => json!({ "failed": failure(*error) }),
+        Known::Failed(error, None) => json!({ "failed": failure(*error) }),
+        Known::Failed(error, Some((old, age))) => json!({ "outlived": {
+            "failed": failure(*error), "value": value(old), "age": age.total, "over": age.over,
+        } }),
         Known::Stale(..) | Known::Missing => json!("unknown"),
     }
 }
@@ -164,6 +168,7 @@ impl Facts for Notes<'_> {
         self.note(What::Policy(of.0), || {
             let value = |policy: &Policy<'_>| {
                 json!({
+                    "ttl": policy.ttl,
                     "actions": Map::from_iter(policy.actions().map(|(n, a)| (n.to_owned(), json!(a)))),
                     "advices": pairs(policy.advices),
                     "attributes": pairs(policy.attributes),

@@ -29,15 +29,25 @@ const LATER: u64 = u64::MAX / 2;
 const SEED: [u8; 32] = *b"portcullis explain: no secret...";
 
 /// The bytes of an answer, or why there is none.
-type Held = std::result::Result<Vec<u8>, FactError>;
+type Held = std::result::Result<Vec<u8>, Failed>;
+
+/// Why there is no answer, and what there was before.
+struct Failed {
+    error: FactError,
+    known: Option<(Vec<u8>, Age)>,
+}
+
+impl From<FactError> for Failed {
+    fn from(error: FactError) -> Failed {
+        Failed { error, known: None }
+    }
+}
 
 /// Answers of one kind, in the order in which the engine asks; each key keeps the one it got.
 struct Queue {
     /// `None`: it is not known.
     answers: Vec<Option<Held>>,
     keys: RefCell<Vec<u128>>,
-    /// A failure has this to fall back on, of this age.
-    known: Option<(Vec<u8>, Age)>,
     /// The last answer holds for every further key.
     repeats: bool,
 }
@@ -47,7 +57,6 @@ impl Queue {
         Queue {
             answers,
             keys: RefCell::default(),
-            known: None,
             repeats: false,
         }
     }
@@ -78,8 +87,8 @@ impl Queue {
                 Some(value) => Known::Fresh(value),
                 None => Known::Failed(FactError::Unavailable(Cause::Protocol), None),
             },
-            Some(Err(error)) => {
-                let known = self.known.as_ref();
+            Some(Err(Failed { error, known })) => {
+                let known = known.as_ref();
                 let known = known.and_then(|(bytes, age)| Some((decode(bytes)?, *age)));
                 Known::Failed(*error, known)
             }
@@ -147,11 +156,14 @@ impl Told {
             .transpose()?;
         let config = &snap.config;
         let queue = |bytes: Option<Vec<u8>>, minutes: u32| match am {
-            Am::Up => Queue::always(bytes.ok_or(FactError::Dead)),
-            Am::Down => Queue {
-                known: bytes.map(|bytes| (bytes, Age(u64::from(minutes) * 60_000 + 1))),
-                ..Queue::always(Err(FactError::Unavailable(Cause::Transport)))
-            },
+            Am::Up => Queue::always(bytes.ok_or(FactError::Dead.into())),
+            Am::Down => Queue::always(Err(Failed {
+                error: FactError::Unavailable(Cause::Transport),
+                known: bytes.map(|bytes| {
+                    let total = u64::from(minutes) * 60_000 + 1;
+                    (bytes, Age { total, over: 1 })
+                }),
+            })),
         };
         // A state is spent here; a session is ended here and at AM.
         let receipt = Some(Ok(Receipt::Done));
@@ -163,7 +175,7 @@ impl Told {
             receipts: vec![receipt; 2],
             counts_once: true,
             counted: 0,
-            away: false,
+            away: am == Am::Down,
             serving: 0,
             acts: RefCell::default(),
             asked: RefCell::default(),
@@ -192,6 +204,7 @@ impl Told {
                         question::Receipt::Counted(n) => Receipt::Counted(*n),
                     })),
                     question::Known::Failed(failure) => Some(Err(failure.error())),
+                    question::Known::Outlived(old) => Some(Err(old.failed.error())),
                     question::Known::Unknown => None,
                 }),
                 Fact::Counted(n) => counted = *n,
@@ -252,7 +265,7 @@ impl Facts for Told {
         let known = match &self.form {
             None => Known::Missing,
             Some(Ok(bytes)) => Known::Fresh(&bytes[..]),
-            Some(Err(error)) => Known::Failed(*error, None),
+            Some(Err(failed)) => Known::Failed(failed.error, None),
         };
         self.looked_up("form", known)
     }
@@ -302,6 +315,7 @@ impl PolicyGiven {
     /// What AM says where no policy is about a URL.
     fn silent() -> PolicyGiven {
         PolicyGiven {
+            ttl: None,
             actions: Default::default(),
             advices: Values::new(),
             attributes: Values::new(),
@@ -332,7 +346,17 @@ impl Failure {
 fn held<T>(known: &question::Known<T>, record: fn(&T) -> Result<Vec<u8>>) -> Result<Option<Held>> {
     Ok(match known {
         question::Known::Fresh(value) => Some(Ok(record(value)?)),
-        question::Known::Failed(failure) => Some(Err(failure.error())),
+        question::Known::Failed(failure) => Some(Err(failure.error().into())),
+        question::Known::Outlived(old) => Some(Err(Failed {
+            error: old.failed.error(),
+            known: Some((
+                record(&old.value)?,
+                Age {
+                    total: old.age,
+                    over: old.over,
+                },
+            )),
+        })),
         question::Known::Unknown => None,
     })
 }
@@ -367,7 +391,7 @@ fn session_record(given: &SessionGiven) -> Result<Vec<u8>> {
         },
         client_side: given.client_side,
         max_end: ends,
-        idle_end: ends,
+        idle_end: given.idle_ends.unwrap_or(ends),
         realm: &given.realm,
         universal_id,
         properties: &properties,
@@ -384,7 +408,7 @@ fn policy_record(given: &PolicyGiven) -> Result<Vec<u8>> {
         .collect();
     let (attributes, advices) = (texts(&given.attributes), texts(&given.advices));
     NewPolicy {
-        ttl: u64::MAX,
+        ttl: given.ttl.unwrap_or(u64::MAX),
         actions: &actions,
         attributes: &slices(&attributes),
         advices: &slices(&advices),

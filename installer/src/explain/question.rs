@@ -83,6 +83,8 @@ pub(super) struct SessionGiven {
     pub(super) client_side: bool,
     /// When it ends, milliseconds since 1970.
     pub(super) ends: Option<u64>,
+    /// When it ends if nobody uses it; as `ends` where that is not said.
+    pub(super) idle_ends: Option<u64>,
 }
 
 fn root() -> String {
@@ -93,6 +95,8 @@ fn root() -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PolicyGiven {
+    /// Until when it holds, milliseconds since 1970; for ever where that is not said.
+    pub(super) ttl: Option<u64>,
     #[serde(default)]
     pub(super) actions: BTreeMap<String, bool>,
     #[serde(default)]
@@ -137,8 +141,22 @@ pub(super) enum Receipt {
 pub(super) enum Known<T> {
     Fresh(T),
     Failed(Failure),
+    /// No answer, and one whose interval is over.
+    Outlived(Outlived<T>),
     /// Looked up and not known; the agent went on without it.
     Unknown,
+}
+
+/// An answer from before a failure.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Outlived<T> {
+    pub(super) failed: Failure,
+    pub(super) value: T,
+    /// Milliseconds since AM gave it.
+    pub(super) age: u64,
+    /// Milliseconds since its interval ended.
+    pub(super) over: u64,
 }
 
 /// Why there was no answer: the engine's own kinds.

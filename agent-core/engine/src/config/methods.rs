@@ -39,6 +39,8 @@ pub struct Methods(u32);
 impl Methods {
     /// Every method, also those without a name here.
     pub const ALL: Methods = Methods(u32::MAX);
+    /// The methods that change nothing (RFC 9110, 9.2.1), as far as grace is about them.
+    pub const GET_AND_HEAD: Methods = Methods(1 | 1 << 2);
     /// A method that no rule can name: only rules about every method are about it.
     const OTHER: Methods = Methods(1 << 31);
 
@@ -66,6 +68,14 @@ impl Methods {
     /// Whether only some methods are meant.
     pub fn is_limited(self) -> bool {
         self != Methods::ALL
+    }
+
+    /// The methods that a value names, with commas between them; `None` where one is none, or there is none.
+    pub(super) fn named(value: &str) -> Option<Methods> {
+        let names = value.split(',').map(str::trim);
+        let find = |name: &str| METHODS.iter().position(|m| m.eq_ignore_ascii_case(name));
+        let all = names.map(find).try_fold(0, |all, at| Some(all | 1 << at?));
+        all.map(Methods)
     }
 
     /// The methods in the index of a rule, `[GET,1]`, `[1,GET]` or `[GET,POST,1]`: those named, or
@@ -114,6 +124,17 @@ mod tests {
         assert_eq!(index("VERSION_CONTROL,1"), index("version-control"));
         assert_eq!(index("GTE,1"), Err("GTE".into()));
         assert_eq!(index("GET POST,1"), Err("GET POST".into()));
+    }
+
+    #[test]
+    fn a_value_names_methods_only() {
+        assert_eq!(Methods::named("get, HEAD"), Some(Methods::GET_AND_HEAD));
+        let post = Methods::of_request(b"POST");
+        assert!(!Methods::GET_AND_HEAD.cover(post));
+        assert!(Methods::named("HEAD,POST").is_some_and(|m| m.cover(post)));
+        for value in ["", "GET,", "1", "GET POST", "ALL"] {
+            assert_eq!(Methods::named(value), None, "{value}");
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod ams;
 mod by_path;
 mod carry;
 mod continuous;
+mod grace;
 mod login_rules;
 mod methods;
 mod mode;
@@ -31,8 +32,8 @@ use alloc::{
     vec::Vec,
 };
 
-pub(crate) use by_path::Paths;
 pub use by_path::{Area, AtPath, FilterMode};
+pub(crate) use by_path::{ByPath, Paths};
 pub use carry::{Attribute, Carried, CookieAttribute, Target};
 pub use login_rules::LoginLine;
 pub(crate) use login_rules::LoginRule;
@@ -551,6 +552,13 @@ pub struct Config {
     pub shadow_set: Option<String>,
     /// `portcullis.shadow.policy.realm`
     pub shadow_realm: Option<String>,
+    // --- what AM said before, while it is away
+    /// `portcullis.grace.max` for all paths that it does not name, seconds
+    pub grace_max: u32,
+    /// The same by path
+    pub grace_maxes: Vec<AtPath<u32>>,
+    /// `portcullis.grace.methods`
+    pub grace_methods: Methods,
     // --- limits of our own
     /// `portcullis.am.deadline`: what one request may spend waiting for AM, milliseconds
     pub am_deadline: u32,
@@ -747,6 +755,9 @@ impl Default for Config {
             mode_until: None,
             shadow_set: None,
             shadow_realm: None,
+            grace_max: 0,
+            grace_maxes: vec![],
+            grace_methods: Methods::GET_AND_HEAD,
             am_deadline: 4000,
             am_calls_max: 32,
         }

@@ -100,6 +100,7 @@ pub fn read(files: &Properties, profile: Option<&Properties>) -> (Config, Vec<Pr
     rules::review(&config, &mut problems);
     by_path::review(&config, &mut problems);
     mode::review(&config, &mut problems);
+    super::grace::review(&config, &mut problems);
     problems.sort_by_key(|p| (order(&p.source), p.line.unwrap_or(u32::MAX)));
     (config, problems)
 }

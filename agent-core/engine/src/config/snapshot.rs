@@ -15,8 +15,8 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    Carried, Config, Dialect, FilterMode, LoginRule, Paths, Repository, Rules, ScrubNames, Secrets,
-    ams, carry, continuous, login_rules,
+    ByPath, Carried, Config, Dialect, FilterMode, LoginRule, Paths, Repository, Rules, ScrubNames,
+    Secrets, ams, carry, continuous, login_rules,
     parse::{Problem, Severity, agent_conf},
     raw::{Line, Properties, Source},
     table::PROPERTIES,
@@ -131,6 +131,8 @@ pub struct Snapshot {
     pub elsewhere: String,
     /// Conditions of policies look at cookies or headers.
     pub(crate) continuous: bool,
+    /// `portcullis.grace.max` by path.
+    pub(crate) grace: ByPath<u32>,
     /// Requests that log in elsewhere than the others.
     pub(crate) login_rules: Vec<LoginRule>,
 }
@@ -189,6 +191,7 @@ impl Snapshot {
             rules,
             filter_mode: config.filter_mode(),
             paths: Paths::compile(&config),
+            grace: ByPath::compile(&config.grace_maxes, config.case_ignore),
             logout,
             post_skip,
             allowed_hosts,

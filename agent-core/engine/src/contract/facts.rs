@@ -21,8 +21,13 @@ pub struct Now {
 }
 
 /// How old a stored answer is, milliseconds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Age(pub u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// Since AM gave it.
+    pub total: u64,
+    /// Since its interval ended.
+    pub over: u64,
+}
 
 /// Why AM gave no usable answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

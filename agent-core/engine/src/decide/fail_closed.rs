@@ -28,7 +28,7 @@ enum Kind {
 }
 
 macro_rules! facts {
-    ($($(#[$doc:meta])* $name:ident $text:literal, dead: $dead:expr;)*) => {
+    ($($(#[$doc:meta])* $name:ident $text:literal, dead: $dead:expr, grace: $grace:literal;)*) => {
         /// A fact that can fail to be had, or an act that can fail.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Fact {
@@ -52,27 +52,34 @@ macro_rules! facts {
                     $(Fact::$name => $dead,)*
                 }
             }
+
+            /// Whether an earlier answer may count in grace at all.
+            const fn has_grace(self) -> bool {
+                match self {
+                    $(Fact::$name => $grace,)*
+                }
+            }
         }
     };
 }
 
 facts! {
     /// The session behind the request's token.
-    Session "the session behind the request's token", dead: Failure::Login;
+    Session "the session behind the request's token", dead: Failure::Login, grace: true;
     /// AM's policy decision.
-    Policy "AM's decision about the URL", dead: Failure::Login;
+    Policy "AM's decision about the URL", dead: Failure::Login, grace: true;
     /// Profile attributes of the user.
-    Attributes "the user's profile attributes", dead: Failure::Refuse(403, Code::LoginSessionDead);
+    Attributes "the user's profile attributes", dead: Failure::Refuse(403, Code::LoginSessionDead), grace: true;
     /// The keys that AM signs logins with; no token of a user's is asked about.
-    Keys "the keys that AM signs ID tokens with", dead: Failure::Refuse(403, Code::TokenUnknownKey);
+    Keys "the keys that AM signs ID tokens with", dead: Failure::Refuse(403, Code::TokenUnknownKey), grace: false;
     /// The session that a login brought.
-    NewSession "the session that a login brought", dead: Failure::Refuse(403, Code::LoginDeadSession);
+    NewSession "the session that a login brought", dead: Failure::Refuse(403, Code::LoginDeadSession), grace: false;
     /// The record that a login's state is used up.
-    SpentState "the record that a login's state is used up", dead: Failure::Refuse(403, Code::LoginStateStore);
+    SpentState "the record that a login's state is used up", dead: Failure::Refuse(403, Code::LoginStateStore), grace: false;
     /// The end of a session by logout.
-    EndedSession "the end of a session by logout", dead: Failure::Refuse(403, Code::LoggedOut);
+    EndedSession "the end of a session by logout", dead: Failure::Refuse(403, Code::LoggedOut), grace: false;
     /// The place of a POST that is kept during a login.
-    KeptPost "the keeping of a POST during a login", dead: Failure::Refuse(403, Code::PostNotKept);
+    KeptPost "the keeping of a POST during a login", dead: Failure::Refuse(403, Code::PostNotKept), grace: false;
 }
 
 macro_rules! failures {
@@ -146,6 +153,26 @@ pub const fn fail_closed(fact: Fact, error: FactError, strategy: Strategy) -> Fa
         }
         Kind::Unavailable(code) => Failure::Refuse(strategy.status(), code),
     }
+}
+
+/// Whether grace can let an earlier answer count after this failure (rule O2): of a fact that has been asked
+/// for before, and after those failures that tell of AM's absence (rule O1).
+pub const fn may_be_outlived(fact: Fact, error: FactError) -> bool {
+    fact.has_grace()
+        && match error {
+            Unavailable(cause) => match cause {
+                Cause::Transport | Cause::Timeout | Cause::Breaker => true,
+                Cause::Status(status) => status >= 500,
+                Cause::Tls
+                | Cause::Protocol
+                | Cause::Busy
+                | Cause::AgentLogin
+                | Cause::Draining
+                | Cause::Store
+                | Cause::Files => false,
+            },
+            Dead | NotAllowed => false,
+        }
 }
 
 /// The decision for a failure; `None` where the user has to log in.

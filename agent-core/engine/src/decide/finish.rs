@@ -5,6 +5,7 @@ use alloc::vec::Vec;
 use super::{
     Cx, Stage, allow, ask, attribute_cookies,
     fail_closed::{Fact, refuse_for},
+    grace,
     session::{Token, User},
 };
 use crate::{
@@ -22,13 +23,19 @@ pub(super) fn finish<'a>(
     policy: Option<Policy<'a>>,
     (why, code): (Why, Code),
 ) -> Stage<'a, Decision<'a>> {
+    let mut outlived = user.outlived;
     let attributes = match attributes(cx, &user.token)? {
         Ok(attributes) => attributes,
         Err(error) => {
-            return match refuse_for(cx, Fact::Attributes, error) {
-                Some(refused) => Ok(refused),
-                None => login::start(cx, Code::LoginSessionDead),
+            let key = cx.snap.attributes_key(user.token.key);
+            let Some((attributes, age)) = grace::attributes(cx, key, error) else {
+                return match refuse_for(cx, Fact::Attributes, error) {
+                    Some(refused) => Ok(refused),
+                    None => login::start(cx, Code::LoginSessionDead),
+                };
             };
+            outlived = outlived.max(age.total).max(1);
+            Some(attributes)
         }
     };
     let identity = Identity {
@@ -51,6 +58,9 @@ pub(super) fn finish<'a>(
         session: Some(user.token.key),
         opened: user.token.opened,
     };
+    if outlived > 0 {
+        grace::say(&mut decision, outlived);
+    }
     Ok(decision)
 }
 

@@ -11,6 +11,7 @@ mod environment;
 mod exempt;
 mod fail_closed;
 mod finish;
+mod grace;
 mod host;
 mod logout;
 mod method;
@@ -32,7 +33,7 @@ use alloc::{borrow::Cow, string::ToString, vec::Vec};
 
 pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
-pub use fail_closed::{FAILURES, Fact, Failure, PROVOKED_BY, fail_closed};
+pub use fail_closed::{FAILURES, Fact, Failure, PROVOKED_BY, fail_closed, may_be_outlived};
 pub use finish::audited_user;
 pub(crate) use pages::below;
 use plan::Plan;
@@ -330,12 +331,12 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
         return Ok(decision);
     }
     watch.enters(Phase::Session, cx);
-    let user = match session::session(cx)? {
+    let mut user = match session::session(cx)? {
         session::Outcome::User(user) => user,
         session::Outcome::Decided(decision) => return Ok(decision),
     };
     watch.enters(Phase::Policy, cx);
-    let (answer, why, code) = match policy::policy(cx, &user)? {
+    let (answer, why, code) = match policy::policy(cx, &mut user)? {
         policy::Outcome::Allowed(None) => (None, Why::SsoOnly, Code::AllowedSsoOnly),
         policy::Outcome::Allowed(answer) => (answer, Why::Policy, Code::AllowedByPolicy),
         policy::Outcome::LeftToHost => (None, Why::LeftToHost, Code::LeftToHost),

@@ -6,12 +6,12 @@ use super::{
     Cx, Stage, ask,
     environment::Sent,
     fail_closed::{Fact, refuse_for},
-    method, refuse,
+    grace, method, refuse,
     session::User,
 };
 use crate::{
     config::{Enforcement, FilterMode},
-    contract::{Ask, Decision, Known, PolicyKey, SessionKey},
+    contract::{Ask, Decision, FactError, Known, PolicyKey, SessionKey},
     event::Code,
     login,
     record::{Policy, Session},
@@ -29,7 +29,7 @@ pub(super) enum Outcome<'a> {
 }
 
 /// The stage.
-pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<'a>> {
+pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &mut User<'a>) -> Stage<'a, Outcome<'a>> {
     if cx.plan.mode == FilterMode::SsoOnly {
         return Ok(Outcome::Allowed(None));
     }
@@ -39,16 +39,13 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         // AM's `ttl` bounds how long the driver keeps it; one just given is good for this request even
         // if the clocks differ.
         Known::Fresh(answer) => answer,
-        Known::Failed(error, _) => {
-            return match refuse_for(cx, Fact::Policy, error) {
-                Some(refused) => Ok(Outcome::Decided(refused)),
-                None => {
-                    let session = Some(&user.session);
-                    let login = login::start_after(cx, Code::LoginSessionDead, session);
-                    login.map(Outcome::Decided)
-                }
-            };
-        }
+        Known::Failed(error, _) => match grace::policy(cx, question.key, error) {
+            Some((answer, age)) => {
+                user.outlived = user.outlived.max(age.total).max(1);
+                answer
+            }
+            None => return unanswered(cx, user, error),
+        },
         Known::Stale(..) | Known::Missing => {
             return Err(ask(question.ask(cx, user.token.secret(cx))));
         }
@@ -61,6 +58,17 @@ pub(super) fn policy<'a>(cx: &Cx<'a, '_>, user: &User<'a>) -> Stage<'a, Outcome<
         return Ok(Outcome::LeftToHost);
     }
     refused(cx, user, &answer).map(Outcome::Decided)
+}
+
+/// Without an answer that counts.
+#[cold]
+#[inline(never)]
+fn unanswered<'a>(cx: &Cx<'a, '_>, user: &User<'a>, error: FactError) -> Stage<'a, Outcome<'a>> {
+    let decision = match refuse_for(cx, Fact::Policy, error) {
+        Some(refused) => refused,
+        None => login::start_after(cx, Code::LoginSessionDead, Some(&user.session))?,
+    };
+    Ok(Outcome::Decided(decision))
 }
 
 /// Refuses, or sends the user to get what is missing. On its own, as a step-up.

@@ -8,7 +8,7 @@ use arrayvec::ArrayVec;
 use super::{
     Cx, ResponseHeaders, Stage, ask, attribute_cookies, client_address,
     fail_closed::{Fact, refuse_for},
-    refuse,
+    grace, refuse,
 };
 use crate::{
     config::Snapshot,
@@ -77,6 +77,8 @@ impl Token<'_> {
 pub(crate) struct User<'a> {
     pub(crate) token: Token<'a>,
     pub(crate) session: Session<'a>,
+    /// How old the oldest answer is that grace lets count, milliseconds; 0 where AM was asked in time.
+    pub(super) outlived: u64,
 }
 
 /// How the stage ends.
@@ -310,14 +312,18 @@ pub(super) fn session<'a>(cx: &Cx<'a, '_>) -> Stage<'a, Outcome<'a>> {
             Some(other) => of_am(cx, other),
             None => no_session(cx, FactError::Dead),
         },
-        Err(error) => no_session(cx, error),
+        Err(error) => unanswered(cx, token, error),
     }
 }
 
 #[inline(always)]
 fn accepted<'a>(cx: &Cx<'a, '_>, token: Token<'a>, session: Session<'a>) -> Stage<'a, Outcome<'a>> {
     match acceptable(cx, &session) {
-        None if from_its_address(cx, &session) => Ok(Outcome::User(User { token, session })),
+        None if from_its_address(cx, &session) => Ok(Outcome::User(User {
+            token,
+            session,
+            outlived: 0,
+        })),
         None => from_elsewhere(cx, &token, &session).map(Outcome::Decided),
         Some(code) => Ok(Outcome::Decided(refuse(
             cx.facts,
@@ -348,9 +354,25 @@ fn beside<'a>(cx: &Cx<'a, '_>, dead: &Token<'_>) -> Option<Token<'a>> {
 fn of_am<'a>(cx: &Cx<'a, '_>, token: Token<'a>) -> Stage<'a, Outcome<'a>> {
     match login::tried(cx, token.key, || token.secret(cx))? {
         login::Tried::Said(Ok(session)) => accepted(cx, token, session),
-        login::Tried::Said(Err(error)) => no_session(cx, error),
+        login::Tried::Said(Err(error)) => unanswered(cx, token, error),
         login::Tried::TooMany(decision) => Ok(Outcome::Decided(*decision)),
     }
+}
+
+/// With a session that cannot be asked about: as it was, or refused.
+#[cold]
+#[inline(never)]
+fn unanswered<'a>(cx: &Cx<'a, '_>, token: Token<'a>, error: FactError) -> Stage<'a, Outcome<'a>> {
+    let Some((session, age)) = grace::session(cx, token.key, error) else {
+        return no_session(cx, error);
+    };
+    Ok(match accepted(cx, token, session)? {
+        Outcome::User(user) => Outcome::User(User {
+            outlived: age.total.max(1),
+            ..user
+        }),
+        decided => decided,
+    })
 }
 
 #[cold]

@@ -344,6 +344,8 @@ mod tests {
                     "report",
                     "2027-01-31",
                     "X-Other",
+                    "60",
+                    "PUT",
                 ],
             };
             let keys = ["a.example.com", "login"];

@@ -4,7 +4,7 @@
 use alloc::string::{String, ToString};
 
 use super::{From, Kind::*, Property, operation::header_name, works};
-use crate::config::{Enforcement, FilterMode, RulesOnly, Strategy, web};
+use crate::config::{Enforcement, FilterMode, RulesOnly, Strategy, grace, web};
 use crate::decide::answer::PAGES;
 
 fn content_type(text: &str) -> bool {
@@ -62,6 +62,14 @@ pub(super) const OWN: &[Property] = &[
         |c, v| v.choice(&mut c.strategy, Strategy::WORDS))
         .alias(&["org.forgerock.agents.strategy.when.am.unavailable"]).from(From::FileFirst)
         .test("each_strategy_lets_through_what_it_says"),
+    works("portcullis.grace.max", Map, "0", "own",
+        "Seconds for which sessions, decisions and attributes may be used beyond their interval while AM is away. With [/app] for that path and everything below; 0 there: never. Never beyond AM's own limits, after a known logout or change, or where a policy has the response attribute portcullis.no-grace. docs/fail-closed.md.",
+        |c, v| v.by_path(&mut c.grace_max, &mut c.grace_maxes, grace::seconds)).from(From::FileFirst)
+        .test("what_am_said_before_counts_in_grace_only"),
+    works("portcullis.grace.methods", Text, "GET,HEAD", "own",
+        "Methods of the requests that may do so.",
+        |c, v| grace::methods(v, &mut c.grace_methods)).from(From::FileFirst)
+        .test("grace_is_for_the_methods_that_are_named"),
     works("portcullis.autonomous.mode", Switch, "false", "own",
         "Never ask AM: the not-enforced rules let in, everything else gets 403. Needs repository.location = local.",
         |c, v| {
