@@ -179,6 +179,7 @@ pub(super) enum Failure {
 }
 
 /// What is known of the request's facts.
+#[allow(clippy::large_enum_variant)] // one a line
 pub(super) enum Given {
     /// By the short keys.
     Short {
