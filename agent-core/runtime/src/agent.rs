@@ -72,6 +72,8 @@ pub struct Instance {
     path: PathBuf,
     start: Option<Start>,
     snapshot: ArcSwapOption<Snapshot>,
+    /// A number that no other configuration of this process has, changed after each.
+    configuration: AtomicU64,
     /// What counts while there is none: the exemptions of the file (rule O4).
     fallback: Option<Arc<Snapshot>>,
     /// Published version that [`Agent::catch_up`] has looked at; 0: none.
@@ -97,6 +99,11 @@ pub enum AddError {
     /// Too many instances.
     #[error("more than {MAX_INSTANCES} instances")]
     Full,
+}
+
+fn next_configuration() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl Agent {
@@ -152,6 +159,7 @@ impl Agent {
             path: path.to_path_buf(),
             start,
             snapshot: ArcSwapOption::empty(),
+            configuration: AtomicU64::new(next_configuration()),
             fallback: None,
             looked_at: AtomicU64::new(0),
             logs: Logs::default(),
@@ -447,10 +455,23 @@ impl Instance {
         let none: Option<Arc<Snapshot>> = None;
         self.snapshot
             .compare_and_swap(&none, Some(Arc::new(snapshot)));
+        self.configured();
     }
 
     pub(crate) fn set_snapshot(&self, snapshot: Snapshot) {
         self.snapshot.store(Some(Arc::new(snapshot)));
+        self.configured();
+    }
+
+    fn configured(&self) {
+        let number = next_configuration();
+        self.configuration.store(number, Ordering::Release);
+    }
+
+    /// Tells this configuration from every other that the process has had. Read before the configuration
+    /// itself, it never names a newer one than was used.
+    pub(crate) fn configuration(&self) -> u64 {
+        self.configuration.load(Ordering::Acquire)
     }
 
     pub(crate) fn logs(&self) -> &Logs {

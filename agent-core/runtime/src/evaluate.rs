@@ -23,10 +23,11 @@ use portcullis_shm::{Key, Spent, Stamp, clock};
 use crate::{
     agent::{Agent, Instance},
     audit, fetch,
+    front::{self, Heard, Sight},
     kept::{self, Handled},
     lines::Line,
     logs::wall_ms,
-    memo::{Memo, View},
+    memo::{Memo, View, is_over},
     opened,
     recording::{self, Asked, How, Notes, Overheard},
     second,
@@ -96,6 +97,15 @@ pub fn evaluate(
     let instance = agent.instance(index)?;
     let worker = agent.worker()?;
     let (mut run, memo) = Run::new(instance, worker, ticket);
+    if run.resumed.is_none() && !run.records() {
+        match front::answer((instance, worker), req, run.now, host) {
+            Ok(verdict) => {
+                SPARE.set(Some(memo));
+                return Some(Progress::Decided(verdict));
+            }
+            Err(sight) => run.sight = sight,
+        }
+    }
     Some(run.turn(req, call, host, memo))
 }
 
@@ -106,6 +116,8 @@ struct Run<'w> {
     now: Now,
     resumed: Option<Box<Ticket>>,
     rounds: u8,
+    /// Where an answer to requests like this may be kept.
+    sight: Option<Sight>,
 }
 
 impl<'w> Run<'w> {
@@ -121,6 +133,7 @@ impl<'w> Run<'w> {
                 now: now(),
                 resumed: None,
                 rounds: 0,
+                sight: None,
             };
             return (run, SPARE.take().unwrap_or_default());
         };
@@ -140,6 +153,7 @@ impl<'w> Run<'w> {
             now: ticket.now,
             rounds: ticket.rounds,
             resumed: Some(ticket),
+            sight: None,
         };
         (run, memo)
     }
@@ -197,22 +211,17 @@ impl<'w> Run<'w> {
                         stored_only,
                     })
                 };
-                match decide(req, snap, facts, self.now) {
-                    Step::Done(decision) if self.overtaken(&decision) => None,
-                    Step::Done(decision) => {
-                        let decision = self.still_true(req, snap, decision, &view);
-                        if matches!(decision.reason, Code::LoginStepUp | Code::LoginDone) {
-                            self.learn_of_login(decision.basis.session);
-                        }
-                        if let Some((cookie, opened)) = decision.basis.opened {
-                            opened::put(cookie, opened);
-                        }
-                        let verdict = self.apply(req, &decision, &view, host, how(false));
-                        let (instance, worker) = (self.instance, self.worker);
-                        second::after(instance, worker, req, &decision, &view, !call.stored_only);
-                        drop(decision);
-                        return Ok((verdict, memo));
-                    }
+                let mut step = decide(req, snap, facts, self.now);
+                if let Step::Done(decision) = &mut step
+                    && !self.overtaken(decision)
+                {
+                    let asked = (req, &**snap, call);
+                    let verdict = self.done(asked, decision, &view, host, how(false));
+                    drop(step);
+                    return Ok((verdict, memo));
+                }
+                match step {
+                    Step::Done(_) => None,
                     Step::Need(need) => Some((need, how(true))),
                 }
             };
@@ -265,6 +274,52 @@ impl<'w> Run<'w> {
         }
     }
 
+    /// Carries a decision out. By reference: it is large, and each move of it costs a cached allow.
+    fn done<'d>(
+        &self,
+        (req, snap, call): (&'d RequestView<'d>, &'d Snapshot, Call),
+        decision: &mut Decision<'d>,
+        view: &'d View<'_>,
+        host: &mut dyn Host,
+        how: Option<How<'_>>,
+    ) -> Verdict {
+        if self.ended_meanwhile(decision, view) {
+            *decision = decide_unanswered(req, snap, view, self.now, Code::SessionEndedMeanwhile);
+        }
+        if matches!(decision.reason, Code::LoginStepUp | Code::LoginDone) {
+            self.learn_of_login(decision.basis.session);
+        }
+        if let Some((cookie, opened)) = decision.basis.opened {
+            opened::put(cookie, opened);
+        }
+        let verdict = match self.sight.filter(|s| s.again && self.rounds == 0) {
+            None => self.apply(req, decision, view, host, how),
+            Some(sight) => self.remember(sight, req, decision, view, host),
+        };
+        let (instance, worker) = (self.instance, self.worker);
+        second::after(instance, worker, req, decision, view, !call.stored_only);
+        verdict
+    }
+
+    /// Hands the decision over and keeps the answer, for the case that the same is asked again.
+    #[inline(never)]
+    fn remember(
+        &self,
+        sight: Sight,
+        req: &RequestView<'_>,
+        decision: &Decision<'_>,
+        view: &View<'_>,
+        host: &mut dyn Host,
+    ) -> Verdict {
+        let Some(held) = front::holds(decision, view) else {
+            return self.apply(req, decision, view, host, None);
+        };
+        let mut heard = Heard::new(host, req);
+        let verdict = self.apply(req, decision, view, &mut heard, None);
+        front::keep(sight, req, held, heard, verdict);
+        verdict
+    }
+
     fn view<'m>(&'m self, memo: &'m Memo) -> View<'m> {
         let mapping = self.worker.mapping();
         View {
@@ -299,6 +354,9 @@ impl<'w> Run<'w> {
                     },
                     &record,
                 );
+                self.instance
+                    .state(self.worker.mapping())
+                    .bump_revocations();
             }
             _ => {}
         }
@@ -312,25 +370,15 @@ impl<'w> Run<'w> {
         asked.is_some_and(moved) && matches!(decision.outcome, Outcome::Allow(_))
     }
 
-    /// Rules S1 and S2: a session that ended while this request waited is not let in on what was
-    /// learnt before.
-    fn still_true<'d>(
-        &self,
-        req: &'d RequestView<'d>,
-        snap: &'d Snapshot,
-        decision: Decision<'d>,
-        view: &'d View<'_>,
-    ) -> Decision<'d> {
-        let ended = self.resumed.is_some()
+    /// Rules S1 and S2: a session that ended while this request waited is not let in on what was learnt
+    /// before.
+    fn ended_meanwhile(&self, decision: &Decision<'_>, view: &View<'_>) -> bool {
+        self.resumed.is_some()
             && matches!(decision.outcome, Outcome::Allow(_))
             && decision
                 .basis
                 .session
-                .is_some_and(|key| view.is_over(key.0));
-        match ended {
-            true => decide_unanswered(req, snap, view, self.now, Code::SessionEndedMeanwhile),
-            false => decision,
-        }
+                .is_some_and(|key| is_over(view.mapping, key))
     }
 
     /// Rule L2: never `Done` twice for one state, in whichever worker.
@@ -417,6 +465,7 @@ impl<'w> Run<'w> {
     ) -> Progress {
         if self.resumed.is_some() || call.stored_only || self.instance.is_broken() {
             if let Some(fallback) = self.instance.fallback().filter(|f| !forges(req, f)) {
+                self.sight = None; // for this one configuration only
                 return match self.rounds(req, call, host, &fallback, memo) {
                     Ok((verdict, memo)) => {
                         self.recycle(memo);

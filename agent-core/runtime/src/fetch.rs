@@ -418,20 +418,25 @@ impl Fetcher {
         let idle = session.idle_end.saturating_sub(wall) / 2;
         let total = session.max_end.saturating_sub(wall);
         let life = self.minutes(|c| c.sso_cache_interval).min(idle).min(total);
-        let since = self.unchanged_since(key, session);
+        let known = self.known_since(key);
+        let unchanged = known.as_ref().filter(|(_, known)| {
+            Session::decode(known).is_some_and(|known| known.is_like(session))
+        });
+        let since = unchanged.map_or_else(clock::boottime_ms, |(since, _)| *since);
         self.store(Kind::Session, key, record, life, (since, before.1));
+        if known.is_some() && unchanged.is_none() {
+            // Whoever has an answer at hand that rests on the former state looks again.
+            self.state().bump_revocations();
+        }
     }
 
-    /// Since when a session has been what it is now (rule S6): from now on, unless what was known of it
-    /// says the same. Its record carries that in place of a policy epoch, which no session depends on.
-    fn unchanged_since(&self, key: u128, session: &Session<'_>) -> u64 {
-        let now = clock::boottime_ms();
+    /// What is known of a session, and since when it has been that (rule S6): its record carries it in place
+    /// of a policy epoch, which no session depends on.
+    fn known_since(&self, key: u128) -> Option<(u64, Vec<u8>)> {
         let mut record = Vec::new();
-        let stamp = self.mapping().sessions().get(Key(key), now, &mut record);
-        let known = stamp.zip(Session::decode(&record));
-        known
-            .filter(|(_, known)| known.is_like(session))
-            .map_or(now, |(stamp, _)| stamp.epoch)
+        let now = clock::boottime_ms();
+        let stamp = self.mapping().sessions().get(Key(key), now, &mut record)?;
+        Some((stamp.epoch, record))
     }
 
     fn store_policy(&self, key: u128, record: &[u8], before: (u64, u64)) {

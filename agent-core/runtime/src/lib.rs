@@ -12,6 +12,7 @@ mod ended;
 mod evaluate;
 mod fetch;
 mod flights;
+mod front;
 mod kept;
 mod keys;
 mod leader;

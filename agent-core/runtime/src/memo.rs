@@ -10,8 +10,8 @@ use std::{
 
 use portcullis_engine::{
     contract::{
-        Act, Age, AttributesKey, Cause, CookieKey, FactError, Facts, KeysKey, Known, Now, Opened,
-        PolicyKey, Receipt, SessionKey,
+        Act, Age, AttributesKey, Cause, CookieKey, FactError, Facts, KeysKey, Known, MonoMillis,
+        Now, Opened, PolicyKey, Receipt, SessionKey, UnixMillis,
     },
     decide::ReplayedHeader,
     record::{Attributes, Policy, PublishedKeys, Session},
@@ -25,6 +25,9 @@ use crate::{fetch::Fact, opened};
 /// Since when sessions are valid, milliseconds of the shared clock: those learnt before are asked again. A
 /// word of the instance that all workers share; it only grows.
 pub(crate) const VALID_SINCE: usize = 1;
+
+/// The longest that an answer counts as the same without being looked up, milliseconds.
+const LONGEST: u64 = 60_000;
 
 /// Which fact a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,6 +93,10 @@ pub(crate) struct Memo {
     counted: Cell<Option<(u128, u32)>>,
     spare: RefCell<Vec<Vec<u8>>>,
     oldest: Cell<u64>,
+    /// Whether something that was looked for was not there, or had failed.
+    wanting: Cell<bool>,
+    /// Until when the facts used are fresh, monotonic, and what cookies say, by the wall clock; 0: no end.
+    until: Cell<(u64, u64)>,
     /// Since when the session has been what it is, monotonic milliseconds; `None` while nobody asked.
     since: Cell<Option<u64>>,
 }
@@ -111,6 +118,8 @@ impl Memo {
         self.away.take();
         self.counted.take();
         self.oldest.set(0);
+        self.wanting.set(false);
+        self.until.set((0, 0));
         self.since.set(None);
     }
 
@@ -161,6 +170,31 @@ impl Memo {
         self.oldest.get()
     }
 
+    /// Until when the answers that were given would be the same; `None` where anything else was asked for
+    /// than facts, or one was not there.
+    pub(crate) fn only_facts_until(&self, now: Now) -> Option<Now> {
+        let asked = self.form.get().is_some()
+            || self.post.get().is_some()
+            || self.seed.get().is_some()
+            || self.away.get().is_some()
+            || self.counted.get().is_some()
+            || !self.receipts.borrow().is_empty();
+        let (mono, wall) = self.until.get();
+        let end = |at: u64, now: u64| at.wrapping_sub(1).min(now + LONGEST) + 1;
+        (!asked && !self.wanting.get()).then(|| Now {
+            mono: MonoMillis(end(mono, now.mono.0)),
+            wall: UnixMillis(end(wall, now.wall.0)),
+        })
+    }
+
+    /// The session that was asked about, if any was; `None` where several were.
+    pub(crate) fn only_session(&self) -> Option<Option<SessionKey>> {
+        let named = self.slots.iter().filter_map(|slot| slot.name.get());
+        let mut sessions = named.filter(|(kind, _)| *kind == Kind::Session);
+        let first = sessions.next().map(|(_, key)| SessionKey(key));
+        sessions.next().is_none().then_some(first)
+    }
+
     fn hold(&self, kind: Kind, key: u128, held: Held) -> Option<&Held> {
         for slot in &self.slots {
             match slot.name.get() {
@@ -204,7 +238,8 @@ impl<'m> View<'m> {
         if let Some(held) = self.memo.held(kind, key) {
             return Some(held);
         }
-        if kind == Kind::Session && self.is_over_at(key, self.now.mono.0) {
+        if kind == Kind::Session && is_over_at(self.mapping, key, self.now.mono.0) {
+            self.memo.wanting.set(true);
             return self.memo.hold(kind, key, Held::failed(FactError::Dead));
         }
         let mut bytes = self.memo.spare.borrow_mut().pop().unwrap_or_default();
@@ -222,9 +257,12 @@ impl<'m> View<'m> {
                 }
                 let age = self.now.mono.0.saturating_sub(stamp.stored_at);
                 self.memo.oldest.set(self.memo.oldest.get().max(age));
+                let (mono, wall) = self.memo.until.get();
+                self.memo.until.set((sooner(mono, stamp.expires_at), wall));
                 self.memo.hold(kind, key, Held::Record(bytes))
             }
             None => {
+                self.memo.wanting.set(true);
                 self.memo.spare.borrow_mut().push(bytes);
                 None
             }
@@ -289,21 +327,6 @@ impl<'m> View<'m> {
         since
     }
 
-    /// Whether a session is known to be over by now, whenever this request began.
-    pub(crate) fn is_over(&self, key: u128) -> bool {
-        self.is_over_at(key, clock::boottime_ms())
-    }
-
-    /// Rule S1. "Unknown" is not an answer here: AM is asked, and `fetch` looks again.
-    fn is_over_at(&self, key: u128, now: u64) -> bool {
-        if self.mapping.ended().look(Key(key), now) == Ended::Yes {
-            return true;
-        }
-        let mut nothing = Vec::new();
-        let dead = self.mapping.dead().get(Key(key), now, &mut nothing);
-        dead.is_some_and(|stamp| stamp.expires_at > now)
-    }
-
     fn record<T>(
         &self,
         kind: Kind,
@@ -349,7 +372,8 @@ impl<'m> View<'m> {
         let unchanged = match kind {
             Kind::Session => {
                 let at = clock::boottime_ms();
-                self.mapping.ended().look(Key(key), at) == Ended::No && !self.is_over_at(key, at)
+                self.mapping.ended().look(Key(key), at) == Ended::No
+                    && !is_over_at(self.mapping, key, at)
             }
             _ => true,
         };
@@ -362,6 +386,28 @@ impl<'m> View<'m> {
             },
         })
     }
+}
+
+/// Whether a session is known to be over by now, whenever the request began.
+pub(crate) fn is_over(mapping: &Mapping, SessionKey(key): SessionKey) -> bool {
+    is_over_at(mapping, key, clock::boottime_ms())
+}
+
+/// Rule S1. "Unknown" is not an answer here: AM is asked, and `fetch` looks again.
+fn is_over_at(mapping: &Mapping, key: u128, now: u64) -> bool {
+    if mapping.ended().look(Key(key), now) == Ended::Yes {
+        return true;
+    }
+    let mut nothing = Vec::new();
+    let dead = mapping.dead().get(Key(key), now, &mut nothing);
+    dead.is_some_and(|stamp| stamp.expires_at > now)
+}
+
+/// The earlier of two ends, where 0 is none.
+fn sooner(one: u64, other: u64) -> u64 {
+    one.wrapping_sub(1)
+        .min(other.wrapping_sub(1))
+        .wrapping_add(1)
 }
 
 fn read<'m, T>(held: Option<&'m Held>, decode: impl FnOnce(&'m [u8]) -> Option<T>) -> Known<T> {
@@ -407,7 +453,10 @@ impl Facts for View<'_> {
     }
 
     fn opened(&self, of: CookieKey) -> Option<Opened> {
-        opened::get(of)
+        let opened = opened::get(of)?;
+        let (mono, wall) = self.memo.until.get();
+        self.memo.until.set((mono, sooner(wall, opened.expires.0)));
+        Some(opened)
     }
 
     fn form(&self) -> Known<&[u8]> {

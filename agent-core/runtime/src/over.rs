@@ -71,6 +71,9 @@ impl Fetcher {
         let mut record = Vec::new();
         let seen = self.mapping().sessions().get(Key(key.0), now, &mut record);
         let _ = self.mapping().sessions().remove(Key(key.0)); // the other set decides
+        if seen.is_some() {
+            self.state().bump_revocations();
+        }
         if seen.is_some_and(|stamp| now.saturating_sub(stamp.stored_at) < JUST_ALIVE) {
             return;
         }

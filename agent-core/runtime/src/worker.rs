@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use crate::{
     agent::Agent,
     fetch::Fetcher,
-    leader,
+    front, leader,
     lines::{Line, Lines},
     logs::wall_ms,
     mode, posts, second,
@@ -71,6 +71,8 @@ pub struct Worker {
     completions: Arc<Completions>,
     waits: Arc<Waits>,
     draining: AtomicBool,
+    /// Answers that each thread keeps in front of the engine.
+    pub(crate) answers_of_a_thread: usize,
     /// Room for questions to which nobody waits for the answer.
     pub(crate) second: second::Room,
     /// The terms this worker holds, by instance: given back at once when it stops.
@@ -121,6 +123,7 @@ impl Worker {
             lines: Lines::new(),
             completions: Arc::new(Completions::new(options.wake)),
             waits: Arc::new(Waits::new(options.threads)),
+            answers_of_a_thread: front::of_a_thread(options.threads),
             draining: AtomicBool::new(false),
             second: second::Room::default(),
             terms: Mutex::new(Vec::new()),

@@ -86,6 +86,10 @@ impl<'m> KeySet<'m> {
                 return Found::Uncertain;
             };
             let before = seq.load(Ordering::Acquire);
+            if before == 0 && self.uncertain_until() == 0 {
+                // Nobody has ever written here: most requests meet such a set.
+                return Found::Absent;
+            }
             let found = self.scan(key, now);
             if let Found::Until(_) = found {
                 // Its checksum says that it was whole once, and until then nothing removes it.

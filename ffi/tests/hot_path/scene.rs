@@ -1,6 +1,7 @@
 //! A request whose answers are all in the shared table, as a server would hand it over.
 
 use std::{
+    cell::Cell,
     ffi::c_void,
     fs,
     io::Write,
@@ -44,7 +45,18 @@ pub(crate) struct Scene {
     agent: *mut portcullis_agent,
     mapping: *mut portcullis_mapping,
     headers: Vec<(&'static str, String)>,
+    /// Requests so far that differed from all others.
+    numbered: Cell<u32>,
     _home: tempfile::TempDir,
+}
+
+/// Whether one thread sees the very same request again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// It does: the answer it gave counts once more.
+    Again,
+    /// Never: each differs in a field from those before, and is decided.
+    Anew,
 }
 
 /// What the host was told, counted: copying it is the host's work.
@@ -95,20 +107,31 @@ impl Scene {
             agent,
             mapping,
             headers: headers(cookie),
+            numbered: Cell::new(0),
             _home: home,
         }
     }
 
     /// Decides the request so often, and says what the host was told in all.
-    pub(crate) fn decide(&self, times: u32) -> Told {
+    pub(crate) fn decide(&self, asked: Asked, times: u32) -> Told {
         // Not inlined here, so that a profile sees the function by its name.
         let decide: Decide = std::hint::black_box(portcullis_decide);
-        let fields: Vec<portcullis_header> = self.headers.iter().map(field).collect();
-        let request = request(&fields);
+        let mut fields: Vec<portcullis_header> = self.headers.iter().map(field).collect();
+        let mut number = [b'0'; 8];
+        fields.push(portcullis_header {
+            name: text(b"X-Number"),
+            value: text(&number),
+        });
         let mut told = Told::default();
         let sink = sink(&mut told);
         let mut allowed = 0;
         for _ in 0..times {
+            if asked == Asked::Anew {
+                let n = self.numbered.replace(self.numbered.get() + 1);
+                number = std::array::from_fn(|i| b'a' + (n >> (4 * i)) as u8 % 16);
+                fields.last_mut().unwrap().value = text(&number);
+            }
+            let request = request(&fields);
             let mut ticket = null_mut();
             let mut verdict = portcullis_verdict {
                 size: size_of::<portcullis_verdict>(),

@@ -282,6 +282,18 @@ pub fn decide_unanswered<'a>(
 /// A stage's result: decided or not here (`Ok`), or something is missing (`Err`).
 pub(crate) type Stage<'a, T> = Result<T, Need>;
 
+/// Returns where a stage ends the request. `?` would move the room of a decision also where there is none,
+/// at each stage of each request.
+macro_rules! ends_here {
+    ($stage:expr) => {
+        match $stage {
+            Ok(None) => {}
+            Ok(Some(decision)) => return Ok(decision),
+            Err(need) => return Err(need),
+        }
+    };
+}
+
 fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>> {
     // ORDER: nothing may be decided before the request is known to be unambiguous and at the right
     // host; the agent's own endpoints come before rules that could close or exempt them; a refusal
@@ -291,7 +303,10 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
     if let Some(decision) = endpoint::connection_header(cx) {
         return Ok(decision);
     }
-    if let Some(decision) = host::invalid(cx).or_else(|| host::host(cx)) {
+    if let Some(decision) = host::invalid(cx) {
+        return Ok(decision);
+    }
+    if let Some(decision) = host::host(cx) {
         return Ok(decision);
     }
     let mut room = Room::new();
@@ -305,25 +320,19 @@ fn stages<'a>(cx: &Cx<'a, '_>, watch: &mut impl Watch) -> Stage<'a, Decision<'a>
         return Ok(not_enforced(&asked).unwrap_or_else(|| outage::no_rule(cx, only)));
     }
     watch.enters(Phase::Callback, cx);
-    if let Some(decision) = endpoint::callback(cx)? {
-        return Ok(decision);
-    }
+    ends_here!(endpoint::callback(cx));
     watch.enters(Phase::Denied, cx);
     if let Some(rule) = asked.denied() {
         return Ok(exempt::deny(cx, rule));
     }
     watch.enters(Phase::Logout, cx);
-    if let Some(decision) = logout::logout(cx)? {
-        return Ok(decision);
-    }
+    ends_here!(logout::logout(cx));
     watch.enters(Phase::NotEnforced, cx);
     if let Some(decision) = outage::before_rules(cx) {
         return Ok(decision);
     }
     // Before a rule that opens the page for a GET: the kept POST may need a session.
-    if let Some(decision) = post::replay(cx)? {
-        return Ok(decision);
-    }
+    ends_here!(post::replay(cx));
     if let Some(decision) = not_enforced(&asked) {
         return Ok(decision);
     }
