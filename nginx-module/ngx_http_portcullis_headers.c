@@ -109,46 +109,57 @@ static ngx_array_t *array_of(ngx_http_request_t *r, ngx_http_header_t *known)
     return NULL;
 }
 
-/* Points the typed field of `known` at its entries in the list. */
-static ngx_int_t link_known(ngx_http_request_t *r, ngx_http_header_t *known)
+static ngx_table_elt_t **field_of(ngx_http_request_t *r, ngx_http_header_t *known)
 {
-    ngx_uint_t         i;
-    ngx_array_t       *array = array_of(r, known);
-    ngx_list_part_t   *part;
-    ngx_table_elt_t   *h, **item, **field;
+    return (ngx_table_elt_t **) ((char *) &r->headers_in + known->offset);
+}
 
-    field = (ngx_table_elt_t **) ((char *) &r->headers_in + known->offset);
+/* The typed field of `known` has no entries now. */
+static ngx_int_t unlink_known(ngx_http_request_t *r, ngx_http_header_t *known)
+{
+    ngx_array_t  *array = array_of(r, known);
 
     if (array == NULL) {
-        *field = NULL;
-    } else if (ngx_array_init(array, r->pool, 1, sizeof(ngx_table_elt_t *)) != NGX_OK) {
-        return NGX_ERROR;
+        *field_of(r, known) = NULL;
+        return NGX_OK;
+    }
+    return ngx_array_init(array, r->pool, 1, sizeof(ngx_table_elt_t *));
+}
+
+/* The typed field of the entry's name, if it has one, has this entry, too; found as nginx itself does. */
+static ngx_int_t link_entry(ngx_http_request_t *r, ngx_table_elt_t *h)
+{
+    ngx_array_t                *array;
+    ngx_table_elt_t           **field;
+    ngx_http_header_t          *known;
+    ngx_http_core_main_conf_t  *cmcf = ngx_http_get_module_main_conf(r, ngx_http_core_module);
+
+    known = ngx_hash_find(&cmcf->headers_in_hash, h->hash, h->lowcase_key, h->key.len);
+    if (known == NULL) {
+        return NGX_OK;
     }
 
-    for (part = &r->headers_in.headers.part; part; part = part->next) {
-        for (h = part->elts, i = 0; i < part->nelts; i++) {
-            if (!same_name(&h[i].key, known->name.data, known->name.len)) {
-                continue;
-            }
-            if (array) {
-                item = ngx_array_push(array);
-                if (item == NULL) {
-                    return NGX_ERROR;
-                }
-                *item = &h[i];
-                continue;
-            }
-#if (nginx_version < 1023000)
-            if (*field == NULL) {
-                *field = &h[i];
-            }
-#else
-            *field = &h[i];
-            field = &h[i].next;
-            *field = NULL;
-#endif
+    field = field_of(r, known);
+    array = array_of(r, known);
+    if (array) {
+        field = ngx_array_push(array);
+        if (field == NULL) {
+            return NGX_ERROR;
         }
+        *field = h;
+        return NGX_OK;
     }
+#if (nginx_version < 1023000)
+    if (*field == NULL) {
+        *field = h;
+    }
+#else
+    while (*field) {
+        field = &(*field)->next;
+    }
+    *field = h;
+    h->next = NULL;
+#endif
     return NGX_OK;
 }
 
@@ -165,6 +176,11 @@ ngx_int_t pc_relist(ngx_http_request_t *r, u_char *remove)
     if (ngx_list_init(&r->headers_in.headers, r->pool, 20, sizeof(ngx_table_elt_t)) != NGX_OK) {
         return NGX_ERROR;
     }
+    for (known = ngx_http_headers_in; known->name.len; known++) {
+        if (unlink_known(r, known) != NGX_OK) {
+            return NGX_ERROR;
+        }
+    }
 
     for (part = &old.part; part; part = part->next) {
         for (h = part->elts, i = 0; i < part->nelts; i++, n++) {
@@ -176,12 +192,9 @@ ngx_int_t pc_relist(ngx_http_request_t *r, u_char *remove)
                 return NGX_ERROR;
             }
             *to = h[i];
-        }
-    }
-
-    for (known = ngx_http_headers_in; known->name.len; known++) {
-        if (link_known(r, known) != NGX_OK) {
-            return NGX_ERROR;
+            if (link_entry(r, to) != NGX_OK) {
+                return NGX_ERROR;
+            }
         }
     }
     return NGX_OK;
@@ -189,10 +202,9 @@ ngx_int_t pc_relist(ngx_http_request_t *r, u_char *remove)
 
 static ngx_int_t add_header(ngx_http_request_t *r, portcullis_str name, ngx_str_t *value)
 {
-    ngx_str_t           key;
-    u_char             *lowcase;
-    ngx_table_elt_t    *h;
-    ngx_http_header_t  *known;
+    ngx_str_t         key;
+    u_char           *lowcase;
+    ngx_table_elt_t  *h;
 
     lowcase = ngx_pnalloc(r->pool, name.len + 1);
     if (lowcase == NULL || pc_copy(r->pool, name, &key) != NGX_OK
@@ -207,12 +219,7 @@ static ngx_int_t add_header(ngx_http_request_t *r, portcullis_str name, ngx_str_
     h->lowcase_key = lowcase;
     h->hash = ngx_hash_strlow(lowcase, key.data, key.len);   /* proxy_set_header looks by it */
 
-    for (known = ngx_http_headers_in; known->name.len; known++) {
-        if (same_name(&key, known->name.data, known->name.len)) {
-            return link_known(r, known);
-        }
-    }
-    return NGX_OK;
+    return link_entry(r, h);
 }
 
 /* Replaces a request header: one entry of that name stays. `value` NULL: none stays. */
