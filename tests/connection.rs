@@ -6,6 +6,7 @@
 
 use std::{path::Path, process::Command};
 
+use am_simulator::{Damage, Fault};
 use portcullis_tests::{
     both_servers,
     front::{Certificates, Front, name_am, private},
@@ -90,6 +91,53 @@ both_servers! {
         }
         assert!(second.passed() > 0);
         assert_eq!(site.visitor().log_in("/app/other").status, 200);
+        site.stop();
+    }
+
+    fn the_first_am_serves_again_when_it_is_back(kind: Kind) {
+        let (builder, address, url) = with_am(kind);
+        let path = context(&url);
+        let (first, second) = (Front::door(address), Front::door(address));
+        let urls = [&first, &second].map(|f| format!("http://{NAME}:{}/{path}", f.port()));
+        // A minute is the shortest that can be said.
+        let mut site = builder
+            .profile("com.sun.identity.agents.config.poll.primary.server", &["1"])
+            .prepare();
+        name_am(&site, &urls.join(" "));
+        site.server.start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let at = first.address();
+        drop(first);
+        for n in 0..20 {
+            assert_eq!(visitor.get(&format!("/app/page-{n}")).status, 200);
+        }
+        assert!(second.passed() > 0);
+        wait_until("a free port", || std::net::TcpListener::bind(at).is_ok());
+        let first = Front::door_at(at, address);
+        wait_within(std::time::Duration::from_secs(180), "the way back", || {
+            site.debug_log().contains("PCL0701")
+        });
+        wait_until("the first in each worker", || {
+            let before = second.passed();
+            let all = (0..20).all(|n| visitor.get(&format!("/app/back-{n}-{before}")).status == 200);
+            assert!(all, "nobody notices");
+            first.passed() > 0
+        });
+        site.stop();
+    }
+
+    fn a_connection_that_breaks_once_is_no_outage(kind: Kind) {
+        let site = site(kind).start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        for n in 0..5 {
+            let am = site.am.simulator();
+            am.add_fault(Fault::on("/json/policies", Damage::Reset).times(1));
+            assert_eq!(visitor.get(&format!("/app/page-{n}")).status, 200);
+        }
+        let log = site.debug_log();
+        assert!(!log.contains("PCL0500") && !log.contains("PCL0515"), "{log}");
         site.stop();
     }
 

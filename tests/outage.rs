@@ -4,13 +4,14 @@
 // What can't be had fails the test that wanted it.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use am_simulator::{Damage, Fault};
+use am_simulator::{Damage, Fault, Running};
 use portcullis_tests::{
     both_servers,
     client::{Request, Response},
     outage::{Crowd, logins, restart_am, stop_am},
+    processes::connections_to,
     server::Kind,
-    site::{Builder, Site, site},
+    site::{Builder, Site, USER, site},
     visitor::Visitor,
     wait_until,
 };
@@ -56,6 +57,12 @@ fn wait_for_reason(site: &Site, code: &str, page: &str) {
         log.lines()
             .any(|line| line.contains(code) && line.contains(page))
     });
+}
+
+/// Calls that AM has taken and not answered.
+fn held(am: &Running) -> usize {
+    let calls = am.calls();
+    calls.iter().filter(|call| call.status == 0).count()
 }
 
 both_servers! {
@@ -202,6 +209,77 @@ both_servers! {
         wait_for_reason(&site, "PCL0506", "/docs/a.html");
         let logins = logins(site.am.simulator());
         assert!((1..=6).contains(&logins), "{logins} logins for 101 requests");
+        site.stop();
+    }
+
+    fn an_am_that_has_lost_all_sessions_gets_one_login_of_the_host(kind: Kind) {
+        let mut site = site(kind).listens().workers(4).threads(200).start();
+        expect_outage(&mut site);
+        site.wait_for_line("PCL0640");
+        let cookies: Vec<String> = (0..5).map(|_| {
+            let mut visitor = site.visitor();
+            assert_eq!(visitor.log_in("/app/known").status, 200);
+            visitor.cookie_header()
+        }).collect();
+        let gone = stop_am(&mut site);
+        restart_am(&mut site, gone);
+        // Nothing that was known before counts once the socket is open again.
+        wait_until("a new socket", || site.debug_log().matches("PCL0640").count() == 2);
+        let requests = (0..60).map(|n: usize| {
+            let page = ["/app/known".to_owned(), format!("/app/new-{n}")][n % 2].clone();
+            Request::get(&page).header("Cookie", &cookies[n % cookies.len()])
+        });
+        for answer in Crowd::send(&site, requests.collect()).rest() {
+            assert_eq!(answer.status, 302, "{answer:?}");
+        }
+        let sessions = site.am.simulator().sessions();
+        let agents = sessions.iter().filter(|session| session.name == site.agent);
+        assert_eq!(agents.count(), 1, "sessions of the agent");
+        assert_eq!(site.visitor().log_in("/app/known").status, 200);
+        site.stop();
+    }
+
+    fn a_hanging_am_is_asked_no_more_than_the_cap_allows(kind: Kind) {
+        const WORKERS: usize = 4;
+        const CAP: usize = 6; // half of it for sessions that nobody knows yet
+        let mut site = site(kind)
+            .workers(4)
+            .threads(200)
+            .property("portcullis.am.deadline", "60000")
+            .property("portcullis.am.calls.max", &CAP.to_string())
+            .profile("com.forgerock.agents.accept.sso.token", &["true"])
+            .start();
+        site.server.expect("PCL05");
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        let am = site.am.simulator();
+        let port = am.address().port();
+        assert_eq!(site.get("/public/a.html").status, 200);
+        let before = connections_to(port);
+        am.reset_calls();
+        am.add_fault(Fault::on("", Damage::Hold));
+        let newcomers = (0..200).map(|_| {
+            let token = am.log_in("/", USER).expect("session");
+            Request::get("/app/known").header("Cookie", &format!("iPlanetDirectoryPro={token}"))
+        });
+        let mut crowd = Crowd::send(&site, newcomers.collect());
+        wait_until("calls", || held(am) > 0);
+        for _ in 0..10 {
+            assert_the_rest_works(&mut visitor);
+        }
+        // Whoever has no place among the calls is answered; the others wait for AM.
+        while crowd.open() > WORKERS * CAP / 2 {
+            assert_unavailable(&crowd.answer());
+            assert!(held(am) <= WORKERS * CAP / 2, "{} calls", held(am));
+        }
+        assert_the_rest_works(&mut visitor);
+        am.clear_faults();
+        for answer in crowd.rest() {
+            assert!(matches!(answer.status, 200 | 503), "{answer:?}");
+        }
+        wait_until("recovery", || visitor.get("/app/after").status == 200);
+        // Idle ones are closed after 15 s.
+        wait_until("as few connections as before", || connections_to(port) <= before);
         site.stop();
     }
 

@@ -46,7 +46,12 @@ pub struct Certificates {
 impl Front {
     /// A door: passes everything on.
     pub fn door(to: SocketAddr) -> Front {
-        Front::start(move |mut stream, passed| async move {
+        Front::door_at(anywhere(), to)
+    }
+
+    /// A door where another one was.
+    pub fn door_at(at: SocketAddr, to: SocketAddr) -> Front {
+        Front::start_at(at, move |mut stream, passed| async move {
             if let Ok(mut am) = TcpStream::connect(to).await {
                 passed.fetch_add(1, Ordering::SeqCst);
                 let _ = copy_bidirectional(&mut stream, &mut am).await;
@@ -162,7 +167,12 @@ impl Front {
         }
     }
 
-    /// Where it listens.
+    /// Where it listens, whole.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The port where it listens.
     pub fn port(&self) -> u16 {
         self.address.port()
     }

@@ -65,6 +65,31 @@ pub fn mapping_fds(pid: u32) -> usize {
         .count()
 }
 
+/// Memory of a process that nobody else shares, KiB; 0 where it is gone.
+pub fn memory(pid: u32) -> usize {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
+    let own = text.lines().filter(|line| line.starts_with("Private_"));
+    let sizes = own.filter_map(|line| line.split_whitespace().nth(1)?.parse::<usize>().ok());
+    sizes.sum()
+}
+
+/// Connections of all processes of the machine to a port of `127.0.0.1`.
+pub fn connections_to(port: u16) -> usize {
+    let table = fs::read_to_string("/proc/net/tcp").unwrap_or_default();
+    let there = format!("0100007F:{port:04X}");
+    let lines = table.lines().map(|line| line.split_whitespace());
+    let open = lines.filter(|fields| {
+        let mut fields = fields.clone().skip(2);
+        fields.next() == Some(&there) && fields.next() == Some("01")
+    });
+    open.count()
+}
+
+/// How many files and sockets a process has open; none where it is gone.
+pub fn open_files(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
 /// Whether the process is closed to others of its user: the kernel gives its `/proc` files to root.
 pub fn is_closed(pid: u32) -> bool {
     fs::metadata(format!("/proc/{pid}/environ"))

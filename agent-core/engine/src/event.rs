@@ -377,6 +377,8 @@ codes! {
     AllowedInGrace 700 Info "allowed in grace: AM is away, and what it said before still counts"
         "`portcullis.grace.max` lets it count beyond its interval; `age` says how old it is. See the line with PCL0515."
         "Check AM: when the time of that property is over, such requests are refused.";
+    FirstAmBack 701 Info "the first AM is asked again"
+        "It was away, and answers now: `poll.primary.server` has the minutes between looks." "Nothing.";
 }
 
 impl Code {

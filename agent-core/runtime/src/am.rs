@@ -143,6 +143,27 @@ impl Am {
         failed.map_or(Ok(()), Err)
     }
 
+    /// Whether another server than the first of `naming.url` is asked at the moment.
+    pub(crate) fn is_elsewhere(&self) -> bool {
+        !self
+            .current
+            .load(Ordering::Relaxed)
+            .is_multiple_of(self.bases.len())
+    }
+
+    /// Goes back to the first server, if it answers. Asked anonymously.
+    pub(crate) async fn back_to_first(&self, call: Call) -> bool {
+        let at = self.current.load(Ordering::Relaxed);
+        let first = at.next_multiple_of(self.bases.len());
+        let answer = self.ask_one(&server_info::encode(), call, first, 1).await;
+        let there = answer.is_ok_and(|answer| answer.status() < 500);
+        there
+            && self
+                .current
+                .compare_exchange(at, first, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+    }
+
     /// Logs the agent in. Each login makes a session at AM that nothing else removes: share the token,
     /// and end it with [`Am::logout`].
     pub async fn agent_login(&self, password: &Secret, call: Call) -> Result<Secret, AmError> {

@@ -236,3 +236,18 @@ async fn a_server_that_hangs_leaves_time_for_the_next() {
     assert_eq!(am.validate(&secret("AQIC5w"), call()).await, Ok(true));
     assert_eq!(served.await.unwrap().len(), 2);
 }
+
+#[tokio::test]
+async fn the_first_server_is_asked_again_when_it_is_back() {
+    let (first, alone) = script(&[(503, "{}"), (200, "{}"), (200, r#"{"valid":true}"#)]).await;
+    let am = am(&[&first, "http://127.0.0.1:1/openam"]);
+    assert!(!am.is_elsewhere());
+    am.move_on_from(0);
+    assert!(am.is_elsewhere());
+    assert!(!am.back_to_first(call()).await, "it has trouble");
+    assert!(am.is_elsewhere());
+    assert!(am.back_to_first(call()).await);
+    assert!(!am.is_elsewhere());
+    assert_eq!(am.validate(&secret("t"), call()).await, Ok(true));
+    assert_eq!(alone.await.unwrap().len(), 3);
+}

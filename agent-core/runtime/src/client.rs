@@ -2,7 +2,8 @@
 //! decided here instead, because several of their defaults would hand the agent's token to somebody
 //! else (rule W4) or let AM, or whoever sits in its place, hold a worker up.
 //!
-//! Must not know what is asked: the words are in `portcullis_engine::am`. Does not repeat a call.
+//! Must not know what is asked: the words are in `portcullis_engine::am`. Repeats a call only where its
+//! connection broke before an answer began, and once.
 
 use std::{error::Error as _, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -268,7 +269,7 @@ impl Client {
         })
     }
 
-    /// Asks `base` once. A refusal by the cap comes at once and without a connection.
+    /// Asks `base`. A refusal by the cap comes at once and without a connection.
     pub async fn send(
         &self,
         base: &Url,
@@ -281,8 +282,7 @@ impl Client {
                 "as many calls as allowed are under way",
             ));
         };
-        let request = self.request(base, exchange)?;
-        match timeout_at(call.until, self.perform(request, exchange.max_body)).await {
+        match timeout_at(call.until, self.perform(base, exchange)).await {
             Ok(result) => result,
             Err(_) => Err(Failure::new(Cause::Timeout, "the deadline passed")),
         }
@@ -325,9 +325,18 @@ impl Client {
             .map_err(failure)
     }
 
-    async fn perform(&self, request: reqwest::Request, cap: usize) -> Result<Answer, Failure> {
+    async fn perform(&self, base: &Url, exchange: &Exchange) -> Result<Answer, Failure> {
+        let cap = exchange.max_body;
         let too_long = || Failure::new(Cause::Protocol, "the answer is longer than allowed");
-        let mut response = self.http.execute(request).await.map_err(failure)?;
+        let first = self.http.execute(self.request(base, exchange)?).await;
+        let answer = match first {
+            // One that was kept open since AM was stopped is no sign that AM is away.
+            Err(error) if !exchange.once && broke(&error) => {
+                self.http.execute(self.request(base, exchange)?).await
+            }
+            other => other,
+        };
+        let mut response = answer.map_err(failure)?;
         if response.content_length().is_some_and(|n| n > cap as u64) {
             return Err(too_long());
         }
@@ -368,6 +377,11 @@ fn failure(error: reqwest::Error) -> Failure {
         cause,
         why: words(&error),
     }
+}
+
+/// Whether a connection that was there broke before an answer began.
+fn broke(error: &reqwest::Error) -> bool {
+    error.is_request() && !error.is_connect() && !error.is_timeout()
 }
 
 /// Whether the TLS library is at the bottom of this. An `io::Error` hides what it wraps from `source()`.

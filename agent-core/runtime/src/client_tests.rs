@@ -45,6 +45,7 @@ fn exchange() -> Exchange {
         headers: vec![("X-Token".into(), Value::Secret(Secret::new(TOKEN.into())))],
         body: Secret::new(vec![]),
         max_body: 1000,
+        once: false,
     }
 }
 
@@ -623,4 +624,43 @@ async fn the_proxy_gets_its_password_and_am_does_not() {
             .contains("proxy-authorization: basic bwu6ysbwyxnzd29yza=="),
         "{request}"
     );
+}
+
+/// Two connections: the first is kept open for one answer and breaks at the next question.
+async fn breaking() -> (Url, tokio::task::JoinHandle<usize>) {
+    let (listener, address) = listen().await;
+    let served = tokio::spawn(async move {
+        let answer = "HTTP/1.1 200 X\r\nContent-Length: 2\r\n\r\n{}";
+        let (mut first, _) = listener.accept().await.unwrap();
+        head(&mut first).await;
+        first.write_all(answer.as_bytes()).await.unwrap();
+        head(&mut first).await;
+        drop(first);
+        let mut more = 0;
+        while let Ok(Ok((mut next, _))) =
+            tokio::time::timeout(Duration::from_secs(2), listener.accept()).await
+        {
+            more += 1;
+            head(&mut next).await;
+            next.write_all(answer.as_bytes()).await.unwrap();
+        }
+        more
+    });
+    (url(&format!("http://{address}/openam/")), served)
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_is_no_outage_and_nothing_is_done_twice() {
+    for (once, expected) in [(false, (Ok(200), 1)), (true, (Err(Cause::Transport), 0))] {
+        let (base, served) = breaking().await;
+        let client = Client::new(&settings(), std::slice::from_ref(&base)).unwrap();
+        let asked = Exchange { once, ..exchange() };
+        let ask = async || {
+            let answer = client.send(&base, &asked, within(GENEROUS)).await;
+            answer.map(|a| a.status()).map_err(|failure| failure.cause)
+        };
+        assert_eq!(ask().await, Ok(200));
+        let second = ask().await;
+        assert_eq!((second, served.await.unwrap()), expected);
+    }
 }

@@ -117,6 +117,8 @@ pub(crate) struct Fetcher {
     /// How the last question to a second policy set failed, if it did.
     pub(crate) second_failed: Cell<Option<FactError>>,
     pub(crate) flights: Flights,
+    /// Since when another server than AM's first is asked, or when the first was looked for last.
+    pub(crate) left_first: Cell<Option<tokio::time::Instant>>,
 }
 
 impl Fetcher {
@@ -148,6 +150,7 @@ impl Fetcher {
             kick: Notify::new(),
             second_failed: Cell::default(),
             flights: Flights::default(),
+            left_first: Cell::default(),
         })
     }
 

@@ -107,6 +107,7 @@ async fn keep_lease(fetcher: Rc<Fetcher>, duty: Rc<Duty>) {
         let now = clock::boottime_ms();
         let worker = &fetcher.worker;
         fetcher.recheck();
+        fetcher.look_for_first();
         match duty.term.get() {
             Some(held) if worker.draining() => {
                 state.lease_resign(held);
@@ -173,6 +174,9 @@ fn waiting(state: &InstanceState<'_>) -> bool {
     let pause = first
         .saturating_mul(1 << failures.saturating_sub(1).min(10))
         .min(most);
+    // Not for the same time in each host of a farm: they must not come back all at once.
+    let jitter = since.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+    let pause = pause / 2 + jitter % (pause / 2 + 1);
     clock::boottime_ms().saturating_sub(since) < pause
 }
 

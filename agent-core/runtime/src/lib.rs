@@ -11,6 +11,7 @@ mod connect;
 mod ended;
 mod evaluate;
 mod fetch;
+mod first;
 mod flights;
 mod front;
 mod kept;

@@ -274,6 +274,21 @@ impl Am {
         }
     }
 
+    /// Answers for a token that another AM made, as a hostile one does: a session of its own user has it from
+    /// now on.
+    ///
+    /// # Errors
+    /// Unknown realm or user.
+    pub fn adopt_session(&self, token: &str, realm: &str, user: &str) -> Result<(), Refused> {
+        let own = self.log_in(realm, user)?;
+        let mut data = self.data.lock();
+        if let Some(mut session) = data.sessions.remove(&own) {
+            session.token = token.to_owned();
+            data.sessions.insert(token.to_owned(), session);
+        }
+        Ok(())
+    }
+
     fn session_event(&self, token: &str, kind: &str) {
         let body = serde_json::json!({"tokenId": token, "eventType": kind});
         self.publish(notifications::SESSION, body);

@@ -45,6 +45,8 @@ pub struct Exchange {
     pub body: Secret,
     /// Bytes beyond which the answer is not this protocol.
     pub max_body: usize,
+    /// Asked twice it would do something twice: never repeated, also where the connection broke.
+    pub once: bool,
 }
 
 /// One answer of AM, borrowed from the client.

@@ -552,6 +552,8 @@ pub struct Config {
     pub shadow_set: Option<String>,
     /// `portcullis.shadow.policy.realm`
     pub shadow_realm: Option<String>,
+    /// `com.sun.identity.agents.config.poll.primary.server`: minutes between looks for the first AM; 0: never
+    pub poll_primary: u32,
     // --- what AM said before, while it is away
     /// `portcullis.grace.max` for all paths that it does not name, seconds
     pub grace_max: u32,
@@ -755,6 +757,7 @@ impl Default for Config {
             mode_until: None,
             shadow_set: None,
             shadow_realm: None,
+            poll_primary: 5,
             grace_max: 0,
             grace_maxes: vec![],
             grace_methods: Methods::GET_AND_HEAD,

@@ -38,6 +38,7 @@ pub(in crate::am) fn encode_as(
 ) -> Exchange {
     let path = realm_path(realm, &["authenticate?", index].concat());
     let mut exchange = post(path, "resource=2.1, protocol=1.0", None, b"{}".to_vec());
+    exchange.once = true; // each makes a session
     let secret = |text: &[u8]| Value::Secret(header_text(text));
     exchange.headers.extend([
         (Cow::Borrowed("X-OpenAM-Username"), secret(agent.as_bytes())),

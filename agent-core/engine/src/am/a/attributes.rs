@@ -44,6 +44,7 @@ pub fn encode(
     );
     Ok(Exchange {
         max_body: MAX_BODY,
+        once: false,
         ..exchange
     })
 }

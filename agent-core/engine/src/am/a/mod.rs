@@ -126,6 +126,7 @@ fn get(path: String, resource: &'static str, caller: Option<(&str, &Secret)>) ->
         headers,
         body: Secret::new(Vec::new()),
         max_body: SMALL,
+        once: false,
     }
 }
 

@@ -64,6 +64,7 @@ pub fn encode(header: &str, agent: &Secret, key: String) -> Exchange {
         ],
         body: Secret::new(alloc::vec::Vec::new()),
         max_body: SMALL,
+        once: false,
     }
 }
 

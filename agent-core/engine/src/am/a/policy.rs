@@ -69,6 +69,7 @@ pub fn encode(
     );
     Ok(Exchange {
         max_body: LARGE,
+        once: false,
         ..exchange
     })
 }

@@ -23,6 +23,7 @@ pub fn encode(realm: &str, agent: &str, token_header: &str, token: &Secret) -> E
     );
     Exchange {
         max_body: LARGE,
+        once: false,
         ..exchange
     }
 }

@@ -61,6 +61,7 @@ pub fn encode(agent: &Secret, token: &Secret, reset: bool) -> Result<Exchange, A
         ]),
         body: Secret::new(pll::wrap(text)?),
         max_body: MAX_BODY,
+        once: false,
     })
 }
 

@@ -38,6 +38,7 @@ pub fn encode() -> Exchange {
         headers: Vec::from([(Cow::Borrowed("Accept"), accept)]),
         body: Secret::new(Vec::new()),
         max_body: MAX_BODY,
+        once: false,
     }
 }
 

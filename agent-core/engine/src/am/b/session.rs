@@ -32,6 +32,7 @@ pub fn encode(
     let exchange = about(realm, action, (token_header, agent), token)?;
     Ok(Exchange {
         max_body: MAX_BODY,
+        once: false,
         ..exchange
     })
 }

@@ -61,7 +61,8 @@ pub(super) const OLDER: &[Property] = &[
         .boot().alias(&["org.forgerock.agents.init.retry.max"]),
     idle("com.forgerock.agents.init.retry.wait", Number, "", "4.x", "Seconds between them.", "the agent goes on trying")
         .boot().alias(&["org.forgerock.agents.init.retry.wait"]),
-    idle("com.sun.identity.agents.config.poll.primary.server", Number, "5", "OpenAM", "Minutes between trials of the first AM.", HEALTH),
+    works("com.sun.identity.agents.config.poll.primary.server", Number, "5", "OpenAM", "Minutes between looks whether the first of naming.url is back, while another one serves. 0: it is not looked for.",
+        |c, v| v.number(&mut c.poll_primary, 0, 10_080, "minutes")).test("the_first_am_serves_again_when_it_is_back"),
     idle("com.sun.identity.agents.config.ignore.server.check", Switch, "false", "OpenAM", "Redirect to login without a look whether AM is up.", HEALTH),
     idle("com.sun.identity.agents.config.ignore.preferred.naming.url", Switch, "true", "OpenAM", "A detail of the naming service.", "the naming service is not used"),
     idle("com.sun.identity.agents.config.auth.connection.timeout", Number, "2", "OpenAM", "Seconds that the agent's login may take to connect.", "connect.timeout holds for all calls"),
