@@ -2,6 +2,7 @@
 //! taken back when a later step fails.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -293,25 +294,34 @@ fn make_folders(home: &Home, folder: &Path, undo: &mut Undo) -> Result<()> {
 }
 
 /// Gives the log folders to the workers' user, so that a rotated log can be opened again, and the folder
-/// for kept POSTs, which nobody else may have.
+/// for kept POSTs, which nobody else may have. The user's group may read `agent.conf`, so that workers
+/// notice when it changes; the files of secrets beside it stay the parent's.
 fn give_logs(folder: &Path, worker: Option<(String, String)>) -> Result<()> {
     let Some((user, group)) = worker else {
         bail!(
             "--changeOwner: the configuration names no user; set APACHE_RUN_USER and APACHE_RUN_GROUP"
         );
     };
-    let (logs, posts) = (folder.join("logs"), folder.join("pdp-cache"));
-    let done = Command::new("chown")
-        .arg("-R")
-        .arg(format!("{user}:{group}"))
-        .args([&logs, &posts])
-        .status();
-    let done = done.context("chown")?;
-    ensure!(
-        done.success(),
-        "cannot give {} to {user}:{group}",
-        logs.display()
-    );
+    let run = |arguments: &[&OsStr], what: &Path| {
+        let done = Command::new("chown").args(arguments).arg(what).status();
+        let done = done.context("chown")?;
+        ensure!(
+            done.success(),
+            "cannot give {} to {user}:{group}",
+            what.display()
+        );
+        anyhow::Ok(())
+    };
+    let owner = OsString::from(format!("{user}:{group}"));
+    for name in ["logs", "pdp-cache"] {
+        run(&["-R".as_ref(), &owner], &folder.join(name))?;
+    }
+    let readers = OsString::from(format!(":{group}"));
+    let conf = folder.join("config/agent.conf");
+    fs::set_permissions(&conf, fs::Permissions::from_mode(0o640))?;
+    for path in [&folder.join("config"), &conf] {
+        run(&[&readers], path)?;
+    }
     Ok(())
 }
 

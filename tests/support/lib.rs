@@ -20,6 +20,7 @@ pub mod policies;
 pub mod processes;
 pub mod real;
 pub mod recording;
+pub mod reloads;
 pub mod second;
 pub mod server;
 pub mod site;

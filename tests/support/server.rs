@@ -280,7 +280,8 @@ impl Server {
         self.agents = Some(agents.into());
     }
 
-    fn keep(&self) {
+    /// Keeps what its agents are configured with now: what is recorded from here on is decided again with it.
+    pub fn keep(&self) {
         if let Some(agents) = &self.agents {
             recording::keep(agents);
         }

@@ -352,12 +352,12 @@ codes! {
         "More than 50 in a minute by one worker. The debug log has them, as far as its level says."
         "Look at the code that is named; the number behind it is that of the lines.";
     EndedFile 630 Error "logouts cannot be written down"
-        "The files `ended-sessions` and `untold-logouts` beside `agent.conf` cannot be made, or are full, or the disk is. \
+        "The files `ended-sessions` and `untold-logouts`, beside `agent.conf` or in `portcullis.state.dir`, cannot be made, or are full, or the disk is. \
          AM goes on calling a client-side session valid, so its logout, which would be forgotten at the next start, is refused; \
          a logout that AM could not be told of is not told later."
-        "Check the folder's mode and the disk.";
+        "Let the user that the web server is started as write there, or name another folder in `portcullis.state.dir`; look whether the disk is full.";
     EndedUnread 631 Error "it cannot be told which client-side sessions ended before this start"
-        "The file `ended-sessions` beside `agent.conf` is damaged, or was written with another agent key. Client-side \
+        "The file `ended-sessions`, beside `agent.conf` or in `portcullis.state.dir`, is damaged, or was written with another agent key. Client-side \
          sessions are refused for a day; others are not concerned."
         "After a change of the key, or where nobody uses client-side sessions, remove the file and restart the web server: \
          what ended before counts again then until it expires.";
@@ -374,6 +374,26 @@ codes! {
         "Check AM and what is between; it is tried again by itself.";
     Notified 644 Debug "AM told of a change"
         "The line says of what kind. It counts in all workers at once." "Nothing.";
+    LastKnownGood 650 Warning "AM is not there; what it said last of the configuration counts"
+        "The web server was started while AM does not answer. The line says when AM gave that configuration; whatever was changed there since then is not in it. What needs AM is refused until it answers."
+        "Check AM; the configuration is read again by itself.";
+    LastKnownGoodUnusable 651 Warning "AM is not there, and what it said last of the configuration cannot be used"
+        "The file `last-known-good` is older than `portcullis.config.last.known.good.max.age`, is damaged, or was written with another agent key."
+        "Check AM; a new one is written as soon as it answers.";
+    LastKnownGoodOver 652 Warning "what AM said last of the configuration counts no more"
+        "AM has refused the agent, or has been away for longer than `portcullis.config.last.known.good.max.age`; the line says which."
+        "Mend what the line names; until then requests are answered as without a configuration.";
+    LastKnownGoodUnwritten 653 Warning "what AM said of the configuration cannot be kept for a start without AM"
+        "The file `last-known-good`, beside `agent.conf` or in `portcullis.state.dir`, cannot be written, or the disk is full."
+        "Check the file and the disk, or set `portcullis.config.last.known.good.max.age` to 0.";
+    ConfigChanged 654 Info "a property has changed"
+        "agent.conf was edited, or the profile in AM. The line has the property with its old and its new value, as far as they may be shown; the line PCL0603 behind it says that all of them count." "Nothing.";
+    ConfigTakesRestart 655 Warning "agent.conf was changed; nothing of it counts before the web server is reloaded"
+        "The line names properties that count only once the parent process has read the file again. Half of a change is not applied, so the rest waits with them."
+        "Reload the web server (`httpd -k graceful`, `nginx -s reload`), or take those lines back.";
+    ConfigUnread 656 Info "a change of agent.conf will not be noticed before the web server is reloaded"
+        "The worker processes cannot read agent.conf; the line says why."
+        "Reload the web server after each change, or let its user's group read agent.conf and its folder, and nothing else in it: `agentadmin --s … --changeOwner` does.";
     AllowedInGrace 700 Info "allowed in grace: AM is away, and what it said before still counts"
         "`portcullis.grace.max` lets it count beyond its interval; `age` says how old it is. See the line with PCL0515."
         "Check AM: when the time of that property is over, such requests are refused.";

@@ -21,7 +21,7 @@ const STRATEGIES: &str = "\n## Strategies\n\n\
     | --- | --- | --- | --- |\n";
 
 const WITHOUT: &str = "\nLogout URLs work under every strategy: a session that a user ends is ended here, and AM is told later.\n\
-    What AM said before is used beyond its own interval only in grace.\n\n\
+    What AM said of sessions and policies is used beyond its own interval only in grace.\n\n\
     ## Grace\n\n\
     With `portcullis.grace.max` a stored answer counts for so many seconds beyond the agent's interval, in requests with\n\
     one of `portcullis.grace.methods`, while AM is known to be away (`PCL0515`). It never counts beyond the end of the\n\
@@ -35,6 +35,7 @@ const WITHOUT_CONFIGURATION: &str = "\n\
     ## Without a configuration, and without AM\n\n\
     | case | a not-enforced rule matches | everything else |\n\
     | --- | --- | --- |\n\
+    | no profile yet, AM away, and what it said last is kept (`PCL0650`) | through | as with a profile |\n\
     | no profile yet, `fallback.mode = false` | 503 | 503 |\n\
     | no profile yet, `fallback.mode = true` | through, by the rules of `agent.conf` | 503 `PCL0519` |\n\
     | `portcullis.autonomous.mode = true` | through | 403 `PCL0325` |\n\

@@ -25,11 +25,12 @@ use zeroize::Zeroizing;
 
 use crate::{
     client::{ClientIdentity, IdentityError},
-    ended::{self, EndedFile},
-    leader,
+    ended::EndedFile,
+    known_good::KnownGood,
     logs::{HostLog, Logs, System, wall_ms},
-    mode,
+    mode, published,
     recording::Elsewhere,
+    state_files::StateFiles,
     untold::Untold,
     worker::{StartError, Worker, WorkerOptions},
 };
@@ -37,7 +38,7 @@ use crate::{
 /// Most instances of one generation.
 pub const MAX_INSTANCES: usize = portcullis_shm::INSTANCES;
 /// Longest configuration file.
-const MAX_FILE: u64 = 8 << 20;
+pub(crate) const MAX_FILE: u64 = 8 << 20;
 
 /// A generation.
 pub struct Agent {
@@ -64,6 +65,8 @@ pub struct Start {
     pub identity: Option<ClientIdentity>,
     /// Tells this text of `agent.conf` from others.
     pub fingerprint: String,
+    /// When the files were read, in milliseconds of [`portcullis_shm::clock`].
+    pub(crate) read_at: u64,
 }
 
 /// One `agent.conf`.
@@ -75,14 +78,12 @@ pub struct Instance {
     /// A number that no other configuration of this process has, changed after each.
     configuration: AtomicU64,
     /// What counts while there is none: the exemptions of the file (rule O4).
-    fallback: Option<Arc<Snapshot>>,
+    fallback: ArcSwapOption<Snapshot>,
     /// Published version that [`Agent::catch_up`] has looked at; 0: none.
     looked_at: AtomicU64,
     logs: Logs,
-    /// Client-side sessions that ended, where they can be written down.
-    ended: Option<EndedFile>,
-    /// Logouts that AM does not know of yet.
-    untold: Option<Untold>,
+    /// What outlives the server.
+    files: StateFiles,
     /// What of its configurations is not in `agent.conf`, for those who read recorded requests.
     elsewhere: Elsewhere,
     id: OnceLock<InstanceId>,
@@ -160,11 +161,10 @@ impl Agent {
             start,
             snapshot: ArcSwapOption::empty(),
             configuration: AtomicU64::new(next_configuration()),
-            fallback: None,
+            fallback: ArcSwapOption::empty(),
             looked_at: AtomicU64::new(0),
             logs: Logs::default(),
-            ended: None,
-            untold: None,
+            files: StateFiles::default(),
             elsewhere: Elsewhere::default(),
             id: OnceLock::new(),
             serving: OnceLock::new(),
@@ -219,35 +219,22 @@ impl Agent {
                     continue;
                 }
             }
-            let (ended, unread) = open_ended(&instance.path, start, &mapping);
-            if let Some((code, text)) = unread {
+            let (files, problems) = StateFiles::open(&instance.path, start, &mapping);
+            for (code, text) in problems {
                 instance.logs.line(&self.log, None, code, &text, true);
             }
-            instance.ended = ended;
-            let (key, identity) = (&start.secrets.agent_key, config::identity(&start.config));
-            match Untold::open(&instance.path, key, identity) {
-                Ok(untold) => instance.untold = Some(untold),
-                Err(error) => {
-                    let text = format!("logouts that AM does not know of: {error}");
-                    let code = Code::EndedFile;
-                    instance.logs.line(&self.log, None, code, &text, true);
-                }
-            }
+            instance.files = files;
             if let Some((code, text)) = mode::at_start(&start.config, wall_ms()) {
                 instance.logs.line(&self.log, None, code, &text, true);
             }
-            instance.fallback = fallback_config(start)
-                .and_then(|c| Snapshot::build(c, start.secrets.clone(), hash_key).ok())
-                .map(|mut snapshot| {
-                    snapshot.elsewhere = instance.elsewhere.of_fallback(start);
-                    Arc::new(snapshot)
-                });
+            instance.set_fallback(&start.config, start.fingerprint.clone(), &mapping);
             if start.config.repository == Repository::Local
                 && (!start.config.cookie_name.is_empty() || start.config.rules_only.is_some())
                 && let Ok(mut snapshot) =
                     Snapshot::build(start.config.clone(), start.secrets.clone(), hash_key)
             {
                 snapshot.elsewhere = instance.elsewhere.of(start, None, None);
+                snapshot.agent_conf.clone_from(&start.fingerprint);
                 instance.snapshot.store(Some(Arc::new(snapshot)));
             }
         }
@@ -331,7 +318,7 @@ impl Agent {
         let version = instance.state(mapping).profile_version();
         // One thread compiles it, and one that does not compile is not tried again.
         if instance.looked_at.swap(version, Ordering::AcqRel) != version {
-            leader::take_over(instance, mapping);
+            published::take_over(instance, mapping);
         }
     }
 
@@ -359,39 +346,11 @@ impl Agent {
     }
 }
 
-/// Reads which client-side sessions ended before the server was stopped (rule S1); and what is wrong
-/// with the file.
-fn open_ended(
-    conf: &Path,
-    start: &Start,
-    mapping: &Mapping,
-) -> (Option<EndedFile>, Option<(Code, String)>) {
-    let path = ended::beside(conf);
-    let about = |what: String| format!("{}: {what}", path.display());
-    let file = match EndedFile::open(
-        &path,
-        &start.secrets.agent_key,
-        config::identity(&start.config),
-    ) {
-        Ok(file) => file,
-        Err(error) => return (None, Some((Code::EndedFile, about(error.to_string())))),
-    };
-    let unread = match file.load(mapping, wall_ms(), clock::boottime_ms()) {
-        Ok(found) if found.unreadable == 0 => None,
-        Ok(found) => Some(format!("{} lines", found.unreadable)),
-        Err(error) => Some(error.to_string()),
-    };
-    let unread = unread.map(|what| (Code::EndedUnread, about(what)));
-    (Some(file), unread)
-}
-
-/// The exemptions that `agent.conf` names, for as long as nothing else is known.
-fn fallback_config(start: &Start) -> Option<Config> {
-    let asked = start.config.fallback_mode && start.config.repository == Repository::Centralized;
-    asked.then(|| Config {
-        rules_only: Some(RulesOnly::Fallback),
-        ..start.config.clone()
-    })
+impl Start {
+    /// Whether `agent.conf` alone says what holds.
+    pub(crate) fn is_local(&self) -> bool {
+        self.config.repository == Repository::Local
+    }
 }
 
 /// Whether a header carries an identity whatever is configured.
@@ -402,12 +361,17 @@ pub fn built_in_scrubs(name: &[u8]) -> bool {
 impl Instance {
     /// Where logouts are written down that AM has to be told.
     pub(crate) fn untold(&self) -> Option<&Untold> {
-        self.untold.as_ref()
+        self.files.untold.as_ref()
+    }
+
+    /// Where what AM says of the configuration is kept.
+    pub(crate) fn known_good(&self) -> Option<&KnownGood> {
+        self.files.known_good.as_ref()
     }
 
     /// Where ended client-side sessions are written down.
     pub(crate) fn ended(&self) -> Option<&EndedFile> {
-        self.ended.as_ref()
+        self.files.ended.as_ref()
     }
 
     /// Which AM server answers this process, once it asks one.
@@ -443,7 +407,32 @@ impl Instance {
 
     /// The configuration of fallback mode.
     pub(crate) fn fallback(&self) -> Option<Arc<Snapshot>> {
-        self.fallback.clone()
+        self.fallback.load_full()
+    }
+
+    /// Keeps the exemptions of a text of `agent.conf`, which has this name, for as long as nothing else is
+    /// known.
+    pub(crate) fn set_fallback(&self, config: &Config, agent_conf: String, mapping: &Mapping) {
+        let Some(start) = &self.start else { return };
+        if !config.fallback_mode || start.is_local() {
+            return;
+        }
+        let config = Config {
+            rules_only: Some(RulesOnly::Fallback),
+            ..config.clone()
+        };
+        let built = Snapshot::build(config, start.secrets.clone(), mapping.boot_key());
+        if let Ok(mut snapshot) = built {
+            snapshot.elsewhere = self.elsewhere.of_fallback(start);
+            snapshot.agent_conf = agent_conf;
+            self.fallback.store(Some(Arc::new(snapshot)));
+            self.configured();
+        }
+    }
+
+    /// Its `agent.conf`.
+    pub(crate) fn conf(&self) -> &Path {
+        &self.path
     }
 
     fn is_configured(&self) -> bool {
@@ -472,6 +461,12 @@ impl Instance {
     /// itself, it never names a newer one than was used.
     pub(crate) fn configuration(&self) -> u64 {
         self.configuration.load(Ordering::Acquire)
+    }
+
+    /// From now on there is none.
+    pub(crate) fn withdraw_snapshot(&self) {
+        self.snapshot.store(None);
+        self.configured();
     }
 
     pub(crate) fn logs(&self) -> &Logs {
@@ -527,6 +522,7 @@ fn environment() -> (Properties, Vec<Problem>) {
 
 /// Reads `agent.conf` and the two files beside it, and takes what is said elsewhere.
 fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
+    let read_at = clock::boottime_ms();
     let mut files = Properties::default();
     let mut problems = Vec::new();
     let mut fingerprint = String::new();
@@ -584,6 +580,7 @@ fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
                 secrets,
                 identity,
                 fingerprint,
+                read_at,
             };
             (Some(start), problems)
         }

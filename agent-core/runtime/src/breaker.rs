@@ -26,7 +26,7 @@ const PAUSE_MS: u64 = 2_000;
 pub(crate) const OWN: u128 = 1;
 
 /// What tells of AM itself and not of the question, the asker, or our own limits (rule O1).
-fn tells_of_am(cause: Cause) -> bool {
+pub(crate) fn tells_of_am(cause: Cause) -> bool {
     match cause {
         Cause::Transport | Cause::Timeout => true,
         Cause::Status(status) => status >= 500,

@@ -4,10 +4,7 @@
 //! token is appended to a file, sealed (rule K1), and read into the shared set when the server starts.
 //! It must not hold tokens, and what cannot be read is doubt, never "not ended".
 
-use std::{
-    io,
-    path::{Path, PathBuf},
-};
+use std::{io, path::Path};
 
 use aws_lc_rs::digest;
 use portcullis_engine::{
@@ -19,8 +16,8 @@ use portcullis_shm::{Ended, Key, Mapping};
 
 use crate::sealed_file::SealedFile;
 
-/// Name of the file, beside `agent.conf`.
-const NAME: &str = "ended-sessions";
+/// Name of the file.
+pub(crate) const NAME: &str = "ended-sessions";
 /// A file is not made shorter below this.
 const SHORT: usize = 64 << 10;
 /// Bytes of a session's digest.
@@ -49,11 +46,6 @@ pub(crate) fn name(instance: &[u8; 16], token: &Secret) -> Key {
     let mut first = [0; DIGEST];
     first.copy_from_slice(&digest.finish().as_ref()[..DIGEST]);
     Key(u128::from_le_bytes(first))
-}
-
-/// Where the file of the instance with this `agent.conf` is.
-pub(crate) fn beside(conf: &Path) -> PathBuf {
-    conf.with_file_name(NAME)
 }
 
 impl EndedFile {
@@ -153,7 +145,7 @@ mod tests {
     #[test]
     fn what_was_kept_is_there_after_a_start() {
         let folder = tempfile::tempdir().unwrap();
-        let path = beside(&folder.path().join("agent.conf"));
+        let path = folder.path().join(NAME);
         let file = open(&path);
         for n in 0..3 {
             let until = UnixMillis(NOW.0 + 1000 * (n as u64 + 1));

@@ -12,22 +12,24 @@ use std::{
 
 use portcullis_engine::{
     am::AmError,
-    config::{self, Config, Problem, Properties, Repository, Severity as Grade, Snapshot},
+    config::{self, Config, Repository},
     contract::{Cause, FactError},
     event::Code,
     token::Secret,
 };
-use portcullis_shm::{InstanceState, Mapping, StatusWord, Term, clock};
-use serde::{Deserialize, Serialize};
+use portcullis_shm::{InstanceState, StatusWord, Term, clock};
 use tokio::sync::Notify;
 
 use crate::{
-    agent::Instance,
     breaker,
     client::{Call, Permit},
     fetch::{Fetcher, configuration_arrived},
+    known_good,
     lines::Line,
+    logs::wall_ms,
     notifications,
+    published::{self, Published},
+    reload,
     ticket::Mailbox,
 };
 
@@ -44,23 +46,17 @@ const REFUSED_MS: (u64, u64) = (5_000, 60_000);
 /// Failures in a row; a word of the instance that all workers share.
 const FAILURES: usize = 0;
 
-/// What a leader publishes of AM.
-#[derive(Serialize, Deserialize, PartialEq)]
-struct Published {
-    /// Name of AM's session cookie, where `agent.conf` leaves it to AM.
-    cookie_name: Option<String>,
-    /// The profile; absent in local mode.
-    profile: Option<Vec<(String, Vec<String>)>>,
-}
-
-/// A snapshot or why there is none, and what is doubtful besides.
-type Compiled = (Result<Snapshot, Vec<Problem>>, Vec<Problem>);
-
 /// What this worker holds and has taken over of one instance.
 #[derive(Default)]
 pub(crate) struct Duty {
     term: Cell<Option<Term>>,
-    applied: Cell<u64>,
+    /// Version of what was taken over last.
+    pub(crate) applied: Cell<u64>,
+    /// Until when the configuration counts that AM gave before the start, in milliseconds since 1970.
+    pub(crate) kept_until: Cell<Option<u64>>,
+    /// What was taken over last.
+    pub(crate) last: published::Last,
+    watch: reload::Watch,
     changed: Notify,
 }
 
@@ -89,7 +85,16 @@ pub(crate) async fn follow(fetcher: Rc<Fetcher>) {
         {
             duties(&fetcher, term).await;
         }
-        apply(&fetcher, &duty.applied, duty.term.get().is_some());
+        if let Some(term) = duty.term.get()
+            && duty.kept_until.get().is_some_and(|until| until < wall_ms())
+        {
+            let why = "it is too old now";
+            known_good::withdraw(&fetcher, &fetcher.state(), term, why);
+        }
+        if let Some(term) = duty.term.get() {
+            reload::look(&fetcher, &fetcher.state(), term, &duty.watch);
+        }
+        published::apply(&fetcher, &duty);
         match duty.term.get() {
             Some(_) => {
                 let _ = tokio::time::timeout(TICK, fetcher.kick.notified()).await;
@@ -189,6 +194,15 @@ fn unanswered(
     error: AmError,
 ) {
     fetcher.learn::<()>(breaker::OWN, &Err(error.fact()));
+    match error {
+        AmError::Unavailable(cause) if breaker::tells_of_am(cause) => {
+            known_good::bring_back(fetcher, state, term);
+        }
+        AmError::NotAllowed(_) | AmError::Refused { .. } => {
+            known_good::throw_away(fetcher, state, term);
+        }
+        _ => {}
+    }
     failed(fetcher, state, term, code, &error.to_string());
 }
 
@@ -233,6 +247,7 @@ async fn log_in(fetcher: &Rc<Fetcher>, state: &InstanceState<'_>, term: Term) {
         }
         Err(AmError::Refused { status }) => {
             let text = format!("profile \"{name}\", realm \"{realm}\", HTTP {status}");
+            known_good::throw_away(fetcher, state, term);
             failed(fetcher, state, term, Code::AgentLoginRefused, &text);
         }
         Err(error) => unanswered(fetcher, state, term, Code::AgentLoginFailed, error),
@@ -264,7 +279,7 @@ fn profile_due(fetcher: &Fetcher, state: &InstanceState<'_>) -> bool {
         .snapshot()
         .map_or(1, |s| s.config.polling_interval.max(1));
     let age = clock::boottime_ms().saturating_sub(state.status(StatusWord::ProfileReadAt));
-    state.profile_version() == 0 || interval_passed(minutes, age)
+    state.status(StatusWord::ProfileReadAt) == 0 || interval_passed(minutes, age)
 }
 
 /// Whether a profile of this age, in milliseconds, has to be read again.
@@ -273,7 +288,7 @@ fn interval_passed(minutes: u32, age: u64) -> bool {
 }
 
 /// Whether anything of the configuration has to come from AM.
-fn from_am(config: &Config) -> bool {
+pub(crate) fn from_am(config: &Config) -> bool {
     config.repository == Repository::Centralized || config.cookie_name.is_empty()
 }
 
@@ -282,7 +297,7 @@ async fn read_profile(fetcher: &Rc<Fetcher>, state: &InstanceState<'_>, term: Te
     let Some(generation) = state.agent_session(&mut token) else {
         return;
     };
-    let published = match ask_profile(fetcher, &Secret::new(token)).await {
+    let from_am = match ask_profile(fetcher, &Secret::new(token)).await {
         Ok(published) => published,
         Err(AmError::AgentDead) => {
             state.invalidate_agent_session(generation);
@@ -292,18 +307,19 @@ async fn read_profile(fetcher: &Rc<Fetcher>, state: &InstanceState<'_>, term: Te
             return unanswered(fetcher, state, term, Code::ProfileFailed, error);
         }
     };
-    let Ok(bytes) = serde_json::to_vec(&published) else {
-        return;
+    let known = Published::current(state);
+    let conf = known
+        .as_ref()
+        .and_then(|k| k.newer_conf(fetcher.instance().start()?));
+    let published = Published {
+        conf: conf.cloned(),
+        ..from_am.clone()
     };
-    let mut known = Vec::new();
-    if state.profile(&mut known).is_none() || known != bytes {
-        if !state.publish_profile(term, &bytes) {
-            let text = "the profile is larger than the shared table takes";
-            return failed(fetcher, state, term, Code::ProfileFailed, text);
-        }
-        // Decisions were made with the old one.
-        state.bump_epoch();
+    if known.as_ref() != Some(&published) && !published.publish(state, term) {
+        let text = "the profile is larger than the shared table takes";
+        return failed(fetcher, state, term, Code::ProfileFailed, text);
     }
+    known_good::keep(fetcher, &from_am);
     state.set_status(term, StatusWord::ProfileReadAt, clock::boottime_ms());
     succeeded(state, term);
 }
@@ -319,6 +335,7 @@ async fn ask_profile(fetcher: &Fetcher, agent: &Secret) -> Result<Published, AmE
     let profile = match centralized {
         true => {
             let mut attributes = fetcher.am.profile(agent, own_call(fetcher)).await?;
+            attributes.retain(|(name, _)| !config::is_stored_password(name));
             attributes.sort_unstable(); // AM's order varies
             Some(attributes)
         }
@@ -327,85 +344,9 @@ async fn ask_profile(fetcher: &Fetcher, agent: &Secret) -> Result<Published, AmE
     Ok(Published {
         cookie_name,
         profile,
+        given_at: None,
+        conf: None,
     })
-}
-
-/// Gives an instance without a configuration what a leader has published already.
-pub(crate) fn take_over(instance: &Instance, mapping: &Mapping) {
-    let mut bytes = Vec::new();
-    if instance.state(mapping).profile(&mut bytes).is_some()
-        && let Some((Ok(snapshot), _)) = compile(instance, mapping, &bytes)
-    {
-        instance.set_first_snapshot(snapshot);
-    }
-}
-
-/// What was published, with everything that is doubtful in it; `None` when it can't even be read.
-fn compile(instance: &Instance, mapping: &Mapping, bytes: &[u8]) -> Option<Compiled> {
-    let start = instance.start()?;
-    let published = serde_json::from_slice::<Published>(bytes).ok()?;
-    let profile = published.profile.as_deref().map(Properties::from_profile);
-    let (mut typed, problems) = config::read(&start.files, profile.as_ref());
-    let Published {
-        cookie_name,
-        profile,
-    } = published;
-    if let Some(name) = &cookie_name {
-        typed.cookie_name.clone_from(name);
-    }
-    let usable = problems.iter().all(|p| p.severity < Grade::Error);
-    let mut built = match usable {
-        true => Snapshot::build(typed, start.secrets.clone(), mapping.boot_key()),
-        false => Err(Vec::new()),
-    };
-    if instance.logs().records()
-        && let Ok(snapshot) = &mut built
-    {
-        snapshot.elsewhere = instance.elsewhere().of(start, profile, cookie_name);
-    }
-    Some((built, problems))
-}
-
-/// Applies what was published, if it is new; what has mistakes is refused and the old one stays.
-fn apply(fetcher: &Fetcher, applied: &Cell<u64>, leads: bool) {
-    let state = fetcher.state();
-    if state.profile_version() == applied.get() {
-        return;
-    }
-    let mut bytes = Vec::new();
-    let Some(version) = state.profile(&mut bytes) else {
-        return;
-    };
-    applied.set(version);
-    let Some((built, mut problems)) = compile(fetcher.instance(), fetcher.mapping(), &bytes) else {
-        return;
-    };
-    let code = match built {
-        Ok(snapshot) => {
-            fetcher.am.balance(snapshot.config.add_amlbcookie);
-            fetcher.instance().set_snapshot(snapshot);
-            Code::ConfigApplied
-        }
-        Err(more) => {
-            problems.extend(more);
-            Code::ConfigKept
-        }
-    };
-    // Every worker applies it; one tells.
-    if leads || code == Code::ConfigKept {
-        for problem in problems {
-            let code = match problem.severity {
-                Grade::Error => Code::ConfigProblem,
-                Grade::Warning => Code::ConfigWarning,
-            };
-            fetcher
-                .worker
-                .write(fetcher.index, Line::log(code, problem.to_string()));
-        }
-        fetcher
-            .worker
-            .write(fetcher.index, Line::log(code, format!("version {version}")));
-    }
 }
 
 /// The agent's session; waits for the leader until the deadline, but not where the leader has said
@@ -454,6 +395,10 @@ pub(crate) async fn await_configuration(
     {
         fetcher.kick.notify_one();
         tokio::time::sleep(LOOK).await;
+    }
+    // A follower may not have looked yet.
+    if fetcher.instance().snapshot().is_none() {
+        published::take_over(fetcher.instance(), fetcher.mapping());
     }
     configuration_arrived(mailbox, fetcher.worker.completions());
 }

@@ -3,7 +3,10 @@
 //! Files are opened by the parent, before the fork, and stay open. Nothing here sees a token: lines are
 //! made from codes and from what `evaluate` considers printable.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::atomic::{AtomicU8, Ordering},
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use portcullis_engine::{
     config::{self, Config, Level},
@@ -53,7 +56,8 @@ impl System {
 /// The logs of one instance.
 #[derive(Default)]
 pub(crate) struct Logs {
-    level: Level,
+    /// The least [`Severity`] that the debug log gets.
+    least: AtomicU8,
     debug: Option<LogFile>,
     audit: Option<LogFile>,
     record: Option<LogFile>,
@@ -102,7 +106,7 @@ impl Logs {
         let record = open(&config.record_file);
         (
             Logs {
-                level: config.debug_level,
+                least: AtomicU8::new(severity_of(config.debug_level) as u8),
                 debug,
                 audit,
                 record,
@@ -112,9 +116,20 @@ impl Logs {
         )
     }
 
+    /// Says how much the debug log gets from now on.
+    pub(crate) fn set_level(&self, level: Level) {
+        self.least
+            .store(severity_of(level) as u8, Ordering::Relaxed);
+    }
+
+    /// Whether the debug log gets lines of this severity.
+    fn takes(&self, severity: Severity) -> bool {
+        severity as u8 <= self.least.load(Ordering::Relaxed)
+    }
+
     /// Whether anybody reads lines of this severity.
     pub(crate) fn wants(&self, severity: Severity) -> bool {
-        severity <= Severity::Info || (self.debug.is_some() && severity <= severity_of(self.level))
+        severity <= Severity::Info || (self.debug.is_some() && self.takes(severity))
     }
 
     /// Whether requests are written down.
@@ -157,7 +172,7 @@ impl Logs {
     ) {
         let severity = code.row().severity;
         if let Some(file) = &self.debug
-            && (always || severity <= severity_of(self.level))
+            && (always || self.takes(severity))
         {
             let rotation = current.unwrap_or(self.rotation).debug;
             let line = with_code(code, text);

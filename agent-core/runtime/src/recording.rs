@@ -351,7 +351,10 @@ pub(crate) fn write(
     };
     let mut recorded = json!({
         "time": timestamp(),
-        "agent_conf": instance.start().map_or("", |start| &start.fingerprint),
+        "agent_conf": match how.snap {
+            Some(snap) => &*snap.agent_conf,
+            None => instance.start().map_or("", |start| &start.fingerprint),
+        },
         "outcome": outcome_word(status, decision.reason),
         "status": status,
         "reason": format!("PCL{:04}", decision.reason.number()),

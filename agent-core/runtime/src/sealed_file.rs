@@ -20,7 +20,7 @@ use portcullis_engine::{
 };
 use rand_core::TryRngCore;
 use rustix::{
-    fs::{FlockOperation, fcntl_lock},
+    fs::{FlockOperation, OFlags, fcntl_lock},
     io::Errno,
 };
 
@@ -70,15 +70,9 @@ impl SealedFile {
         agent_key: &Secret,
         instance: [u8; 16],
     ) -> io::Result<SealedFile> {
-        let file = OpenOptions::new()
-            .read(true)
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path)?;
         Ok(SealedFile {
             path: path.to_owned(),
-            file,
+            file: owned(path, true)?,
             key: SealKey::derive(agent_key, purpose),
             instance,
         })
@@ -169,6 +163,19 @@ impl SealedFile {
         self.file.set_len(0)?;
         (&self.file).write_all(&left)
     }
+}
+
+/// Opens a file or makes it, readable by its owner only; to append to, or to write anywhere in it. Never
+/// through a link: the parent may do what nobody may who could have put one there (rule W3).
+pub(crate) fn owned(path: &Path, append: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .append(append)
+        .write(!append)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(OFlags::NOFOLLOW.bits().cast_signed())
+        .open(path)
 }
 
 fn joined<'l>(lines: impl Iterator<Item = &'l SealedLine>) -> Vec<u8> {

@@ -16,8 +16,8 @@ use crate::{
     fetch::Fetcher, lines::Line, logs::wall_ms, over::LOGOUT_RETRY, sealed_file::SealedFile,
 };
 
-/// Name of the file, beside `agent.conf`.
-const NAME: &str = "untold-logouts";
+/// Name of the file.
+pub(crate) const NAME: &str = "untold-logouts";
 /// AM's own limits have ended a session after this, milliseconds.
 const MOST_MS: u64 = 24 * 3_600_000;
 
@@ -25,10 +25,9 @@ const MOST_MS: u64 = 24 * 3_600_000;
 pub(crate) struct Untold(SealedFile);
 
 impl Untold {
-    /// Opens the file beside this `agent.conf` or makes it, readable by its owner only.
-    pub(crate) fn open(conf: &Path, agent_key: &Secret, instance: [u8; 16]) -> io::Result<Untold> {
-        let path = conf.with_file_name(NAME);
-        SealedFile::open(&path, Purpose::UntoldLogouts, agent_key, instance).map(Untold)
+    /// Opens the file or makes it, readable by its owner only.
+    pub(crate) fn open(path: &Path, agent_key: &Secret, instance: [u8; 16]) -> io::Result<Untold> {
+        SealedFile::open(path, Purpose::UntoldLogouts, agent_key, instance).map(Untold)
     }
 }
 

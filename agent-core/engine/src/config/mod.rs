@@ -7,6 +7,7 @@
 mod ams;
 mod by_path;
 mod carry;
+mod changes;
 mod continuous;
 mod grace;
 mod login_rules;
@@ -35,6 +36,7 @@ use alloc::{
 pub use by_path::{Area, AtPath, FilterMode};
 pub(crate) use by_path::{ByPath, Paths};
 pub use carry::{Attribute, Carried, CookieAttribute, Target};
+pub use changes::{Change, Written, changes, with_text, without_secrets};
 pub use login_rules::LoginLine;
 pub(crate) use login_rules::LoginRule;
 pub use methods::Methods;
@@ -42,7 +44,7 @@ pub use mode::Enforcement;
 pub use outage::{RulesOnly, Strategy};
 pub use outside::{OUTSIDE, Outside, Place, SystemLog, cache_bytes, environment, system_log};
 pub use parse::{Problem, Severity, read};
-pub use raw::{Line, Properties, Source};
+pub use raw::{Line, Properties, Source, is_stored_password};
 pub use reset::CookieReset;
 pub use rules::RuleLine;
 pub(crate) use rules::{Addresses, Condition, IpList, List, Rules, Test};
@@ -395,6 +397,12 @@ pub struct Config {
     pub rules_only: Option<RulesOnly>,
     /// `com.forgerock.agents.config.fallback.mode`
     pub fallback_mode: bool,
+    /// `portcullis.state.dir`; the folder of `agent.conf` without it
+    pub state_dir: Option<String>,
+    /// `portcullis.config.reload.seconds`; 0: as [`Config::polling_interval`]
+    pub reload_seconds: u32,
+    /// `portcullis.config.last.known.good.max.age`, minutes; 0: never
+    pub known_good_age: u32,
     /// `com.sun.identity.agents.config.access.denied.url`
     pub access_denied_url: Option<String>,
     /// `portcullis.access.denied.url`: (path, page)
@@ -683,6 +691,9 @@ impl Default for Config {
             strategy: Strategy::Cache503,
             rules_only: None,
             fallback_mode: false,
+            state_dir: None,
+            reload_seconds: 0,
+            known_good_age: 1440,
             access_denied_url: None,
             access_denied_urls: vec![],
             authn_fail_url: None,

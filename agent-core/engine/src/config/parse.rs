@@ -149,6 +149,16 @@ fn lines_of<'l>(property: &Property, all: &'l Properties) -> Vec<&'l Line> {
         .collect()
 }
 
+/// The lines that count for one property, as [`read`] takes them.
+pub(super) fn lines_in_force<'l>(
+    property: &Property,
+    files: &'l Properties,
+    profile: Option<&'l Properties>,
+) -> Vec<&'l Line> {
+    let profile = profile.filter(|_| !is_local(files));
+    choose(property, files, profile, &mut vec![], &mut vec![])
+}
+
 /// The lines that count for one property.
 fn choose<'l>(
     property: &Property,

@@ -102,9 +102,7 @@ impl Properties {
         let mut all = Properties::default();
         for (name, values) in attributes {
             let name = name.as_str();
-            if name.eq_ignore_ascii_case(PROFILE_PASSWORD)
-                || ENTRY.iter().any(|e| name.eq_ignore_ascii_case(e))
-            {
+            if is_stored_password(name) || ENTRY.iter().any(|e| name.eq_ignore_ascii_case(e)) {
                 continue;
             }
             if name == FREE_FORM {
@@ -174,6 +172,11 @@ impl Properties {
             Err(why) => self.malformed.push((number, source.clone(), why)),
         }
     }
+}
+
+/// Whether an attribute of the profile is the stored password.
+pub fn is_stored_password(name: &str) -> bool {
+    name.eq_ignore_ascii_case(PROFILE_PASSWORD)
 }
 
 /// `[]=`, `[0]=` and the like: an empty list as AM writes it.

@@ -129,6 +129,8 @@ pub struct Snapshot {
     /// What the driver calls the part of the configuration that is not in `agent.conf`, for those who
     /// write requests down; empty where there is none.
     pub elsewhere: String,
+    /// What the driver calls the text of `agent.conf` that this was compiled from.
+    pub agent_conf: String,
     /// Conditions of policies look at cookies or headers.
     pub(crate) continuous: bool,
     /// `portcullis.grace.max` by path.
@@ -209,6 +211,7 @@ impl Snapshot {
             carried: Carried::of_config(&config),
             profile_names: carry::profile_names(&config),
             elsewhere: String::new(),
+            agent_conf: String::new(),
             continuous: !config.continuous_cookies.is_empty()
                 || !config.continuous_headers.is_empty(),
             login_rules,

@@ -179,36 +179,72 @@ impl SealKey {
         text: &[u8],
         out: &mut ArrayVec<u8, N>,
     ) -> Result<UnixMillis, Unsealed> {
-        let Head {
-            id,
-            expires,
-            nonce,
-            rest,
-        } = head(text)?;
-        if id != self.id {
+        let head = head(text)?;
+        if head.id != self.id {
             return Err(Unsealed::UnknownKey);
         }
         out.clear();
         // Only to make room: text is longer than what it stands for.
-        out.try_extend_from_slice(rest)
+        out.try_extend_from_slice(head.rest)
             .map_err(|_| Unsealed::Malformed)?;
+        let end = self.decrypt(instance, host, &head, out)?;
+        out.truncate(end);
+        if head.expires < now {
+            return Err(Unsealed::Expired);
+        }
+        Ok(head.expires)
+    }
+
+    /// Opens what was sealed without a host name and may be of any length; otherwise as [`SealKey::open`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_long(
+        &self,
+        instance: &[u8; 16],
+        now: UnixMillis,
+        text: &[u8],
+    ) -> Result<(Vec<u8>, UnixMillis), Unsealed> {
+        let head = head(text)?;
+        if head.id != self.id {
+            return Err(Unsealed::UnknownKey);
+        }
+        let mut out = head.rest.to_vec();
+        let end = self.decrypt(instance, "", &head, &mut out)?;
+        out.truncate(end);
+        match head.expires < now {
+            true => Err(Unsealed::Expired),
+            false => Ok((out, head.expires)),
+        }
+    }
+
+    /// Opens the rest of a text into a buffer of at least its length; the length of what was sealed.
+    #[inline(always)]
+    fn decrypt(
+        &self,
+        instance: &[u8; 16],
+        host: &str,
+        head: &Head<'_>,
+        out: &mut [u8],
+    ) -> Result<usize, Unsealed> {
         let length = URL_SAFE_NO_PAD
-            .decode_slice(rest, out)
+            .decode_slice(head.rest, out)
             .map_err(|_| Unsealed::Malformed)?;
         let end = length.checked_sub(TAG).ok_or(Unsealed::Malformed)?;
         let (sealed, tag) = out[..length].split_at_mut(end);
         let tag = Tag::<Aes256Gcm>::try_from(&*tag).map_err(|_| Unsealed::Malformed)?;
         let aad = self
-            .aad(instance, host, expires)
+            .aad(instance, host, head.expires)
             .ok_or(Unsealed::Malformed)?;
         self.cipher
-            .decrypt_inout_detached(&Nonce::<Aes256Gcm>::from(nonce), &aad, sealed.into(), &tag)
+            .decrypt_inout_detached(
+                &Nonce::<Aes256Gcm>::from(head.nonce),
+                &aad,
+                sealed.into(),
+                &tag,
+            )
             .map_err(|_| Unsealed::Forged)?;
-        out.truncate(end);
-        if expires < now {
-            return Err(Unsealed::Expired);
-        }
-        Ok(expires)
+        Ok(end)
     }
 
     /// What the tag covers besides the ciphertext; the host comes last, so lengths are no question.

@@ -140,7 +140,7 @@ pub(super) const CONFIGURATION: &[Property] = &[
         |c, v| v.choice(&mut c.repository, &[("centralized", Repository::Centralized), ("local", Repository::Local)]))
         .boot().template("centralized").test("local_mode_does_not_listen_to_am"),
     works("com.sun.identity.agents.config.polling.interval", Number, "60", "4.x",
-        "Minutes after which the profile is read from AM again.",
+        "Minutes after which the profile is read from AM again, and agent.conf, unless portcullis.config.reload.seconds says otherwise.",
         |c, v| v.number(&mut c.polling_interval, 1, 525_600, "minutes"))
         .test("a_changed_profile_counts_after_its_interval"),
     works("com.sun.identity.agents.config.notification.enable", Switch, "true", "4.x",

@@ -86,7 +86,7 @@ pub(super) const COOKIES: &[Property] = &[
             } else {
                 v.wrong(line, "is not a cookie name", "write the name as AM has it");
             }
-        }).empty_counts().test("ams_cookie_is_looked_for_under_its_name"),
+        }).empty_counts().restart().test("ams_cookie_is_looked_for_under_its_name"),
     works("com.sun.identity.agents.config.cookie.secure", Switch, "false", "4.x",
         "Mark the agent's cookies Secure. On https the cookies of a login are so anyway.",
         |c, v| v.switch(&mut c.cookie_secure)).test("cookies_are_as_tight_as_configured"),

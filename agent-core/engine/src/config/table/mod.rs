@@ -129,6 +129,11 @@ impl Property {
         self
     }
 
+    const fn restart(mut self) -> Property {
+        self.reload = Reload::Restart;
+        self
+    }
+
     const fn hot(mut self) -> Property {
         self.reload = Reload::HotSwap;
         self

@@ -56,7 +56,7 @@ pub(super) const OWN: &[Property] = &[
         |c, v| v.number(&mut c.am_deadline, 100, 60_000, "milliseconds")).from(From::FileFirst).test("a_logout_holds_while_am_hangs"),
     works("portcullis.am.calls.max", Number, "32", "own",
         "Calls to AM that one worker has under way at once.",
-        |c, v| v.number(&mut c.am_calls_max, 2, 1024, "calls")).from(From::FileFirst).test("at_the_cap_a_call_is_refused_at_once_and_a_cancelled_one_counts_no_more"),
+        |c, v| v.number(&mut c.am_calls_max, 2, 1024, "calls")).from(From::FileFirst).restart().test("at_the_cap_a_call_is_refused_at_once_and_a_cancelled_one_counts_no_more"),
     works("portcullis.strategy.when.am.unavailable", Choice, "EVAL_NER_USE_CACHE_UNTIL_EXPIRED_ELSE_503", "own",
         "What still counts while AM is away: nothing (IMMEDIATE), the not-enforced rules (EVAL_NER), or also what AM said before, for as long as it would anyway (USE_CACHE_UNTIL_EXPIRED); and the status of a refusal. docs/fail-closed.md has the table.",
         |c, v| v.choice(&mut c.strategy, Strategy::WORDS))
@@ -77,6 +77,18 @@ pub(super) const OWN: &[Property] = &[
             v.switch(&mut on);
             c.rules_only = on.then_some(RulesOnly::Autonomous);
         }).alias(&["org.forgerock.agents.autonomous.mode.enabled"]).boot().test("autonomous_mode_never_asks_am"),
+    works("portcullis.state.dir", Text, "", "own",
+        "Folder of this instance alone for what outlives the server: ended-sessions, untold-logouts and last-known-good, all sealed. Without it they are beside agent.conf. The user that the web server is started as has to be able to write there, and its workers' user had better not.",
+        |c, v| v.optional(&mut c.state_dir)).boot().test("what_outlives_the_server_may_lie_elsewhere"),
+    works("portcullis.config.reload.seconds", Number, "0", "own",
+        "Seconds after which agent.conf is looked at again, in either mode; 0: after polling.interval. What changed counts as a whole or not at all, and the log says what; where something takes a restart, nothing of it counts before the web server is reloaded. The web server's user has to be able to read the file.",
+        |c, v| v.number(&mut c.reload_seconds, 0, 86_400, "seconds"))
+        .alias(&["org.forgerock.agents.config.reload.seconds", "com.sun.identity.agents.config.load.interval"])
+        .from(From::FileFirst).test("a_changed_agent_conf_counts_without_a_reload"),
+    works("portcullis.config.last.known.good.max.age", Number, "1440", "own",
+        "Minutes for which what AM said last of the configuration may count at a start without AM. It is kept sealed in the file last-known-good, never used after AM has refused the agent, and replaced as soon as AM answers; 0: it is not kept.",
+        |c, v| v.number(&mut c.known_good_age, 0, 525_600, "minutes")).boot()
+        .test("a_start_without_am_goes_on_with_what_am_said_last"),
     works("portcullis.access.denied.url", Map, "", "own",
         "Pages for requests that policy refuses, by path: [/app]=/app/denied.html. The longest path counts, before access.denied.url.",
         |c, v| v.map(&mut c.access_denied_urls, web::path_prefix, "write [/app]=/app/denied.html"))
