@@ -23,7 +23,7 @@ const CROWD: usize = 40;
 const PAGE: &str = "/app/page";
 
 fn listening(builder: Builder) -> Site {
-    let site = builder.listens().start();
+    let site = builder.listens().workers(4).start();
     site.wait_for_line("PCL0640");
     site
 }

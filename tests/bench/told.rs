@@ -1,0 +1,93 @@
+//! How long after a change at AM does it count in all workers?
+//!
+//! A session is ended, then a policy changed; requests follow each other until enough in a row, on connections of
+//! their own, show that every worker knows. Prints times, for reading; nothing passes or fails by a figure.
+#![allow(clippy::expect_used, reason = "a tool of developers")]
+
+use std::time::{Duration, Instant};
+
+use portcullis_tests::{
+    server::Kind,
+    site::{self, Site},
+    visitor::Visitor,
+};
+use serde_json::json;
+
+const PAGE: &str = "/app/known";
+const ROUNDS: usize = 20;
+/// So many answers in a row come from more than one worker of four.
+const IN_A_ROW: usize = 12;
+
+fn main() {
+    println!("server   change            p50 ms    most ms   of {ROUNDS} rounds");
+    for kind in [Kind::Nginx, Kind::Httpd] {
+        measure(kind);
+    }
+}
+
+fn measure(kind: Kind) {
+    let site = site::site(kind)
+        .unrecorded()
+        .listens()
+        .workers(4)
+        .property("portcullis.login.starts.max", "0")
+        .start();
+    site.wait_for_line("PCL0640");
+    let am = site.am.simulator();
+    let mut times = Vec::new();
+    for _ in 0..ROUNDS {
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in(PAGE).status, 200);
+        let token = visitor.am_token();
+        let began = Instant::now();
+        assert!(am.end_session(&token));
+        times.push(until(&mut visitor, 302, began));
+    }
+    print(kind, "session ended", times);
+    let mut visitor = site.visitor();
+    assert_eq!(visitor.log_in(PAGE).status, 200);
+    let mut times = Vec::new();
+    for round in 0..ROUNDS {
+        let get = round % 2 == 1;
+        let began = allow(&site, get);
+        times.push(until(&mut visitor, if get { 200 } else { 403 }, began));
+    }
+    print(kind, "policy changed", times);
+    site.stop();
+}
+
+/// Allows or forbids GET below `/app`; when AM had done it.
+fn allow(site: &Site, get: bool) -> Instant {
+    let pattern = format!("{}/app/*", site.url());
+    let members = json!({ "actionValues": { "GET": get } });
+    let admin = site.am.admin();
+    admin
+        .replace_policy("/", "docs", &[&pattern], &members)
+        .expect("policy");
+    Instant::now()
+}
+
+/// How long after `began` the last answer came that was another.
+fn until(visitor: &mut Visitor<'_>, status: u16, began: Instant) -> Duration {
+    let (mut in_a_row, mut since) = (0, Duration::ZERO);
+    while in_a_row < IN_A_ROW {
+        if visitor.get(PAGE).status == status {
+            in_a_row += 1;
+        } else {
+            (in_a_row, since) = (0, began.elapsed());
+        }
+    }
+    since
+}
+
+fn print(kind: Kind, what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    let ms = |time: Duration| time.as_secs_f64() * 1e3;
+    let (middle, most) = (times[times.len() / 2], times[times.len() - 1]);
+    let kind = format!("{kind:?}");
+    println!(
+        "{kind:<8} {what:<16} {:>8.2}  {:>8.2}",
+        ms(middle),
+        ms(most)
+    );
+}
