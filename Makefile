@@ -19,7 +19,7 @@ test: compiler
 # For reading: what is printed passes and fails nothing, but for the models.
 bench: compiler
 	LOOM_MAX_PREEMPTIONS=3 $(CARGO) test -p portcullis-shm-model
-	$(CARGO) bench --profile dev --bench cached_allow --bench hung_am --bench told
+	$(CARGO) bench --profile dev --bench cached_allow --bench hung_am --bench told --bench reloads
 
 demo: compiler
 	@$(DEV) demo --am '$(or $(AM),simulator)' $(if $(ONCE),--once)
