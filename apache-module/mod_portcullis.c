@@ -23,6 +23,7 @@ static portcullis_agent *agent;    /* of this generation; NULL: none could be ma
 static pid_t owner;                /* the parent: children must not free what they inherited */
 static int generation;             /* httpd's, when this child started; -1 in the parent */
 static volatile apr_uint32_t draining;
+static int threaded;               /* the MPM runs requests in threads */
 
 const portcullis_agent *pc_agent(void)
 {
@@ -166,7 +167,7 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
 {
     portcullis_worker_options options = { sizeof(options), -1, 1 };
     portcullis_result result;
-    int threads = 0, threaded = 0;
+    int threads = 0;
 
     if (!agent) {
         return;
@@ -183,8 +184,9 @@ static void child_init(apr_pool_t *pchild, server_rec *s)
         return;
     }
     /* Prefork runs the cleanups inside its SIGTERM handler, where only draining is safe. */
-    if (ap_mpm_query(AP_MPMQ_IS_THREADED, &threaded) == APR_SUCCESS
-        && threaded != AP_MPMQ_NOT_SUPPORTED) {
+    threaded = ap_mpm_query(AP_MPMQ_IS_THREADED, &threads) == APR_SUCCESS
+               && threads != AP_MPMQ_NOT_SUPPORTED;
+    if (threaded) {
         apr_pool_cleanup_register(pchild, NULL, stop_worker, apr_pool_cleanup_null);
     }
 }
@@ -209,6 +211,15 @@ void pc_drain_if_stopping(void)
         draining = 1;
         portcullis_worker_drain(agent);
     }
+}
+
+/* Prefork is in that state only once it is in its last function, mostly called by SIGTERM. */
+int pc_ends_in_handler(void)
+{
+    int state = 0;
+
+    return !threaded && ap_mpm_query(AP_MPMQ_MPM_STATE, &state) == APR_SUCCESS
+           && state == AP_MPMQ_STOPPING;
 }
 
 static void register_hooks(apr_pool_t *p)

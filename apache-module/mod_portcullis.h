@@ -32,6 +32,8 @@ const portcullis_agent *pc_agent(void);
 portcullis_str pc_str(const char *text);
 /* Tells the library once that this child is on its way out. */
 void pc_drain_if_stopping(void);
+/* Whether this child may be ending inside a signal handler, where nothing may be freed. */
+int pc_ends_in_handler(void);
 
 /* --- portcullis_conf.c: directives */
 

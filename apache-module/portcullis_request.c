@@ -3,6 +3,7 @@
 
 #include "mod_portcullis.h"
 
+#include "apr_portable.h"
 #include "http_ssl.h"
 #include "mod_core.h"
 
@@ -227,6 +228,8 @@ static void fill_headers(request_rec *r, pc_record *record, portcullis_request *
 static void fill_view(request_rec *r, pc_record *record, portcullis_request *view)
 {
     const char *host = apr_table_get(r->headers_in, "Host");
+    conn_rec *c = r->connection;
+    apr_socket_t *socket = ap_get_conn_socket(c->master ? c->master : c);
 
     memset(view, 0, sizeof(*view));
     view->size = sizeof(*view);
@@ -245,6 +248,9 @@ static void fill_view(request_rec *r, pc_record *record, portcullis_request *vie
     view->merged = 1;
     view->stored_only = only_fills(r) != 0;
     view->authorizes = pc_is_provider(r) != 0;
+    if (socket && !r->main) {
+        apr_os_sock_get(&view->socket, socket);
+    }
 }
 
 static void hand_over_body(request_rec *r, pc_record *record, portcullis_request *view,
@@ -268,6 +274,14 @@ static void start_over(request_rec *r, pc_record *record)
     record->headers = apr_table_make(r->pool, 4);
     record->user = record->body = record->content_type = NULL;
     record->body_len = 0;
+}
+
+static apr_status_t free_ticket(void *ticket)
+{
+    if (!pc_ends_in_handler()) {
+        portcullis_ticket_free(ticket);
+    }
+    return APR_SUCCESS;
 }
 
 static void ask(request_rec *r, pc_record *record)
@@ -303,7 +317,13 @@ static void ask(request_rec *r, pc_record *record)
             portcullis_ticket_wait(ticket);
         }
     }
-    portcullis_ticket_free(ticket);
+    if (ticket && result == PORTCULLIS_OK) {
+        /* It is let in, and ends with the session or here. */
+        apr_pool_cleanup_register(r->pool, ticket, free_ticket, apr_pool_cleanup_null);
+    }
+    else {
+        portcullis_ticket_free(ticket);
+    }
     if (result == PORTCULLIS_OK && verdict.kind == PORTCULLIS_REPLAY && record->kept) {
         record->state = PC_REPLACED;
         return;

@@ -91,7 +91,8 @@ typedef struct portcullis_agent portcullis_agent;
 // The shared mapping of one host process tree: made by the parent before it forks.
 typedef struct portcullis_mapping portcullis_mapping;
 
-// A request that waits. One owner; free it exactly once.
+// A request that waits, or one that was let in and whose connection is cut when its session ends. One
+// owner; free it exactly once.
 typedef struct portcullis_ticket portcullis_ticket;
 
 // Bytes with a length; not NUL-terminated. `data` may be NULL when `len` is 0.
@@ -179,6 +180,9 @@ typedef struct portcullis_request {
     // Where AM's policy refuses a user, the host's own rules decide (httpd's `AmAuthProvider`): such a
     // request is allowed, and the verdict says that policy refused it.
     uint8_t authorizes;
+    // Descriptor of the connection to the client, open until the ticket of this request is freed; 0:
+    // none that could be cut.
+    int32_t socket;
     // Comes back from `portcullis_completed`.
     void *tag;
 } portcullis_request;
@@ -330,7 +334,8 @@ enum portcullis_result portcullis_scrub(const struct portcullis_agent *agent,
 // Decides a request. `*ticket` is NULL at first.
 //
 // PENDING: `*ticket` is set; satisfy it and call again with the same request. OK: decided, the sink
-// was walked, `*ticket` is NULL again. Any other result: answer 503 and do not let the request
+// was walked, `*ticket` is NULL again, or stands for a request that was let in and is cut when its
+// session ends: free it when the request is over, before its socket is closed. Any other result: answer 503 and do not let the request
 // through; `*ticket` is NULL.
 //
 // # Safety

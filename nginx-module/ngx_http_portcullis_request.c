@@ -253,6 +253,7 @@ static portcullis_result ask(ngx_http_request_t *r, pc_ctx_t *ctx, uint32_t inst
     to_address(&view.client, c->sockaddr);
     view.stored_only = (r != r->main);
     view.tag = ctx;
+    view.socket = r->http_version <= NGX_HTTP_VERSION_20 ? c->fd : 0;   /* not a UDP socket */
 #if (NGX_HTTP_SSL)
     view.tls = (c->ssl != NULL);
 #endif

@@ -1,13 +1,13 @@
 //! The one hot call, and the tickets of requests that wait.
 
-use std::ffi::c_void;
+use std::{ffi::c_void, os::fd::BorrowedFd};
 
 use arrayvec::ArrayVec;
 use portcullis_engine::{
-    contract::{Header, Local, RequestView, Sink},
+    contract::{Header, Local, RequestView, SessionKey, Sink},
     event::Code,
 };
-use portcullis_runtime::{Call, Host, Progress, Ticket, Wants, evaluate};
+use portcullis_runtime::{Agent, Call, Host, Progress, Ticket, Wants, Watch, evaluate};
 
 use crate::{
     agent::portcullis_agent,
@@ -22,8 +22,35 @@ use crate::{
 /// Header fields that fit on the stack; requests with more allocate.
 const STACK_HEADERS: usize = 64;
 
-/// A request that waits. One owner; free it exactly once.
-pub struct portcullis_ticket(Box<Ticket>);
+/// A request that waits, or one that was let in and whose connection is cut when its session ends. One
+/// owner; free it exactly once.
+pub struct portcullis_ticket(Held);
+
+enum Held {
+    Waits(Box<Ticket>),
+    /// For what it does when it is dropped.
+    Open(#[allow(dead_code)] Watch),
+}
+
+impl portcullis_ticket {
+    fn of(held: Held) -> *mut portcullis_ticket {
+        Box::into_raw(Box::new(portcullis_ticket(held)))
+    }
+
+    fn waits(&self) -> Option<&Ticket> {
+        match &self.0 {
+            Held::Waits(ticket) => Some(ticket),
+            Held::Open(_) => None,
+        }
+    }
+
+    fn waits_mut(&mut self) -> Option<&mut Ticket> {
+        match &mut self.0 {
+            Held::Waits(ticket) => Some(ticket),
+            Held::Open(_) => None,
+        }
+    }
+}
 
 /// The callbacks of a sink, all present.
 struct Callbacks<'s>(&'s portcullis_sink);
@@ -104,7 +131,8 @@ impl Host for Callbacks<'_> {
 /// Decides a request. `*ticket` is NULL at first.
 ///
 /// PENDING: `*ticket` is set; satisfy it and call again with the same request. OK: decided, the sink
-/// was walked, `*ticket` is NULL again. Any other result: answer 503 and do not let the request
+/// was walked, `*ticket` is NULL again, or stands for a request that was let in and is cut when its
+/// session ends: free it when the request is over, before its socket is closed. Any other result: answer 503 and do not let the request
 /// through; `*ticket` is NULL.
 ///
 /// # Safety
@@ -125,7 +153,10 @@ pub unsafe extern "C" fn portcullis_decide(
         let resumed = match std::mem::replace(ticket, std::ptr::null_mut()) {
             none if none.is_null() => None,
             // SAFETY: a ticket of ours, handed back.
-            some => Some(unsafe { Box::from_raw(some) }.0),
+            some => match unsafe { Box::from_raw(some) }.0 {
+                Held::Waits(ticket) => Some(ticket),
+                Held::Open(_) => None,
+            },
         };
         let (agent, request, sink) = (borrow!(agent), borrow!(request), borrow!(sink));
         let verdict = borrow_mut!(verdict);
@@ -154,7 +185,7 @@ pub unsafe extern "C" fn portcullis_decide(
             None if agent.0.worker().is_none() => PORTCULLIS_NOT_STARTED,
             None => PORTCULLIS_BAD_INDEX,
             Some(Progress::Waiting(waiting)) => {
-                *ticket = Box::into_raw(Box::new(portcullis_ticket(waiting)));
+                *ticket = portcullis_ticket::of(Held::Waits(waiting));
                 PORTCULLIS_PENDING
             }
             Some(Progress::Decided(decided)) => {
@@ -171,9 +202,34 @@ pub unsafe extern "C" fn portcullis_decide(
                 };
                 verdict.refused = u8::from(decided.code == Code::LeftToHost);
                 verdict.reason = u32::from(decided.code.number());
+                if let Some(session) = decided.session {
+                    // SAFETY: the header obliges the caller to keep the socket open as long as the ticket.
+                    *ticket = unsafe { watch(&agent.0, instance as usize, session, request) };
+                }
                 PORTCULLIS_OK
             }
         }
+    })
+}
+
+/// A ticket for as long as the request lasts; NULL where there is no connection of its own to cut.
+///
+/// # Safety
+/// The request's socket must be open until the ticket is freed.
+#[cold]
+unsafe fn watch(
+    agent: &Agent,
+    instance: usize,
+    session: SessionKey,
+    request: &portcullis_request,
+) -> *mut portcullis_ticket {
+    let worker = agent
+        .worker()
+        .filter(|_| request.stored_only == 0 && request.socket > 0);
+    worker.map_or(std::ptr::null_mut(), |worker| {
+        // SAFETY: the caller's promise.
+        let socket = unsafe { BorrowedFd::borrow_raw(request.socket) };
+        portcullis_ticket::of(Held::Open(worker.watch(instance, session, socket)))
     })
 }
 
@@ -248,10 +304,10 @@ pub unsafe extern "C" fn portcullis_ticket_wants(
 ) -> portcullis_wants {
     guard_or(PORTCULLIS_WANTS_AM, || {
         // SAFETY: NULL or a ticket of ours.
-        let Some(ticket) = (unsafe { ticket.as_ref() }) else {
+        let Some(ticket) = (unsafe { ticket.as_ref() }).and_then(portcullis_ticket::waits) else {
             return PORTCULLIS_WANTS_AM;
         };
-        match ticket.0.wants() {
+        match ticket.wants() {
             Wants::Am => PORTCULLIS_WANTS_AM,
             Wants::Spool => {
                 // The pieces themselves end where it is too much.
@@ -281,7 +337,9 @@ pub unsafe extern "C" fn portcullis_ticket_wait(
     ticket: *mut portcullis_ticket,
 ) -> portcullis_result {
     guard(|| {
-        borrow_mut!(ticket).0.wait();
+        if let Some(ticket) = borrow_mut!(ticket).waits_mut() {
+            ticket.wait();
+        }
         PORTCULLIS_OK
     })
 }
@@ -294,7 +352,8 @@ pub unsafe extern "C" fn portcullis_ticket_wait(
 pub unsafe extern "C" fn portcullis_ticket_deadline_ms(ticket: *const portcullis_ticket) -> u32 {
     guard_or(0, || {
         // SAFETY: NULL or a ticket of ours.
-        unsafe { ticket.as_ref() }.map_or(0, |t| t.0.deadline_ms())
+        let ticket = unsafe { ticket.as_ref() }.and_then(portcullis_ticket::waits);
+        ticket.map_or(0, Ticket::deadline_ms)
     })
 }
 
@@ -312,7 +371,9 @@ pub unsafe extern "C" fn portcullis_ticket_body(
         let ticket = borrow_mut!(ticket);
         // SAFETY: valid for the call.
         let body = (!data.is_null()).then(|| unsafe { portcullis_str { data, len }.bytes() });
-        ticket.0.body(body);
+        if let Some(ticket) = ticket.waits_mut() {
+            ticket.body(body);
+        }
         PORTCULLIS_OK
     })
 }
@@ -332,7 +393,7 @@ pub unsafe extern "C" fn portcullis_ticket_part(
         let ticket = borrow_mut!(ticket);
         // SAFETY: valid for the call.
         let bytes = unsafe { portcullis_str { data, len }.bytes() };
-        match ticket.0.part(bytes) {
+        match ticket.waits_mut().is_some_and(|ticket| ticket.part(bytes)) {
             true => PORTCULLIS_OK,
             false => PORTCULLIS_NONE,
         }
@@ -349,7 +410,9 @@ pub unsafe extern "C" fn portcullis_ticket_parts_end(
     complete: u8,
 ) -> portcullis_result {
     guard(|| {
-        borrow_mut!(ticket).0.parts_end(complete != 0);
+        if let Some(ticket) = borrow_mut!(ticket).waits_mut() {
+            ticket.parts_end(complete != 0);
+        }
         PORTCULLIS_OK
     })
 }

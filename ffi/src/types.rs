@@ -178,6 +178,9 @@ pub struct portcullis_request {
     /// Where AM's policy refuses a user, the host's own rules decide (httpd's `AmAuthProvider`): such a
     /// request is allowed, and the verdict says that policy refused it.
     pub authorizes: u8,
+    /// Descriptor of the connection to the client, open until the ticket of this request is freed; 0:
+    /// none that could be cut.
+    pub socket: i32,
     /// Comes back from `portcullis_completed`.
     pub tag: *mut c_void,
 }

@@ -98,6 +98,7 @@ fn request() -> portcullis_request {
         merged: 0,
         stored_only: 0,
         authorizes: 0,
+        socket: 0,
         tag: null_mut(),
     }
 }

@@ -25,6 +25,7 @@ pub mod second;
 pub mod server;
 pub mod site;
 pub mod stepping;
+pub mod streams;
 pub mod visitor;
 
 use std::time::{Duration, Instant};

@@ -399,6 +399,9 @@ codes! {
         "Check AM: when the time of that property is over, such requests are refused.";
     FirstAmBack 701 Info "the first AM is asked again"
         "It was away, and answers now: `poll.primary.server` has the minutes between looks." "Nothing.";
+    ConnectionCut 720 Info "a connection was cut because its session ended"
+        "A response was still under way, or a WebSocket open, and `portcullis.session.cut.connections` is true."
+        "Nothing.";
 }
 
 impl Code {

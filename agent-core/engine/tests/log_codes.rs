@@ -31,8 +31,8 @@ const SECTIONS: &[(u16, &str, &str)] = &[
     ),
     (
         7,
-        "Outage",
-        "AM is away, and something goes on all the same.",
+        "Outage and open connections",
+        "AM is away and something goes on all the same, or a response would outlive its session.",
     ),
 ];
 

@@ -74,6 +74,8 @@ pub struct Verdict {
     pub for_everybody: bool,
     /// The stable code.
     pub code: Code,
+    /// The session whose end cuts the connection, where it is to.
+    pub session: Option<SessionKey>,
 }
 
 /// What the shim says of a request beside the view.
@@ -560,6 +562,7 @@ impl<'w> Run<'w> {
             exempt,
             for_everybody: decision.for_everybody,
             code: decision.reason,
+            session: watched(decision).filter(|_| !exempt),
         }
     }
 
@@ -606,6 +609,17 @@ fn hand_over(
             None
         }
     }
+}
+
+/// The session without which the request would not have been let in, where its end is to cut the
+/// connection.
+fn watched(decision: &Decision<'_>) -> Option<SessionKey> {
+    if !decision.edits.cookies?.config.cut_connections {
+        return None;
+    }
+    // What is only reported is let in anyhow.
+    let let_in = matches!(decision.outcome, Outcome::Allow(_)) && decision.would.is_none();
+    decision.basis.session.filter(|_| let_in)
 }
 
 /// Whether a name came past the scrub because the request was there before the configuration. The

@@ -8,6 +8,7 @@ mod audit;
 mod breaker;
 pub mod client;
 mod connect;
+mod cut;
 mod ended;
 mod evaluate;
 mod fetch;
@@ -39,6 +40,7 @@ mod untold;
 mod worker;
 
 pub use agent::{AddError, Agent, Instance, MAX_INSTANCES, Start, built_in_scrubs};
+pub use cut::Watch;
 pub use evaluate::{Call, Host, Progress, Verdict, evaluate};
 pub use logs::HostLog;
 pub use ticket::{Ticket, Wants};

@@ -4,7 +4,7 @@
 //! ends without being waited for: the host's stop must not take longer because of us.
 
 use std::{
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     pin::pin,
     rc::Rc,
     sync::{
@@ -16,7 +16,7 @@ use std::{
 
 use parking_lot::Mutex;
 use portcullis_engine::{
-    contract::{Cause, FactError, Need},
+    contract::{Cause, FactError, Need, SessionKey},
     event::Code,
 };
 use portcullis_shm::{Mapping, Term, WorkerId, process_start_time};
@@ -24,6 +24,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     agent::Agent,
+    cut::{self, Watch, Watches},
     fetch::Fetcher,
     front, leader,
     lines::{Line, Lines},
@@ -70,6 +71,7 @@ pub struct Worker {
     lines: Lines,
     completions: Arc<Completions>,
     waits: Arc<Waits>,
+    watches: Arc<Watches>,
     draining: AtomicBool,
     /// Answers that each thread keeps in front of the engine.
     pub(crate) answers_of_a_thread: usize,
@@ -124,6 +126,7 @@ impl Worker {
             completions: Arc::new(Completions::new(options.wake)),
             waits: Arc::new(Waits::new(options.threads)),
             answers_of_a_thread: front::of_a_thread(options.threads),
+            watches: Arc::default(),
             draining: AtomicBool::new(false),
             second: second::Room::default(),
             terms: Mutex::new(Vec::new()),
@@ -146,6 +149,21 @@ impl Worker {
 
     pub(crate) fn waits(&self) -> Arc<Waits> {
         self.waits.clone()
+    }
+
+    pub(crate) fn watches(&self) -> Arc<Watches> {
+        self.watches.clone()
+    }
+
+    /// The end of this session cuts a request that was let in with it, until the watch is dropped. The
+    /// socket is the one to its client and stays open until then.
+    pub fn watch(
+        &self,
+        instance: usize,
+        session: SessionKey,
+        socket: BorrowedFd<'static>,
+    ) -> Watch {
+        self.watches.watch(instance, session, socket)
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -294,6 +312,7 @@ async fn serve(
         tokio::task::spawn_local(mode::end_of_reporting(agent.clone(), worker.clone(), index));
         tokio::task::spawn_local(clean_posts(agent.clone(), worker.clone(), index));
     }
+    tokio::task::spawn_local(cut::look(worker.clone()));
     for fetcher in fetchers.iter().flatten() {
         tokio::task::spawn_local(leader::follow(fetcher.clone()));
         tokio::task::spawn_local(untold::tell(fetcher.clone()));

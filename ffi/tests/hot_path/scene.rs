@@ -211,6 +211,7 @@ fn request(headers: &[portcullis_header]) -> portcullis_request {
         merged: 0,
         stored_only: 0,
         authorizes: 0,
+        socket: 0,
         tag: null_mut(),
     }
 }

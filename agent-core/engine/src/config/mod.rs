@@ -334,6 +334,8 @@ pub struct Config {
     /// What rules and policies see of a URL: `com.sun.identity.agents.config.ignore.path.info`,
     /// `portcullis.url.query.sort`, `portcullis.url.query.remove`
     pub view: View,
+    /// `portcullis.session.cut.connections`
+    pub cut_connections: bool,
     // --- client address
     /// `com.sun.identity.agents.config.client.hostname.header`
     pub client_hostname_header: Option<String>,
@@ -661,6 +663,7 @@ impl Default for Config {
             fqdn_check: false,
             valid_url: None,
             view: View::default(),
+            cut_connections: false,
             client_hostname_header: None,
             client_ip_validation: false,
             client_ip_reauth: false,
