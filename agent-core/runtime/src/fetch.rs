@@ -224,7 +224,7 @@ impl Fetcher {
                 let before = self.counters();
                 let record = self.attributes(*session, token, names, deadline).await?;
                 let minutes = self.minutes(|c| c.sso_cache_interval);
-                self.store(Kind::Attributes, key.0, &record, minutes, before);
+                self.store(Kind::Attributes, key.0, *session, &record, minutes, before);
                 Ok(one(record))
             }
             Ask::Keys { key, newer } => self.keys(key.0, *newer, deadline).await.map(one),
@@ -264,7 +264,10 @@ impl Fetcher {
             .iter()
             .map(|(_, resource)| resource.clone())
             .collect();
-        let before = self.counters();
+        let Ask::Policy { session, .. } = ask else {
+            return Err(FactError::Unavailable(Cause::Protocol));
+        };
+        let (session, before) = (*session, self.counters());
         let answers = self.evaluate(ask, &resources, call, deadline).await?;
         let of = |resource: &String| {
             let found = answers.iter().find(|(answered, _)| answered == resource);
@@ -273,7 +276,7 @@ impl Fetcher {
         let named = wished.iter().map(|(key, resource)| {
             let record = of(resource).ok_or(FactError::Unavailable(Cause::Protocol));
             if let Ok(record) = &record {
-                self.store_policy(*key, record, before);
+                self.store_policy(*key, session, record, before);
             }
             ((Kind::Policy, *key), record)
         });
@@ -426,7 +429,8 @@ impl Fetcher {
             Session::decode(known).is_some_and(|known| known.is_like(session))
         });
         let since = unchanged.map_or_else(clock::boottime_ms, |(since, _)| *since);
-        self.store(Kind::Session, key, record, life, (since, before.1));
+        let own = SessionKey(key);
+        self.store(Kind::Session, key, own, record, life, (since, before.1));
         if known.is_some() && unchanged.is_none() {
             // Whoever has an answer at hand that rests on the former state looks again.
             self.state().bump_revocations();
@@ -442,7 +446,7 @@ impl Fetcher {
         Some((stamp.epoch, record))
     }
 
-    fn store_policy(&self, key: u128, record: &[u8], before: (u64, u64)) {
+    fn store_policy(&self, key: u128, of: SessionKey, record: &[u8], before: (u64, u64)) {
         let Some(policy) = Policy::decode(record) else {
             return;
         };
@@ -457,10 +461,20 @@ impl Fetcher {
         let am_now = wall_ms().saturating_add_signed(-skew);
         let left = policy.ttl.saturating_sub(am_now);
         let life = self.minutes(|c| c.policy_cache_interval).min(left);
-        self.store(Kind::Policy, key, record, life, before);
+        self.store(Kind::Policy, key, of, record, life, before);
     }
 
-    fn store(&self, kind: Kind, key: u128, record: &[u8], life: u64, before: (u64, u64)) {
+    /// Of one session's records only so many are kept in each place, so that whoever asks for many pages
+    /// pushes nobody else's out.
+    fn store(
+        &self,
+        kind: Kind,
+        key: u128,
+        SessionKey(of): SessionKey,
+        record: &[u8],
+        life: u64,
+        before: (u64, u64),
+    ) {
         let (epoch, revocations) = before;
         // Rule S2: learnt before a revocation: good for those who waited, not for later.
         if life == 0 || self.counters().1 != revocations {
@@ -480,7 +494,7 @@ impl Fetcher {
             }
         };
         // A busy or full place costs one more question to AM.
-        let _ = table.put(table_key(kind, key), stamp, record);
+        let _ = table.put_of(of as u64, table_key(kind, key), stamp, record);
     }
 
     /// Runs a call with the agent's session; a dead one is renewed once, by whoever leads.

@@ -17,8 +17,13 @@ const STORED: usize = 3;
 const EXPIRES: usize = 4;
 const EPOCH: usize = 5;
 const REVOCATIONS: usize = 6;
-/// Length in the low half, checksum in the high half.
+/// Checksum in the high half; below it the owner, below that the length.
 const LENGTH: usize = 7;
+/// Bits of a length: one more than [`crate::LARGEST_VALUE`] needs.
+const LENGTH_BITS: u32 = 17;
+const LENGTH_MASK: u64 = (1 << LENGTH_BITS) - 1;
+/// An owner is told from others by so many bits: few enough for the word, enough that two seldom share.
+const OWNER_MASK: u64 = (1 << (32 - LENGTH_BITS)) - 1;
 
 /// A writer needs about a microsecond; whoever loses that often asks AM instead.
 const TRIES: usize = 3;
@@ -85,9 +90,9 @@ impl<'a> Slot<'a> {
             revocations: self.head[REVOCATIONS].load(Ordering::Relaxed),
         };
         let length_word = self.head[LENGTH].load(Ordering::Relaxed);
-        let length = (length_word & u64::from(u32::MAX)) as usize;
+        let length = (length_word & LENGTH_MASK) as usize;
         let words = self.value.get(..length.div_ceil(8))?;
-        let mut sum = head_sum(key, &stamp, length);
+        let mut sum = head_sum(key, &stamp, length_word & u64::from(u32::MAX));
         out.clear();
         out.resize(length, 0);
         let (chunks, tail) = out.as_chunks_mut();
@@ -107,7 +112,8 @@ impl<'a> Slot<'a> {
 
     /// Replaces the content. The caller holds the stripe and checked that the value fits; what
     /// does not fit is cut, which the checksum then gives away.
-    pub(crate) fn write(self, key: Key, stamp: &Stamp, value: &[u8]) {
+    pub(crate) fn write(self, key: Key, owner: u64, stamp: &Stamp, value: &[u8]) {
+        let low = mark_of(owner) << LENGTH_BITS | value.len() as u64 & LENGTH_MASK;
         self.change(|| {
             let head = self.head;
             head[KEY_LOW].store(key.low(), Ordering::Relaxed);
@@ -116,15 +122,14 @@ impl<'a> Slot<'a> {
             head[EXPIRES].store(stamp.expires_at, Ordering::Relaxed);
             head[EPOCH].store(stamp.epoch, Ordering::Relaxed);
             head[REVOCATIONS].store(stamp.revocations, Ordering::Relaxed);
-            let mut sum = head_sum(key, stamp, value.len());
+            let mut sum = head_sum(key, stamp, low);
             for (to, from) in self.value.iter().zip(value.chunks(8)) {
                 let word = word_of(from);
                 sum.add(word);
                 to.store(word, Ordering::Relaxed);
             }
-            let length_word = value.len() as u64 & u64::from(u32::MAX);
             let check = sum.finish() >> 32 << 32;
-            head[LENGTH].store(length_word | check, Ordering::Relaxed);
+            head[LENGTH].store(low | check, Ordering::Relaxed);
         });
     }
 
@@ -134,7 +139,7 @@ impl<'a> Slot<'a> {
         // The length of a half-written slot says nothing.
         let torn = self.is_odd();
         self.change(|| {
-            let length = self.head[LENGTH].load(Ordering::Relaxed) & u64::from(u32::MAX);
+            let length = self.head[LENGTH].load(Ordering::Relaxed) & LENGTH_MASK;
             let used = if torn {
                 usize::MAX
             } else {
@@ -164,6 +169,12 @@ impl<'a> Slot<'a> {
         self.head[SEQ].load(Ordering::Relaxed) & 1 == 1
     }
 
+    /// Whether the record is of this owner, or of one that looks the same. 0 owns nothing.
+    pub(crate) fn is_of(self, owner: u64) -> bool {
+        let there = self.head[LENGTH].load(Ordering::Relaxed) >> LENGTH_BITS & OWNER_MASK;
+        there != 0 && there == mark_of(owner)
+    }
+
     pub(crate) fn expires_at(self) -> u64 {
         self.head[EXPIRES].load(Ordering::Relaxed)
     }
@@ -175,8 +186,16 @@ impl<'a> Slot<'a> {
     }
 }
 
+/// What a slot keeps of its owner; 0: nobody.
+fn mark_of(owner: u64) -> u64 {
+    match owner {
+        0 => 0,
+        owner => 1 + owner % OWNER_MASK,
+    }
+}
+
 #[inline]
-fn head_sum(key: Key, stamp: &Stamp, length: usize) -> Sum {
+fn head_sum(key: Key, stamp: &Stamp, length_and_owner: u64) -> Sum {
     let mut sum = Sum::new();
     for word in [
         key.low(),
@@ -185,7 +204,7 @@ fn head_sum(key: Key, stamp: &Stamp, length: usize) -> Sum {
         stamp.expires_at,
         stamp.epoch,
         stamp.revocations,
-        length as u64,
+        length_and_owner,
     ] {
         sum.add(word);
     }

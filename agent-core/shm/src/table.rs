@@ -67,6 +67,13 @@ impl<'m> Table<'m> {
     /// Stores a record in the smallest class that holds it, in place of the key's older one, an
     /// empty slot, or the one that expires first.
     pub fn put(&self, key: Key, stamp: Stamp, value: &[u8]) -> Put {
+        self.put_of(0, key, stamp, value)
+    }
+
+    /// The same for one of many records of one owner, any number like a digest:
+    /// all of them together get no more than half of every place, so that they push only each
+    /// other out beyond that. 0 is nobody.
+    pub fn put_of(&self, owner: u64, key: Key, stamp: Stamp, value: &[u8]) -> Put {
         let target = self
             .classes
             .iter()
@@ -89,7 +96,7 @@ impl<'m> Table<'m> {
         match set {
             None => Put::TooLarge,
             Some(set) => {
-                set.store(key, &stamp, value);
+                set.store(key, owner, &stamp, value);
                 Put::Stored
             }
         }
@@ -204,13 +211,23 @@ impl<'m> Set<'m> {
 
     /// Under the stripe's mutex. The tag is taken away first and set last: a slot whose writer
     /// dies in between is free, and readers don't see it.
-    fn store(&self, key: Key, stamp: &Stamp, value: &[u8]) {
+    fn store(&self, key: Key, owner: u64, stamp: &Stamp, value: &[u8]) {
         debug_assert!(value.len() <= (self.region.slot_words - SLOT_HEAD) * 8);
         let tag = tag_of(key);
+        let owns = |tag_word: &AtomicU64, slot: Slot<'_>| {
+            tag_word.load(Ordering::Relaxed) != 0 && slot.is_of(owner)
+        };
+        let its = self
+            .slots()
+            .filter(|(_, tag_word, slot)| owns(tag_word, *slot));
+        // At least one, also where a set has one slot.
+        let bound = its.count() >= self.region.ways.div_ceil(2);
         let rank = |tag_word: &AtomicU64, slot: Slot<'_>| {
             let seen = tag_word.load(Ordering::Relaxed);
             if seen == tag && slot.has_key(key) {
                 (0, 0)
+            } else if bound && !owns(tag_word, slot) {
+                (3, 0)
             } else if seen == 0 || slot.is_odd() {
                 (1, 0)
             } else {
@@ -224,7 +241,7 @@ impl<'m> Set<'m> {
             return;
         };
         tag_word.store(0, Ordering::Relaxed);
-        slot.write(key, stamp, value);
+        slot.write(key, owner, stamp, value);
         tag_word.store(tag, Ordering::Release);
         self.drop_tag(tag, Some(way));
     }

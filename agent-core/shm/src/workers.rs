@@ -112,6 +112,14 @@ impl<'m> Workers<'m> {
         gauges(slot)[gauge as usize].load(Ordering::Relaxed)
     }
 
+    /// The process that is registered in this slot.
+    #[must_use]
+    pub fn pid_at(&self, index: u32) -> Option<u32> {
+        let (_, slot) = self.slots(WORKERS).nth(index as usize)?;
+        let pid = (slot[OWNER].load(Ordering::Acquire) >> 32) as u32;
+        (pid != 0).then_some(pid)
+    }
+
     /// How many processes are registered, dead ones that nobody noticed included.
     #[must_use]
     pub fn registered(&self) -> usize {

@@ -165,3 +165,64 @@ fn a_normal_load_fits() {
         .count();
     assert!(lost < 100, "{lost} of 2000 lost in overfull sets");
 }
+
+#[test]
+fn one_owner_of_a_hundred_thousand_records_pushes_nobody_out() {
+    let m = Mapping::create(16 << 20).unwrap();
+    let table = m.decisions();
+    let mut out = Vec::new();
+    let lengths = [100, 400];
+    let mut found = |keys: std::ops::Range<u64>| {
+        let there = |n: &u64| table.get(key(*n), 5, &mut out).is_some();
+        keys.filter(there).count()
+    };
+    for n in 0..2_000 {
+        let value = vec![1; lengths[n as usize % 2]];
+        assert_eq!(
+            table.put_of(1 + n, key(n), stamp(1_000), &value),
+            Put::Stored
+        );
+    }
+    let before = found(0..2_000);
+    // Later than all of them: those that expire first would go.
+    for n in 0..100_000 {
+        let value = vec![2; lengths[n as usize % 2]];
+        let one = key(1_000_000 + n);
+        assert_eq!(
+            table.put_of(9_999, one, stamp(10_000 + n), &value),
+            Put::Stored
+        );
+    }
+    let after = found(0..2_000);
+    let its = found(1_000_000..1_100_000);
+    println!("{before} of 2000 before, {after} after, and {its} of 100000");
+    assert!(
+        before > 1_990 && after * 100 > before * 97,
+        "{before} before, {after} after"
+    );
+    assert!(its > 2_000, "{its}: a page of many parts is known");
+    // The last ones are there: it pushed out its own older ones.
+    assert!(found(1_099_000..1_100_000) > 900);
+}
+
+#[test]
+fn an_owner_that_is_bounded_replaces_its_own_records() {
+    let m = Mapping::create(0).unwrap();
+    let mut out = Vec::new();
+    let same_set = |n: u64| Key(7 << 64 | u128::from(n));
+    for n in 1..=5 {
+        let put = m.sessions().put_of(3, same_set(n), stamp(1_000 + n), b"v");
+        assert_eq!(put, Put::Stored);
+    }
+    let there: Vec<u64> = (1..=5)
+        .filter(|n| m.sessions().get(same_set(*n), 5, &mut out).is_some())
+        .collect();
+    assert_eq!(
+        there,
+        [2, 3, 4, 5],
+        "the oldest of its own, although four slots are free"
+    );
+    let put = m.sessions().put_of(3, same_set(5), stamp(9_000), b"w");
+    assert_eq!(put, Put::Stored, "in its own place");
+    assert!(m.sessions().get(same_set(2), 5, &mut out).is_some());
+}
