@@ -9,6 +9,7 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 use am_simulator::{Damage, Fault};
@@ -16,6 +17,7 @@ use portcullis_tests::{
     both_servers,
     client::{Request, Response},
     daemon::Daemon,
+    leading::Shared,
     outage::{Crowd, evaluations, logins},
     processes::{
         agent_workers, file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads,
@@ -81,6 +83,45 @@ fn under_load(site: &Site, cookie: &str, disturb: impl FnOnce()) -> usize {
     broken.into_inner()
 }
 
+/// A leader that is stopped loses the lease; what it had heard and not done before, it does not do when it
+/// goes on.
+fn stop_the_leader(site: Builder) {
+    let site = site.workers(4).listens().start();
+    site.wait_for_line("PCL0640");
+    let (shared, am) = (Shared::of(&site), site.am.simulator());
+    let heard = || site.debug_log().matches("PCL0644").count();
+    for round in 0..5 {
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/known").status, 200);
+        wait_until("one socket", || am.sockets() == 1);
+        let before = heard();
+        let (old, held) = shared.leader().expect("a leader");
+        signal(old, "STOP");
+        wait_until("another leader, with a socket", || {
+            shared
+                .leader()
+                .is_some_and(|(pid, now)| pid != old && now.term > held.term)
+                && am.sockets() == 2
+        });
+        // Both are told; one of them reads it later.
+        assert!(am.end_session(&visitor.am_token()));
+        wait_until("word of it", || heard() == before + 1);
+        let then = shared.numbers();
+        signal(old, "CONT");
+        wait_until("the end of the old socket", || am.sockets() == 1);
+        let now = shared.numbers();
+        assert_eq!(visitor.get("/app/known").status, 302);
+        // On a busy machine the next one may have lost its lease as well: then it counts the other time.
+        if now.term == then.term {
+            assert_eq!(now, then, "the old leader wrote something");
+            assert_eq!(heard(), before + 1);
+            return site.stop();
+        }
+        println!("round {round}: the lease went on, from {then:?} to {now:?}");
+    }
+    panic!("no leader stayed one\n{}", site.debug_log());
+}
+
 fn reload_under_load(site: Builder) {
     let mut site = site.start();
     // httpd's own, where old children are still busy; the test leaves it no spare place.
@@ -100,6 +141,14 @@ fn reload_under_load(site: Builder) {
     site.stop();
 }
 
+/// With `make bench`: workers are killed for so long, one each tenth of a second.
+fn minute_of_kills() -> Option<Duration> {
+    let seconds = std::env::var("PORTCULLIS_KILL_SECONDS").ok()?;
+    Some(Duration::from_secs(seconds.parse().expect("seconds")))
+}
+
+const BETWEEN_KILLS: Duration = Duration::from_millis(100);
+
 fn kill_under_load(site: Builder) {
     let mut site = site.listens().start();
     for line in ["exited on signal 9", "exit signal Killed"] {
@@ -109,13 +158,22 @@ fn kill_under_load(site: Builder) {
     let mut visitor = site.visitor();
     assert_eq!(visitor.log_in("/app/known").status, 200);
     let cookie = visitor.cookie_header();
-    let am = site.am.simulator();
+    let (am, shared) = (site.am.simulator(), Shared::of(&site));
     am.reset_calls();
-    under_load(&site, &cookie, || {
-        for kill in 0..12 {
+    let end = minute_of_kills().map(|length| Instant::now() + length);
+    let (mut kills, mut leaders) = (0, 0);
+    let broken = under_load(&site, &cookie, || {
+        while kills < 12 || end.is_some_and(|end| Instant::now() < end) {
             let workers: Vec<u32> = agent_workers(&site).into_iter().collect();
-            let victim = workers[kill % workers.len()];
+            let leader = shared.leader().map(|(pid, _)| pid);
+            // Every third time whoever leads.
+            let leads = leader.filter(|pid| kills % 3 == 0 && workers.contains(pid));
+            let victim = leads.unwrap_or_else(|| workers[kills % workers.len()]);
+            (kills, leaders) = (kills + 1, leaders + usize::from(leads.is_some()));
             signal(victim, "KILL");
+            if end.is_some() {
+                std::thread::sleep(BETWEEN_KILLS);
+            }
             // httpd starts another one when it needs it.
             wait_until("a worker", || {
                 let now = agent_workers(&site);
@@ -123,6 +181,13 @@ fn kill_under_load(site: Builder) {
             });
         }
     });
+    let last = Instant::now();
+    wait_until("a socket", || am.sockets() == 1);
+    let back = last.elapsed().as_millis();
+    println!(
+        "{kills} kills, {leaders} of leaders; {broken} connections broken; the socket back after {back} ms"
+    );
+    assert!(leaders > 0, "somebody else led each time");
     assert_eq!(logins(am), 0, "the agent's session is everybody's");
     // Somebody leads, and hears what AM says.
     assert!(am.end_session(&visitor.am_token()));
@@ -176,6 +241,10 @@ both_servers! {
 
     fn workers_killed_again_and_again_cost_nobody_a_wrong_answer(kind: Kind) {
         kill_under_load(site(kind).workers(4));
+    }
+
+    fn a_leader_that_was_stopped_writes_nothing_when_it_goes_on(kind: Kind) {
+        stop_the_leader(site(kind));
     }
 
     fn reloading_keeps_the_cache_and_the_agents_session(kind: Kind) {
@@ -281,6 +350,11 @@ fn reloads_of_httpd_with_the_worker_mpm_give_only_right_answers() {
 #[test]
 fn killed_workers_of_the_worker_mpm_cost_nobody_a_wrong_answer() {
     kill_under_load(site(Kind::Httpd).workers(4).mpm(Mpm::Worker));
+}
+
+#[test]
+fn a_stopped_leader_of_httpd_prefork_writes_nothing_when_it_goes_on() {
+    stop_the_leader(site(Kind::Httpd).mpm(Mpm::Prefork));
 }
 
 #[test]

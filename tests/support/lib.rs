@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod forge;
 pub mod front;
 pub mod http2;
+pub mod leading;
 pub mod modules;
 pub mod outage;
 pub mod outcome;
