@@ -55,6 +55,7 @@ fn one_of_two_is_cut(builder: Builder) {
     );
     assert_eq!(one.get(PAGE).status, 302);
     assert_eq!(two.get(PAGE).status, 200);
+    streams.end();
     site.stop();
 }
 
@@ -76,6 +77,7 @@ both_servers! {
         assert!(listener.hears("still here"));
         assert_eq!(site.debug_log().matches("PCL0720").count(), 0);
         drop(listener);
+        streams.end();
         site.stop();
     }
 
@@ -85,8 +87,9 @@ both_servers! {
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in(PAGE).status, 200);
         let mut listener = Listener::open(&site, &visitor.cookie_header(), false);
-        visitor.get("/logout/now");
+        visitor.get("/logout/done.html");
         listener.ends();
+        streams.end();
         site.stop();
     }
 }

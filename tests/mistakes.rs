@@ -127,4 +127,20 @@ both_servers! {
         assert!(!said.contains("AM_MAX_AGENTS"), "its default: {said}");
         site.stop();
     }
+
+    fn one_instance_too_many_is_refused(kind: Kind) {
+        let site = site(kind)
+            .global("<VirtualHost *:1>\nServerName too.example.org\nAmAgentConf @DIR@/too/agent.conf\nAmAgent On\n</VirtualHost>\n", "")
+            .host("", "location /too { openam_agent_configuration @DIR@/too/agent.conf; }\n")
+            .prepare();
+        let home = site.instance.ancestors().nth(2).expect("home");
+        // By another path it is another one.
+        std::os::unix::fs::symlink(site.instance.join("config"), home.join("server/too")).expect("a link");
+        let (passes, said) = site.server.check_with(&[("AM_MAX_AGENTS", "1")]);
+        assert!(!passes, "{said}");
+        assert!(said.lines().any(|l| l.contains("PCL0722") && l.contains("1 are allowed")), "{said}");
+        let (passes, said) = site.server.check_with(&[("AM_MAX_AGENTS", "2")]);
+        assert!(passes, "{said}");
+        site.stop();
+    }
 }

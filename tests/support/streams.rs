@@ -3,7 +3,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    net::{Shutdown, SocketAddr, TcpListener, TcpStream},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -63,6 +63,18 @@ impl Streams {
     pub fn say(&self, words: &str) {
         let mut open = self.open.lock().expect("streams");
         open.retain_mut(|stream| write!(stream, "data: {words}\n\n").is_ok());
+    }
+}
+
+impl Streams {
+    /// Ends all that it says. A web server that is stopped would wait for that.
+    ///
+    /// # Panics
+    /// When an earlier call did.
+    pub fn end(&self) {
+        for stream in self.open.lock().expect("streams").drain(..) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
     }
 }
 

@@ -402,6 +402,12 @@ codes! {
     ConnectionCut 720 Info "a connection was cut because its session ended"
         "A response was still under way, or a WebSocket open, and `portcullis.session.cut.connections` is true."
         "Nothing.";
+    MemoryLimit 721 Warning "the shared tables may exceed the memory that this server is limited to"
+        "The limit of a container or unit (cgroup) is smaller than what `AM_MAX_SESSION_CACHE_SIZE` lets the tables fill. The kernel would end processes."
+        "Raise the limit, or lower `AM_MAX_SESSION_CACHE_SIZE`.";
+    TooManyInstances 722 Error "there are more instances than this server may have"
+        "Each `agent.conf` that the web server's configuration names is one. What it protects is not let through."
+        "Raise `AM_MAX_AGENTS` (at most 32), or let servers share an `agent.conf`.";
 }
 
 impl Code {

@@ -29,6 +29,7 @@ use crate::{
     known_good::KnownGood,
     logs::{HostLog, Logs, System, wall_ms},
     mode, published,
+    memory, mode,
     recording::Elsewhere,
     state_files::StateFiles,
     untold::Untold,
@@ -139,7 +140,16 @@ impl Agent {
         if let Some(known) = self.instances.iter().find(|i| i.path == path) {
             return Ok(known.index);
         }
-        if self.instances.len() >= MAX_INSTANCES {
+        let named = std::env::var("AM_MAX_AGENTS").ok();
+        let most =
+            config::max_agents(named.as_deref()).map_or(MAX_INSTANCES, |n| n.min(MAX_INSTANCES));
+        if self.instances.len() >= most {
+            let text = format!(
+                "{}: this would be instance {}, and {most} are allowed",
+                path.display(),
+                most + 1
+            );
+            self.log_all(Code::TooManyInstances, &text);
             return Err(AddError::Full);
         }
         let (more, problems) = environment();
@@ -189,6 +199,10 @@ impl Agent {
     pub fn attach(&mut self, mapping: Arc<Mapping>) {
         self.parent = std::process::id();
         self.open_system_log();
+        let (filled, limit) = (mapping.layout().filled_bytes() as u64, memory::limit());
+        if let Some(text) = limit.and_then(|limit| over_limit(filled, limit)) {
+            self.log_all(Code::MemoryLimit, &text);
+        }
         let hash_key = mapping.boot_key();
         for instance in &mut self.instances {
             let Some(start) = &instance.start else {
@@ -640,4 +654,15 @@ fn text(path: &Path, secret: bool) -> Result<Zeroizing<String>, String> {
     fs::read_to_string(path)
         .map(Zeroizing::new)
         .map_err(|e| format!("cannot be read: {e}"))
+}
+/// What to say when the tables may fill more than there is.
+fn over_limit(filled: u64, limit: u64) -> Option<String> {
+    const MIB: u64 = 1 << 20;
+    (filled > limit).then(|| {
+        format!(
+            "the tables may fill {} MiB, and the control group has {} MiB",
+            filled / MIB,
+            limit / MIB
+        )
+    })
 }

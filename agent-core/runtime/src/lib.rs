@@ -23,6 +23,7 @@ mod lines;
 mod logfile;
 mod logs;
 mod memo;
+mod memory;
 mod mode;
 mod notifications;
 mod opened;

@@ -210,6 +210,12 @@ impl Layout {
         })
     }
 
+    /// Bytes of memory that the tables take once they are full; the rest is hardly touched.
+    #[must_use]
+    pub fn filled_bytes(&self) -> usize {
+        self.cache_bytes / 4 * 5
+    }
+
     /// Size of the mapping in bytes.
     #[must_use]
     pub fn total_bytes(&self) -> usize {

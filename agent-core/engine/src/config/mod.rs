@@ -42,7 +42,9 @@ pub(crate) use login_rules::LoginRule;
 pub use methods::Methods;
 pub use mode::Enforcement;
 pub use outage::{RulesOnly, Strategy};
-pub use outside::{OUTSIDE, Outside, Place, SystemLog, cache_bytes, environment, system_log};
+pub use outside::{
+    OUTSIDE, Outside, Place, SystemLog, cache_bytes, environment, max_agents, system_log,
+};
 pub use parse::{Problem, Severity, read};
 pub use raw::{Line, Properties, Source, is_stored_password};
 pub use reset::CookieReset;

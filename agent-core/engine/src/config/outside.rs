@@ -108,8 +108,8 @@ pub const OUTSIDE: &[Outside] = &[
     row(Server, "AM_POLICY_CACHE_DIR", "",
         "Folder for downloaded policies.", NoEffect("no policies are downloaded")),
     row(Server, "AM_MAX_AGENTS", "32",
-        "Most instances of one web server.",
-        NoEffect("the number is fixed, and one instance more is an error at start instead of an unprotected site")),
+        "Most instances of one web server, between 1 and 32. One more is an error at start and, where httpd restarts, answers 503.", Works)
+        .test("one_instance_too_many_is_refused"),
     row(Server, "AM_RESOURCE_PERMISSIONS", "",
         "Mode of log files and shared memory.",
         NoEffect("log files are made for their owner only, and the shared memory has no name that another could open")),
@@ -220,6 +220,15 @@ pub fn cache_bytes(text: Option<&str>) -> Option<u64> {
     }
 }
 
+/// The number of instances that `AM_MAX_AGENTS` allows; `None` when it is no number between 1 and 32. Unset
+/// and empty are 32.
+pub fn max_agents(text: Option<&str>) -> Option<usize> {
+    match text.unwrap_or_default().trim() {
+        "" => Some(32),
+        text => text.parse().ok().filter(|n| (1..=32).contains(n)),
+    }
+}
+
 /// The system log that the `AM_SYSTEM_LOG_…` variables ask for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemLog {
@@ -268,6 +277,10 @@ fn mistake(name: &str, value: &str) -> Option<(&'static str, &'static str)> {
         "AM_MAX_SESSION_CACHE_SIZE" if cache_bytes(Some(value)).is_none() => Some((
             "is not a number of bytes between 1048576 and 1073741824; the nearest one is taken, 16777216 for what is no number",
             "write a whole number between them, or 0",
+        )),
+        "AM_MAX_AGENTS" if max_agents(Some(value)).is_none() => Some((
+            "is not a number between 1 and 32; 32 is taken",
+            "write a whole number between them",
         )),
         "AM_SYSTEM_LOG_LEVEL" if severity(value).is_none() => Some((
             "is none of Error, Warning, Info, Message and All; Error is taken",
@@ -449,6 +462,23 @@ mod tests {
             said(&[("AM_MAX_SESSION_CACHE_SIZE", "33554432")]),
             vec![""; 0]
         );
+    }
+
+    #[test]
+    fn the_number_of_instances_is_read() {
+        for (text, most) in [
+            (None, Some(32)),
+            (Some(""), Some(32)),
+            (Some(" 1 "), Some(1)),
+            (Some("32"), Some(32)),
+            (Some("0"), None),
+            (Some("33"), None),
+            (Some("many"), None),
+        ] {
+            assert_eq!(max_agents(text), most, "{text:?}");
+        }
+        assert_eq!(said(&[("AM_MAX_AGENTS", "33")]).len(), 1);
+        assert_eq!(said(&[("AM_MAX_AGENTS", "2")]), vec![""; 0]);
     }
 
     #[test]

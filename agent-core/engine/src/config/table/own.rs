@@ -239,7 +239,7 @@ pub(super) const OWN: &[Property] = &[
         |c, v| v.addresses(&mut c.trusted_proxies)).from(From::FileFirst).test("a_client_does_not_choose_its_address"),
     works("portcullis.session.cut.connections", Switch, "false", "own",
         "Cut the connection of a response that is still under way, or of a WebSocket, when the session that it was let in with ends.",
-        |c, v| v.switch(&mut c.cut_connections)).test("an_open_connection_is_cut_when_its_session_ends"),
+        |c, v| v.switch(&mut c.cut_connections)).from(From::FileFirst).test("an_open_connection_is_cut_when_its_session_ends"),
     works("portcullis.url.query.sort", Switch, "false", "own",
         "Sort the parameters of a query by name before rules and policies see them. Rules and policies have to name them in that order.",
         |c, v| v.switch(&mut c.view.sort)).from(From::FileFirst).test("rules_and_policies_see_what_the_view_leaves"),
