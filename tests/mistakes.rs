@@ -133,9 +133,8 @@ both_servers! {
             .global("<VirtualHost *:1>\nServerName too.example.org\nAmAgentConf @DIR@/too/agent.conf\nAmAgent On\n</VirtualHost>\n", "")
             .host("", "location /too { openam_agent_configuration @DIR@/too/agent.conf; }\n")
             .prepare();
-        let home = site.instance.ancestors().nth(2).expect("home");
         // By another path it is another one.
-        std::os::unix::fs::symlink(site.instance.join("config"), home.join("server/too")).expect("a link");
+        std::os::unix::fs::symlink(site.instance.join("config"), site.server.dir().join("too")).expect("a link");
         let (passes, said) = site.server.check_with(&[("AM_MAX_AGENTS", "1")]);
         assert!(!passes, "{said}");
         assert!(said.lines().any(|l| l.contains("PCL0722") && l.contains("1 are allowed")), "{said}");
