@@ -23,7 +23,6 @@ use portcullis_tests::{
         agent_workers, file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads,
         users_of, wait_for_successors,
     },
-    reloads::{assert_no_worse, compare},
     server::{Kind, Mpm, alive},
     site::{Builder, Site, site},
     wait_until,
@@ -203,11 +202,6 @@ fn kill_under_load(site: Builder) {
 both_servers! {
     fn reloads_under_load_give_only_right_answers(kind: Kind) {
         reload_under_load(site(kind));
-    }
-
-    /// The long form is the bench `reloads`.
-    fn reloads_leave_no_more_behind_than_those_of_a_bare_server(kind: Kind) {
-        assert_no_worse(&compare(kind, 8));
     }
 
     fn killed_workers_cost_nothing_that_was_known(kind: Kind) {

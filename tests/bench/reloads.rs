@@ -1,5 +1,4 @@
-//! What do sixty reloads under load leave behind? The long form of a test in `tests/lifecycle.rs`, with the
-//! figures.
+//! What do sixty reloads under load leave behind, beside those of a bare server?
 #![allow(clippy::print_stdout, reason = "a tool of developers")]
 
 use portcullis_tests::{

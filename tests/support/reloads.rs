@@ -153,7 +153,9 @@ fn reload(server: &Server, ready: impl Fn() -> BTreeSet<u32>) {
     server.reload();
     wait_until("new workers", || {
         let now = ready();
-        !now.is_empty() && now.is_disjoint(&old) && !old.iter().any(|pid| alive(*pid))
+        // The parent has to have taken leave of the old ones: it closes what it shared with them.
+        let gone = server.workers().iter().all(|pid| !old.contains(pid));
+        gone && !now.is_empty() && now.is_disjoint(&old) && !old.iter().any(|pid| alive(*pid))
     });
 }
 
