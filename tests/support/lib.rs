@@ -15,6 +15,7 @@ pub mod front;
 pub mod http2;
 pub mod leading;
 pub mod modules;
+pub mod monitoring;
 pub mod outage;
 pub mod outcome;
 pub mod policies;

@@ -17,7 +17,8 @@ use sha2::{Digest, Sha256};
 use crate::modules;
 
 /// Why a request may not be decided again.
-const REASONS: [&str; 7] = [
+const REASONS: [&str; 8] = [
+    "a page of the agent's numbers: its password is not written down",
     "a kept POST: what names it is not written down",
     "the answer to a login: its state and its ID token are not written down",
     "the session ended while the request waited",

@@ -394,6 +394,15 @@ codes! {
     ConfigUnread 656 Info "a change of agent.conf will not be noticed before the web server is reloaded"
         "The worker processes cannot read agent.conf; the line says why."
         "Reload the web server after each change, or let its user's group read agent.conf and its folder, and nothing else in it: `agentadmin --s … --changeOwner` does.";
+    MonitorShown 680 Debug "the agent's numbers were shown"
+        "`/agent/metrics` or `/agent/monitor` was asked for by somebody who may." "Nothing.";
+    MonitorRefused 681 Warning "the agent's numbers were not shown"
+        "The address is not among `portcullis.monitor.addresses`, the name or password is wrong, or there is none; the line says which. The answer is that of a page that does not exist."
+        "Where it is a scraper of yours, correct its credentials or that property.";
+    HealthReady 682 Debug "health: ready"
+        "`/agent/health` was asked for." "Nothing.";
+    HealthNotReady 683 Debug "health: not ready"
+        "`/agent/health` was asked for, and no configuration is in force. The answer has the code of the reason." "See that code.";
     AllowedInGrace 700 Info "allowed in grace: AM is away, and what it said before still counts"
         "`portcullis.grace.max` lets it count beyond its interval; `age` says how old it is. See the line with PCL0515."
         "Check AM: when the time of that property is over, such requests are refused.";

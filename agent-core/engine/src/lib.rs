@@ -22,4 +22,6 @@ pub mod record;
 pub mod token;
 pub mod url;
 
-pub use decide::{decide, decide_unanswered, decide_without_configuration, explain};
+pub use decide::{
+    decide, decide_unanswered, decide_without_configuration, explain, monitor_unconfigured,
+};

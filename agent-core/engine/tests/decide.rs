@@ -61,6 +61,7 @@ fn snapshot_of(text: &str, agent_key: Vec<u8>) -> Snapshot {
         agent_key: Secret::new(agent_key),
         cert_key_password: None,
         proxy_password: None,
+        monitor_password: None,
     };
     let built = Snapshot::build(typed, secrets, [7; 16]);
     built.unwrap_or_else(|p| panic!("{}", p.iter().map(ToString::to_string).collect::<String>()))

@@ -34,6 +34,7 @@ use reqwest::Url;
 use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
+use crate::CallMeter;
 use crate::client::{Answer, Call, Client, ClientError, Failure, Opening, Settings};
 
 /// Whom to ask, and as whom.
@@ -101,6 +102,11 @@ impl Am {
     /// Where the index of the server that answered last is kept; it only grows, the remainder counts.
     pub fn position(&self) -> Arc<AtomicUsize> {
         self.current.clone()
+    }
+
+    /// Counts each call from now on.
+    pub fn metered(&self, meter: CallMeter) {
+        self.client.metered(meter);
     }
 
     /// `add.amlbcookie`: whether calls tell AM's load balancer which server keeps the session.

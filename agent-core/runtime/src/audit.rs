@@ -4,7 +4,7 @@
 
 use portcullis_engine::{
     config::{AuditAccess, AuditTo},
-    contract::{Decision, Opinion, Outcome, RequestView, Why},
+    contract::{Decision, Fill, Opinion, Outcome, RequestView, Why},
     decide::{ClientAddress, audited_user, client_address},
     event::Code,
     page::incident_text,
@@ -30,7 +30,10 @@ pub(crate) fn record(
     // What is only reported counts as both.
     // The request that takes the place of this one has an event of its own.
     let replaced = matches!(decision.outcome, Outcome::Replay);
+    // Nor is a page of numbers about a protected resource.
+    let resource = decision.fill == Fill::Nothing;
     if !replaced
+        && resource
         && audited(instance, decision, |access| match access {
             AuditAccess::Allow => allowed,
             AuditAccess::Deny => !allowed || decision.would.is_some(),

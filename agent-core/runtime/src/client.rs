@@ -5,7 +5,14 @@
 //! Must not know what is asked: the words are in `portcullis_engine::am`. Repeats a call only where its
 //! connection broke before an answer began, and once.
 
-use std::{error::Error as _, io, net::IpAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    error::Error as _,
+    io,
+    net::IpAddr,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use parking_lot::Mutex;
 use portcullis_engine::{
@@ -20,7 +27,7 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::transaction;
+use crate::{meter::CallMeter, transaction};
 
 mod identity;
 mod socket;
@@ -228,6 +235,7 @@ pub struct Client {
     http: reqwest::Client,
     in_flight: Arc<InFlight>,
     calls_max: usize,
+    meter: OnceLock<CallMeter>,
 }
 
 impl Client {
@@ -266,11 +274,35 @@ impl Client {
             http,
             in_flight,
             calls_max: settings.calls_max.max(1),
+            meter: OnceLock::new(),
         })
+    }
+
+    /// Counts each call from now on.
+    pub fn metered(&self, meter: CallMeter) {
+        // A second one would be the same.
+        let _ = self.meter.set(meter);
     }
 
     /// Asks `base`. A refusal by the cap comes at once and without a connection.
     pub async fn send(
+        &self,
+        base: &Url,
+        exchange: &Exchange,
+        call: Call,
+    ) -> Result<Answer, Failure> {
+        let metered = self.meter.get().map(|meter| meter.begin(&exchange.path));
+        let result = self.unmetered(base, exchange, call).await;
+        if let Some(metered) = metered {
+            metered.end(match &result {
+                Ok(answer) => Ok(answer.status),
+                Err(failure) => Err(failure.cause),
+            });
+        }
+        result
+    }
+
+    async fn unmetered(
         &self,
         base: &Url,
         exchange: &Exchange,

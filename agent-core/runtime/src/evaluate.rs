@@ -12,11 +12,12 @@ use std::{
 use portcullis_engine::{
     config::Snapshot,
     contract::{
-        Act, Cause, Decision, FactError, Facts, MonoMillis, Need, Now, Outcome, Receipt,
+        Act, Cause, Decision, FactError, Facts, Fill, MonoMillis, Need, Now, Outcome, Receipt,
         RequestView, SessionKey, Sink, Step, UnixMillis, Why,
     },
     decide, decide_unanswered, decide_without_configuration,
     event::Code,
+    monitor_unconfigured,
 };
 use portcullis_shm::{Key, Spent, Stamp, clock};
 
@@ -28,7 +29,7 @@ use crate::{
     lines::Line,
     logs::wall_ms,
     memo::{Memo, View, is_over},
-    opened,
+    meter, metrics, opened,
     recording::{self, Asked, How, Notes, Overheard},
     second,
     ticket::{Mailbox, Ticket, Wants},
@@ -102,6 +103,9 @@ pub fn evaluate(
     if run.resumed.is_none() && !run.records() {
         match front::answer((instance, worker), req, run.now, host) {
             Ok(verdict) => {
+                let mapping = worker.mapping();
+                let meter = mapping.meter(instance.state(mapping).id(), worker.id());
+                meter::again(meter, verdict.code);
                 SPARE.set(Some(memo));
                 return Some(Progress::Decided(verdict));
             }
@@ -269,6 +273,11 @@ impl<'w> Run<'w> {
                 };
                 return Ok((verdict, memo));
             }
+            if let Need::Ask(asks) = &need {
+                let mapping = self.worker.mapping();
+                let meter = mapping.meter(self.instance.state(mapping).id(), self.worker.id());
+                asks.iter().for_each(|ask| meter::missed(meter, ask));
+            }
             let id = transaction::of(req, Some(snap), &self.view(&memo)).into();
             let mut ticket = self.suspend(need, call, memo, snap, id);
             ticket.spool = spool;
@@ -427,6 +436,7 @@ impl<'w> Run<'w> {
                 waits: self.worker.waits(),
                 spool: None,
                 trouble: None,
+                _counted: Some(self.worker.counts_waiting()),
             })
         });
         ticket.snapshot = Some(snapshot.clone());
@@ -465,6 +475,16 @@ impl<'w> Run<'w> {
         host: &mut dyn Host,
         memo: Box<Memo>,
     ) -> Progress {
+        if let Some(start) = self.instance.start() {
+            let code = self.instance.trouble(self.worker.mapping());
+            let view = self.view(&memo);
+            let own = (&start.config, &start.secrets);
+            if let Some(decision) = monitor_unconfigured(req, own, &view, code) {
+                let verdict = self.apply(req, &decision, &view, host, self.nothing());
+                self.recycle(memo);
+                return Progress::Decided(verdict);
+            }
+        }
         if self.resumed.is_some() || call.stored_only || self.instance.is_broken() {
             if let Some(fallback) = self.instance.fallback().filter(|f| !forges(req, f)) {
                 self.sight = None; // for this one configuration only
@@ -499,6 +519,7 @@ impl<'w> Run<'w> {
             waits: self.worker.waits(),
             spool: None,
             trouble: None,
+            _counted: Some(self.worker.counts_waiting()),
         }))
     }
 
@@ -543,11 +564,12 @@ impl<'w> Run<'w> {
             Outcome::Respond(_) | Outcome::Replay => false,
         };
         let (instance, worker) = (self.instance, self.worker);
+        let body = || metrics::body(decision.fill, instance, worker);
         let status = match how {
-            None => hand_over(req, decision, view.memo, host),
+            None => hand_over(req, decision, view.memo, host, &body),
             Some(how) => {
                 let mut host = Overheard::new(host);
-                let status = hand_over(req, decision, view.memo, &mut host);
+                let status = hand_over(req, decision, view.memo, &mut host, &body);
                 let answer = (status, how);
                 let (facts, now) = (view, self.now);
                 let asked = Asked { req, facts, now };
@@ -555,6 +577,13 @@ impl<'w> Run<'w> {
                 status
             }
         };
+        let found = (view.memo.found(), view.memo.oldest());
+        let meter = view.mapping.meter(view.state.id(), worker.id());
+        meter::decided(meter, decision, found, self.rounds > 0);
+        if self.resumed.is_some() {
+            let now = clock::boottime_ms();
+            meter::waited(meter, now.saturating_sub(self.now.mono.0));
+        }
         audit::record(instance, worker, req, decision, view);
         Verdict {
             status,
@@ -578,6 +607,7 @@ fn hand_over(
     decision: &Decision<'_>,
     memo: &Memo,
     host: &mut dyn Host,
+    numbers: &dyn Fn() -> Vec<u8>,
 ) -> Option<u16> {
     match &decision.outcome {
         Outcome::Allow(_) => {
@@ -590,7 +620,10 @@ fn hand_over(
             for (name, value) in &response.headers {
                 host.response_header(name.as_bytes(), value);
             }
-            host.body(&response.body);
+            match decision.fill {
+                Fill::Nothing => host.body(&response.body),
+                Fill::Metrics | Fill::Monitor | Fill::Health => host.body(&numbers()),
+            }
             Some(response.status)
         }
         Outcome::Replay => {

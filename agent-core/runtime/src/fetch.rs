@@ -12,7 +12,7 @@ use portcullis_engine::{
     record::{Policy, Session},
     token::Secret,
 };
-use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Wish, clock};
+use portcullis_shm::{Ended, InstanceState, Key, Mapping, Put, Stamp, Wish, clock};
 use tokio::sync::Notify;
 
 use crate::{
@@ -26,6 +26,7 @@ use crate::{
     lines::Line,
     logs::wall_ms,
     memo::{Kind, Memo, View, table_key},
+    meter::{self, CallMeter, Event},
     ticket::{Answer, Completions, Mailbox},
     transaction,
     worker::{Job, Worker},
@@ -138,6 +139,11 @@ impl Fetcher {
         };
         if let Some(instance) = agent.instance(index) {
             instance.served_by(am.position());
+            am.metered(CallMeter {
+                mapping: worker.shared(),
+                worker: worker.id(),
+                instance: instance.state(worker.mapping()).id(),
+            });
         }
         if let Some(snapshot) = agent.instance(index).and_then(Instance::snapshot) {
             am.balance(snapshot.config.add_amlbcookie);
@@ -162,6 +168,12 @@ impl Fetcher {
 
     pub(crate) fn mapping(&self) -> &Mapping {
         self.worker.mapping()
+    }
+
+    /// Counts something.
+    pub(crate) fn count(&self, event: Event) {
+        let meter = self.mapping().meter(self.state().id(), self.worker.id());
+        meter::event(meter, event);
     }
 
     /// The instance's state in the mapping.
@@ -494,7 +506,11 @@ impl Fetcher {
             }
         };
         // A busy or full place costs one more question to AM.
-        let _ = table.put_of(of as u64, table_key(kind, key), stamp, record);
+        let put = table.put_of(of as u64, table_key(kind, key), stamp, record);
+        self.count(match put {
+            Put::Stored => Event::Stored,
+            Put::TooLarge | Put::Busy => Event::NotStored,
+        });
     }
 
     /// Runs a call with the agent's session; a dead one is renewed once, by whoever leads.

@@ -21,6 +21,7 @@ use crate::{
     breaker,
     fetch::{Fact, Fetcher, deliver, name, session_of},
     memo::{Kind, table_key},
+    meter::Event,
     ticket::{Answer, Mailbox},
     transaction,
     worker::Job,
@@ -179,6 +180,7 @@ impl Fetcher {
             let Some(name) = name(&ask) else { continue };
             let known = self.known();
             let Some(id) = self.flights.wait(name, known, job.mailbox.clone()) else {
+                self.count(Event::Joined);
                 continue;
             };
             let question = Question {
@@ -214,6 +216,7 @@ impl Fetcher {
                     return;
                 }
                 Boarded::Passenger(passage) => {
+                    self.count(Event::Joined);
                     let ride = self
                         .worker
                         .within(question.deadline, self.ride(&passage, &question));

@@ -288,6 +288,7 @@ fn secrets() -> Secrets {
         agent_key: Secret::new((1..=32).collect()),
         cert_key_password: None,
         proxy_password: None,
+        monitor_password: None,
     }
 }
 

@@ -24,6 +24,8 @@ mod logfile;
 mod logs;
 mod memo;
 mod memory;
+mod meter;
+mod metrics;
 mod mode;
 mod notifications;
 mod opened;
@@ -44,5 +46,6 @@ pub use agent::{AddError, Agent, Instance, MAX_INSTANCES, Start, built_in_scrubs
 pub use cut::Watch;
 pub use evaluate::{Call, Host, Progress, Verdict, evaluate};
 pub use logs::HostLog;
+pub use meter::CallMeter;
 pub use ticket::{Ticket, Wants};
 pub use worker::{StartError, WorkerOptions};

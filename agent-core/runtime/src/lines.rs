@@ -103,12 +103,14 @@ impl Lines {
         }
     }
 
-    /// Queues a line; when the queue is full the line is counted instead.
-    pub(crate) fn push(&self, instance: usize, line: Line) {
-        if self.sender.try_send((instance, line)).is_err() {
+    /// Queues a line; when the queue is full (`false`) the line is counted instead.
+    pub(crate) fn push(&self, instance: usize, line: Line) -> bool {
+        let queued = self.sender.try_send((instance, line)).is_ok();
+        if !queued {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
         self.arrived.notify_one();
+        queued
     }
 
     /// Writes what arrives; the work of the worker's thread.

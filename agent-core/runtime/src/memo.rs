@@ -20,7 +20,7 @@ use portcullis_shm::{Ended, InstanceState, Key, Mapping, Stamp, Table, clock};
 use rand_core::TryRngCore;
 use zeroize::Zeroizing;
 
-use crate::{fetch::Fact, opened};
+use crate::{fetch::Fact, meter, opened};
 
 /// Since when sessions are valid, milliseconds of the shared clock: those learnt before are asked again. A
 /// word of the instance that all workers share; it only grows.
@@ -97,6 +97,8 @@ pub(crate) struct Memo {
     wanting: Cell<bool>,
     /// Until when the facts used are fresh, monotonic, and what cookies say, by the wall clock; 0: no end.
     until: Cell<(u64, u64)>,
+    /// Which kinds of facts were in the table ([`meter::bit`]).
+    found: Cell<u8>,
     /// Since when the session has been what it is, monotonic milliseconds; `None` while nobody asked.
     since: Cell<Option<u64>>,
 }
@@ -120,6 +122,7 @@ impl Memo {
         self.oldest.set(0);
         self.wanting.set(false);
         self.until.set((0, 0));
+        self.found.set(0);
         self.since.set(None);
     }
 
@@ -195,6 +198,11 @@ impl Memo {
         sessions.next().is_none().then_some(first)
     }
 
+    /// Which kinds of facts were in the table.
+    pub(crate) fn found(&self) -> u8 {
+        self.found.get()
+    }
+
     fn hold(&self, kind: Kind, key: u128, held: Held) -> Option<&Held> {
         for slot in &self.slots {
             match slot.name.get() {
@@ -259,6 +267,9 @@ impl<'m> View<'m> {
                 self.memo.oldest.set(self.memo.oldest.get().max(age));
                 let (mono, wall) = self.memo.until.get();
                 self.memo.until.set((sooner(mono, stamp.expires_at), wall));
+                self.memo
+                    .found
+                    .set(self.memo.found.get() | meter::bit(kind));
                 self.memo.hold(kind, key, Held::Record(bytes))
             }
             None => {

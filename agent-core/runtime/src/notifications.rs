@@ -24,6 +24,7 @@ use crate::{
     leader::{Duty, TICK},
     lines::Line,
     memo::VALID_SINCE,
+    meter::Event,
     over::{ENDED_FOR, left},
 };
 
@@ -325,10 +326,12 @@ fn heed(fetcher: &Fetcher, term: Term, notice: Notice) {
         // Which decisions rest on which policy is AM's knowledge: all are asked again.
         Notice::PolicyChanged => {
             state.bump_epoch();
+            fetcher.count(Event::PolicyChange);
             say(fetcher, "a policy was changed");
         }
         Notice::ProfileChanged { realm, agent } if is_own(fetcher, &realm, &agent) => {
             read_profile_again(fetcher, term);
+            fetcher.count(Event::ConfigChange);
             say(fetcher, "the agent's profile was changed");
         }
         Notice::Refused(why) => {
@@ -374,6 +377,7 @@ fn session_over(fetcher: &Fetcher, token: &Secret) {
     let end = Session::decode(&record).map_or(0, |session| session.max_end);
     // Full: looks at this place say "unknown" from now on, and AM is asked.
     let _ = fetcher.end_here(session, left(UnixMillis(end), ENDED_FOR));
+    fetcher.count(Event::SessionChange);
     say(fetcher, "a session has ended");
 }
 
@@ -392,12 +396,14 @@ fn session_changed(fetcher: &Fetcher, token: &Secret) {
     {
         return;
     }
+    fetcher.count(Event::Removed);
     if !mapping.sessions().remove(Key(key))
         && let Some(since) = fetcher.state().spare(VALID_SINCE)
     {
         // Somebody was writing there: then no session that was learnt before counts.
         since.fetch_max(now, Ordering::AcqRel);
     }
+    fetcher.count(Event::SessionChange);
     say(fetcher, "a session was changed");
 }
 

@@ -27,6 +27,7 @@ use crate::{
     fetch::{Fetcher, call},
     lines::Line,
     logs::wall_ms,
+    meter::Event,
     untold,
 };
 
@@ -73,6 +74,7 @@ impl Fetcher {
         let _ = self.mapping().sessions().remove(Key(key.0)); // the other set decides
         if seen.is_some() {
             self.state().bump_revocations();
+            self.count(Event::Removed);
         }
         if seen.is_some_and(|stamp| now.saturating_sub(stamp.stored_at) < JUST_ALIVE) {
             return;
@@ -133,6 +135,7 @@ impl Fetcher {
         let now = clock::boottime_ms();
         let recorded = self.mapping().ended().insert(Key(key), now + life, now);
         let _ = self.mapping().sessions().remove(Key(key)); // the other set decides
+        self.count(Event::Removed);
         self.state().bump_revocations();
         recorded
     }

@@ -16,6 +16,8 @@ use portcullis_engine::{
     contract::{Act, Cause, FactError, Need, Now, Receipt},
 };
 
+use portcullis_shm::{Counted, Mapping};
+
 use crate::{
     memo::{Kind, Memo},
     posts::Spool,
@@ -109,6 +111,8 @@ pub struct Ticket {
     pub(crate) spool: Option<Spool>,
     /// Why it could not be kept, for the log.
     pub(crate) trouble: Option<String>,
+    /// Counts it as waiting, in the whole host.
+    pub(crate) _counted: Option<Counted<Arc<Mapping>>>,
 }
 
 impl Ticket {

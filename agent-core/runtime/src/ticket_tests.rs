@@ -39,6 +39,7 @@ fn ticket(keys: &[u128], patience: Duration, waits: &Arc<Waits>) -> Ticket {
         waits: waits.clone(),
         spool: None,
         trouble: None,
+        _counted: None,
     }
 }
 

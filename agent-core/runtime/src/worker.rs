@@ -19,7 +19,7 @@ use portcullis_engine::{
     contract::{Cause, FactError, Need, SessionKey},
     event::Code,
 };
-use portcullis_shm::{Mapping, Term, WorkerId, process_start_time};
+use portcullis_shm::{Counted, Gauge, InstanceId, Mapping, Term, WorkerId, process_start_time};
 use tokio::sync::mpsc;
 
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
     front, leader,
     lines::{Line, Lines},
     logs::wall_ms,
+    meter::{self, Event},
     mode, posts, second,
     ticket::{Completions, Mailbox, Waits},
     untold,
@@ -69,6 +70,8 @@ pub struct Worker {
     id: WorkerId,
     jobs: mpsc::UnboundedSender<Message>,
     lines: Lines,
+    /// Where each instance's numbers are.
+    places: Vec<InstanceId>,
     completions: Arc<Completions>,
     waits: Arc<Waits>,
     watches: Arc<Watches>,
@@ -117,12 +120,15 @@ impl Worker {
             .workers()
             .register(pid, started)
             .ok_or(StartError::TooManyProcesses)?;
+        let places = (0..agent.len()).filter_map(|index| agent.instance(index));
+        let places = places.map(|i| i.state(&mapping).id()).collect();
         let (jobs, inbox) = mpsc::unbounded_channel();
         let worker = Arc::new(Worker {
             mapping,
             id,
             jobs,
             lines: Lines::new(),
+            places,
             completions: Arc::new(Completions::new(options.wake)),
             waits: Arc::new(Waits::new(options.threads)),
             answers_of_a_thread: front::of_a_thread(options.threads),
@@ -141,6 +147,11 @@ impl Worker {
     /// The shared mapping.
     pub fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    /// The same, for what outlives a borrow of the worker.
+    pub(crate) fn shared(&self) -> Arc<Mapping> {
+        self.mapping.clone()
     }
 
     pub(crate) fn id(&self) -> WorkerId {
@@ -164,6 +175,11 @@ impl Worker {
         socket: BorrowedFd<'static>,
     ) -> Watch {
         self.watches.watch(instance, session, socket)
+    }
+
+    /// Counts a request as waiting for as long as it is kept.
+    pub(crate) fn counts_waiting(&self) -> Counted<Arc<Mapping>> {
+        Counted::new(self.shared(), self.id, Gauge::Waiting)
     }
 
     pub(crate) fn draining(&self) -> bool {
@@ -253,7 +269,14 @@ impl Worker {
 
     /// Queues a line for the logs.
     pub(crate) fn write(&self, instance: usize, line: Line) {
-        self.lines.push(instance, line);
+        let meter = self.places.get(instance);
+        let meter = meter.map(|place| self.mapping.meter(*place, self.id));
+        if let (Some(meter), Line::Log { code, .. }) = (meter, &line) {
+            meter::line(meter, *code);
+        }
+        if let (false, Some(meter)) = (self.lines.push(instance, line), meter) {
+            meter::event(meter, Event::LinesLost);
+        }
     }
 }
 

@@ -47,6 +47,11 @@ pub struct InstanceId(u8);
 impl InstanceId {
     /// The first place; always there, whoever has it.
     pub const FIRST: InstanceId = InstanceId(0);
+
+    /// Its number, below [`INSTANCES`].
+    pub(crate) fn index(self) -> usize {
+        usize::from(self.0)
+    }
 }
 
 /// Proof of having taken the lease once; worthless when somebody took it later.

@@ -87,6 +87,8 @@ pub struct Layout {
     pub(crate) flights: Region,
     /// First word of the counters.
     pub(crate) counts: usize,
+    /// First word of the meters of the first instance.
+    pub(crate) meters: usize,
     /// Each instance's block and its mutex.
     pub(crate) instances: usize,
     pub(crate) instance_lock: usize,
@@ -167,7 +169,7 @@ impl Plan {
 
 impl Layout {
     /// The layout for about `cache_bytes` of session and decision records; the other regions are
-    /// a quarter of that on top, flights and the instances' buffers 70 MiB of address space. Pages that nobody
+    /// a quarter of that on top, flights, meters and the instances' buffers 90 MiB of address space. Pages that nobody
     /// has touched cost no memory. `None` above 64 GiB.
     #[must_use]
     pub fn for_cache_bytes(cache_bytes: usize) -> Option<Layout> {
@@ -187,6 +189,7 @@ impl Layout {
         let ended = plan.keyset(cache_bytes / 8);
         let flights = plan.flights();
         let counts = plan.take(crate::counts::COUNT_WORDS, PAGE);
+        let meters = plan.take(crate::INSTANCES * crate::meters::METER_WORDS, PAGE);
         let instances = plan.take(crate::INSTANCES * crate::instance::BLOCK_WORDS, PAGE);
         let instance_lock = plan.lock;
         let locks = plan.lock + crate::INSTANCES;
@@ -205,6 +208,7 @@ impl Layout {
             ended,
             flights,
             counts,
+            meters,
             instances,
             instance_lock,
         })
@@ -251,6 +255,8 @@ impl Layout {
             self.locks,
             self.workers,
             self.counts,
+            self.meters,
+            crate::meters::METER_WORDS,
             self.instances,
             crate::instance::BLOCK_WORDS,
             self.instance_lock,

@@ -24,10 +24,12 @@ mod keyset;
 mod layout;
 mod lock;
 mod mapping;
+mod meters;
 mod once;
 mod slot;
 mod sum;
 mod table;
+mod usage;
 mod workers;
 
 pub use breaker::Breaker;
@@ -42,9 +44,11 @@ pub use layout::{
     MIN_CACHE_BYTES, PROFILE_BYTES,
 };
 pub use mapping::{MapError, Mapping};
+pub use meters::{METERS, Meter, Meters};
 pub use once::{Ended, EndedSet, OnceSet, Spent};
 pub use slot::Stamp;
 pub use table::{Put, Table};
+pub use usage::Usage;
 pub use workers::{Counted, Gauge, WORKERS, WorkerId, Workers, process_start_time};
 
 #[cfg(test)]

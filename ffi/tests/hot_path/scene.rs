@@ -335,6 +335,7 @@ fn write_instance(home: &Path, conf: &str) -> Secrets {
         agent_key: Secret::new((1..=32).collect()),
         cert_key_password: None,
         proxy_password: None,
+        monitor_password: None,
     };
     let nonce = [7; 12]; // one password is ever encrypted with this key
     let password = encrypt_password(&secrets.agent_key, &secrets.password, nonce).unwrap();

@@ -32,6 +32,7 @@ impl InstanceDir {
             agent_key: Secret::new((1..=32).collect()),
             cert_key_password: None,
             proxy_password: None,
+            monitor_password: None,
         };
         let conf = conf(am, home.path());
         let nonce = [7; 12]; // one password is ever encrypted with this key

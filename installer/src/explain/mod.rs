@@ -316,6 +316,7 @@ impl Decider {
             agent_key: Secret::new(vec![0x5a; 32]),
             cert_key_password: None,
             proxy_password: None,
+            monitor_password: None,
         };
         if problems.iter().any(|p| p.severity == Severity::Error) {
             return (None, problems);

@@ -13,6 +13,7 @@ mod grace;
 mod login_rules;
 mod methods;
 mod mode;
+mod monitor;
 mod outage;
 mod outside;
 mod parse;
@@ -41,6 +42,7 @@ pub use login_rules::LoginLine;
 pub(crate) use login_rules::LoginRule;
 pub use methods::Methods;
 pub use mode::Enforcement;
+pub(crate) use monitor::Monitor;
 pub use outage::{RulesOnly, Strategy};
 pub use outside::{
     OUTSIDE, Outside, Place, SystemLog, cache_bytes, environment, max_agents, system_log,
@@ -349,6 +351,13 @@ pub struct Config {
     pub client_ip_header: Option<String>,
     /// `portcullis.trusted.proxies`: whose word about clients counts (rule U2)
     pub trusted_proxies: AddressSet,
+    // --- monitoring (rule W1)
+    /// `portcullis.monitor.enable`
+    pub monitor: bool,
+    /// `portcullis.monitor.user`
+    pub monitor_user: String,
+    /// `portcullis.monitor.addresses`; none: this machine's own
+    pub monitor_addresses: AddressSet,
     // --- who is let in
     /// `com.sun.identity.agents.config.sso.only`
     pub sso_only: bool,
@@ -671,6 +680,9 @@ impl Default for Config {
             client_ip_reauth: false,
             client_ip_header: None,
             trusted_proxies: AddressSet::default(),
+            monitor: false,
+            monitor_user: "monitor".to_string(),
+            monitor_addresses: AddressSet::default(),
             sso_only: false,
             filter_mode: None,
             filter_modes: vec![],

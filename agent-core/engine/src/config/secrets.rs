@@ -28,6 +28,7 @@ const PASSWORD: &str = "com.sun.identity.agents.config.password";
 const KEY: &str = "com.sun.identity.agents.config.key";
 const CERT_KEY_PASSWORD: &str = "com.forgerock.agents.config.cert.key.password";
 const PROXY_PASSWORD: &str = "com.sun.identity.agents.config.forward.proxy.password";
+const MONITOR_PASSWORD: &str = "portcullis.monitor.password";
 
 /// First byte of a stored password; another layout gets another number.
 const LAYOUT: u8 = 1;
@@ -88,6 +89,8 @@ pub struct Secrets {
     pub cert_key_password: Option<Secret>,
     /// Password for the forward proxy.
     pub proxy_password: Option<Secret>,
+    /// Password of those who may see the agent's numbers (rule W1).
+    pub monitor_password: Option<Secret>,
 }
 
 impl Secrets {
@@ -114,12 +117,14 @@ impl Secrets {
         let password = open(PASSWORD);
         let cert_key_password = open(CERT_KEY_PASSWORD);
         let proxy_password = open(PROXY_PASSWORD);
+        let monitor_password = open(MONITOR_PASSWORD);
         match password {
             Some(password) if problems.is_empty() => Ok(Secrets {
                 password,
                 agent_key: key,
                 cert_key_password,
                 proxy_password,
+                monitor_password,
             }),
             None if problems.is_empty() => Err(vec![missing(
                 PASSWORD,

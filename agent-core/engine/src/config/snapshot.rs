@@ -4,6 +4,7 @@
 //! not hold anything that AM or a request can change.
 
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
     vec,
@@ -15,8 +16,8 @@ use sha2::{Digest, Sha256};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 use super::{
-    ByPath, Carried, Config, Dialect, FilterMode, LoginRule, Paths, Repository, Rules, ScrubNames,
-    Secrets, ams, carry, continuous, login_rules,
+    ByPath, Carried, Config, Dialect, FilterMode, LoginRule, Monitor, Paths, Repository, Rules,
+    ScrubNames, Secrets, ams, carry, continuous, login_rules,
     parse::{Problem, Severity, agent_conf},
     raw::{Line, Properties, Source},
     table::PROPERTIES,
@@ -137,6 +138,8 @@ pub struct Snapshot {
     pub(crate) grace: ByPath<u32>,
     /// Requests that log in elsewhere than the others.
     pub(crate) login_rules: Vec<LoginRule>,
+    /// Who may see the agent's numbers; `None` where nobody may.
+    pub(crate) monitor: Option<Box<Monitor>>,
 }
 
 impl Snapshot {
@@ -215,6 +218,7 @@ impl Snapshot {
             continuous: !config.continuous_cookies.is_empty()
                 || !config.continuous_headers.is_empty(),
             login_rules,
+            monitor: Monitor::of(&config, &secrets),
             config,
         })
     }
@@ -629,6 +633,7 @@ pub fn mistakes(config: &Config, files: &Properties, known: &[Problem]) -> Vec<P
         agent_key: Secret::new(vec![0; 32]),
         cert_key_password: None,
         proxy_password: None,
+        monitor_password: None,
     };
     let Err(mut found) = Snapshot::build(config.clone(), secrets, [0; 16]) else {
         return vec![];

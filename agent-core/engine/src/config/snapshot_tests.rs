@@ -23,6 +23,7 @@ fn secrets() -> Secrets {
         agent_key: bytes(1),
         cert_key_password: None,
         proxy_password: None,
+        monitor_password: None,
     }
 }
 

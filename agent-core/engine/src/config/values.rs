@@ -577,6 +577,16 @@ impl<'v> Values<'v> {
 
     /// Addresses, networks and ranges, separated by white space or commas or in several lines.
     pub(super) fn addresses(&mut self, to: &mut AddressSet) {
+        self.callers(to);
+        if let Some(line) = self.last()
+            && to.is_everything()
+        {
+            self.warn(line, "trusts every address", "name the proxies");
+        }
+    }
+
+    /// Addresses that may do something; every address may be meant.
+    pub(super) fn callers(&mut self, to: &mut AddressSet) {
         *to = AddressSet::default();
         for &line in self.lines {
             let entries = line.value.split([' ', '\t', ',']).filter(|e| !e.is_empty());
@@ -585,9 +595,6 @@ impl<'v> Values<'v> {
                     let what = format!("holds \"{entry}\", but {error}");
                     self.wrong(line, &what, "write it as in 192.0.2.1 or 192.0.2.0/24");
                 }
-            }
-            if to.is_everything() {
-                self.warn(line, "trusts every address", "name the proxies");
             }
         }
     }

@@ -218,6 +218,19 @@ pub struct Basis {
     pub opened: Option<(CookieKey, Opened)>,
 }
 
+/// What the driver writes into the body of an answer, because only it knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fill {
+    /// Nothing: the body is the engine's.
+    Nothing,
+    /// The host's numbers in the text format of Prometheus, 0.0.4.
+    Metrics,
+    /// The same in the Web Agent's JSON.
+    Monitor,
+    /// How the agent is, for those who may know: JSON.
+    Health,
+}
+
 /// The decision about one request.
 pub struct Decision<'a> {
     /// Let through, or answered.
@@ -242,6 +255,8 @@ pub struct Decision<'a> {
     pub would: Option<Would>,
     /// A second opinion to be looked at after the response.
     pub shadow: Option<Box<Shadow>>,
+    /// What the driver writes into the body of the answer.
+    pub fill: Fill,
     /// More for the log line: names and numbers, never a secret.
     pub detail: Cow<'static, str>,
 }

@@ -7,8 +7,8 @@ mod need;
 mod request;
 
 pub use decision::{
-    Basis, Decision, Edits, Grant, Identity, Opinion, Outcome, Response, RuleId, RuleList, Second,
-    Shadow, Sink, Why, Would,
+    Basis, Decision, Edits, Fill, Grant, Identity, Opinion, Outcome, Response, RuleId, RuleList,
+    Second, Shadow, Sink, Why, Would,
 };
 pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, Opened, UnixMillis};
 pub use need::{

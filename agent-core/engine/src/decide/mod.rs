@@ -15,6 +15,7 @@ mod grace;
 mod host;
 mod logout;
 mod method;
+mod monitor;
 mod outage;
 mod pages;
 mod plan;
@@ -35,6 +36,7 @@ pub use client::{ClientAddress, client_address};
 pub(crate) use fail_closed::refuse_for;
 pub use fail_closed::{FAILURES, Fact, Failure, PROVOKED_BY, fail_closed, may_be_outlived};
 pub use finish::audited_user;
+pub use monitor::monitor_unconfigured;
 pub(crate) use pages::below;
 use plan::Plan;
 pub(crate) use post::{Kept, hand_on, is_own_site, keep, marked, sticky_cookie};
@@ -55,8 +57,8 @@ pub use written::{
 use crate::{
     config::{Enforcement, Paths, Snapshot},
     contract::{
-        Ask, Basis, Decision, Edits, Facts, Grant, Need, Now, Outcome, RequestView, Response, Step,
-        Why,
+        Ask, Basis, Decision, Edits, Facts, Fill, Grant, Need, Now, Outcome, RequestView, Response,
+        Step, Why,
     },
     event::Code,
     page,
@@ -130,6 +132,11 @@ fn watched<'a, W: Watch>(
     if let Err(refusal) = url.set(req) {
         let mut decision = bad_request(facts, Code::AmbiguousUrl, refusal.into());
         answer::in_own_looks(snap, &mut decision);
+        return Step::Done(decision);
+    }
+    if let Some(pages) = &snap.monitor
+        && let Some(decision) = monitor::monitor(pages, &snap.config, (req, &url), facts, None)
+    {
         return Step::Done(decision);
     }
     let cx = Cx {
@@ -385,6 +392,7 @@ pub(crate) fn allow<'a>(cx: &Cx<'a, '_>, why: Why, code: Code, edits: Edits<'a>)
         for_everybody: false,
         would: None,
         shadow: None,
+        fill: Fill::Nothing,
         detail: Cow::Borrowed(""),
     }
 }
@@ -409,6 +417,7 @@ pub(crate) fn respond<'a>(
         for_everybody: false,
         would: None,
         shadow: None,
+        fill: Fill::Nothing,
         detail,
     }
 }

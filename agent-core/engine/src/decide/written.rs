@@ -308,6 +308,9 @@ pub fn answers_a_login(snap: &Snapshot, target: &[u8]) -> bool {
 pub const fn why_not_again(code: Code, form: bool, lares: bool) -> Option<&'static str> {
     match code {
         Code::Internal => Some("an internal error"),
+        Code::MonitorShown | Code::MonitorRefused | Code::HealthReady | Code::HealthNotReady => {
+            Some("a page of the agent's numbers: its password is not written down")
+        }
         Code::SessionEndedMeanwhile => Some("the session ended while the request waited"),
         Code::DeniedAdviceAgain => {
             Some("what the browser remembers of a step-up is not written down")

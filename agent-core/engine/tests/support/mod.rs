@@ -19,6 +19,8 @@ pub(crate) const NOW: Now = Now {
     wall: UnixMillis(1_800_000_000_000),
     mono: MonoMillis(50_000),
 };
+/// Password of those who may see numbers.
+pub(crate) const MONITOR: &[u8] = b"looks at numbers";
 /// How names of the Web Agent's properties begin.
 pub(crate) const AGENT: &str = "com.sun.identity.agents.config.";
 
@@ -59,15 +61,20 @@ pub(crate) fn snapshot(lines: &str) -> Snapshot {
     built(typed)
 }
 
-/// The snapshot of a configuration.
-pub(crate) fn built(config: Config) -> Snapshot {
-    let secrets = Secrets {
+/// An instance's secrets.
+pub(crate) fn secrets() -> Secrets {
+    Secrets {
         password: Secret::new(b"pW7-longenough-forTests".to_vec()),
         agent_key: Secret::new((0..32).collect()),
         cert_key_password: None,
         proxy_password: None,
-    };
-    Snapshot::build(config, secrets, [7; 16]).unwrap_or_else(|p| panic!("{p:?}"))
+        monitor_password: Some(Secret::new(MONITOR.to_vec())),
+    }
+}
+
+/// The snapshot of a configuration.
+pub(crate) fn built(config: Config) -> Snapshot {
+    Snapshot::build(config, secrets(), [7; 16]).unwrap_or_else(|p| panic!("{p:?}"))
 }
 
 /// A request for the site over plain HTTP.

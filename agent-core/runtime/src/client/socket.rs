@@ -77,10 +77,19 @@ impl Client {
             let socket = WebSocketStream::from_raw_socket(line, Role::Client, Some(limits)).await;
             Ok(Opening::Open(Box::new(Socket(socket))))
         };
-        match timeout_at(call.until, handshake).await {
+        let metered = self.meter.get().map(|meter| meter.begin(&exchange.path));
+        let opening = match timeout_at(call.until, handshake).await {
             Ok(opening) => opening,
             Err(_) => Err(Failure::new(Cause::Timeout, "the deadline passed")),
+        };
+        if let Some(metered) = metered {
+            metered.end(match &opening {
+                Ok(Opening::Open(_)) => Ok(StatusCode::SWITCHING_PROTOCOLS.as_u16()),
+                Ok(Opening::Refused(status)) => Ok(*status),
+                Err(failure) => Err(failure.cause),
+            });
         }
+        opening
     }
 }
 

@@ -10,6 +10,7 @@ mod attributes;
 mod connection;
 mod legacy;
 mod login;
+mod monitor;
 mod operation;
 mod own;
 
@@ -234,6 +235,7 @@ pub const SECTIONS: &[(&str, &[Property])] = &[
     ("Audit", operation::AUDIT),
     ("Logs", operation::LOGS),
     ("Our own", own::OWN),
+    ("Monitoring", monitor::MONITORING),
     ("Other hosts", legacy::OTHER_HOSTS),
     ("The profile's own entries", legacy::ENTRIES),
     ("Older agents and servers", legacy::OLDER),
