@@ -9,7 +9,7 @@ use crate::{
     explain,
     home::Home,
     install::{self, Request},
-    remove, secrets,
+    remove, secrets, trace,
 };
 
 const EXAMPLES: &str = "\
@@ -20,6 +20,7 @@ Examples:
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
   agentadmin explain --conf instances/agent_1/config/agent.conf --human requests.jsonl
+  agentadmin trace --conf instances/agent_1/config/agent.conf 7Q2W0H5M3R9T1B4C
 
 Environment:
   PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program)
@@ -79,12 +80,15 @@ pub(crate) struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     Explain(explain::Options),
+    Trace(trace::Options),
 }
 
 /// Does what was asked.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
-    if let Some(Command::Explain(options)) = &arguments.command {
-        return explain::run(options);
+    match &arguments.command {
+        Some(Command::Explain(options)) => return explain::run(options),
+        Some(Command::Trace(options)) => return trace::run(options),
+        None => {}
     }
     options(&arguments).map(|()| ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod nginx;
 mod remove;
 mod secrets;
 mod server;
+mod trace;
 mod validate;
 
 use std::process::ExitCode;

@@ -160,7 +160,7 @@ fn transaction_of(instance: &Instance, req: &RequestView<'_>, view: &View<'_>) -
 
 /// The address that decisions are about. Where it is unknown, that of the caller helps to find out
 /// which proxy is not named.
-fn client(instance: &Instance, req: &RequestView<'_>) -> String {
+pub(crate) fn client(instance: &Instance, req: &RequestView<'_>) -> String {
     let known = instance
         .snapshot()
         .map_or(ClientAddress::Known(req.client), |snap| {
@@ -256,7 +256,7 @@ fn incident(decision: &Decision<'_>) -> String {
     }
 }
 
-fn origin(req: &RequestView<'_>) -> String {
+pub(crate) fn origin(req: &RequestView<'_>) -> String {
     let scheme = if req.local.tls { "https" } else { "http" };
     format!("{scheme}://{}", shown(req.host))
 }
@@ -282,7 +282,7 @@ fn url(req: &RequestView<'_>) -> String {
 }
 
 /// The target without its query, which may carry secrets.
-fn path(req: &RequestView<'_>) -> String {
+pub(crate) fn path(req: &RequestView<'_>) -> String {
     let end = req
         .target
         .iter()
@@ -292,7 +292,7 @@ fn path(req: &RequestView<'_>) -> String {
 }
 
 /// Bytes from outside, safe in a line: anything but printable ASCII is escaped, and it ends.
-fn shown(bytes: &[u8]) -> String {
+pub(crate) fn shown(bytes: &[u8]) -> String {
     let cut = &bytes[..bytes.len().min(MAX_SHOWN)];
     cut.escape_ascii().to_string()
 }

@@ -33,7 +33,7 @@ use crate::{
     recording::{self, Asked, How, Notes, Overheard},
     second,
     ticket::{Mailbox, Ticket, Wants},
-    transaction,
+    trace, transaction,
     worker::{Job, Worker},
 };
 
@@ -585,6 +585,7 @@ impl<'w> Run<'w> {
             meter::waited(meter, now.saturating_sub(self.now.mono.0));
         }
         audit::record(instance, worker, req, decision, view);
+        trace::keep(instance, req, decision, view);
         Verdict {
             status,
             replay: matches!(decision.outcome, Outcome::Replay),

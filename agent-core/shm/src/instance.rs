@@ -130,6 +130,16 @@ impl<'m> InstanceState<'m> {
             .ok_or(Full)
     }
 
+    /// The place of this identity, if it has one; changes nothing.
+    pub(crate) fn find(mapping: &'m Mapping, identity: [u8; 16]) -> Option<Self> {
+        let (low, high) = identity.split_at(8);
+        let (low, high) = (word_of(low).max(1), word_of(high).max(1));
+        let is = |word: &AtomicU64, half: u64| word.load(Ordering::Acquire) == half;
+        (0..INSTANCES as u8)
+            .map(|index| Self::at(mapping, InstanceId(index)))
+            .find(|i| is(&i.words[IDENTITY], low) && is(&i.words[IDENTITY + 1], high))
+    }
+
     pub(crate) fn at(mapping: &'m Mapping, id: InstanceId) -> Self {
         let first = mapping.layout().instances + usize::from(id.0) * BLOCK_WORDS;
         // The layout has room for every id that this file makes; `nowhere` is never used.

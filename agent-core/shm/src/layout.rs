@@ -7,7 +7,7 @@
 use crate::sum::Sum;
 
 /// Changes whenever the meaning of any byte in the mapping changes.
-pub const LAYOUT_VERSION: u64 = 5;
+pub const LAYOUT_VERSION: u64 = 6;
 /// Size of the record cache when the operator says nothing.
 pub const DEFAULT_CACHE_BYTES: usize = 16 << 20;
 /// Smaller wishes are raised to this.
@@ -45,6 +45,13 @@ pub const AGENT_SESSION_BYTES: usize = 8 << 10;
 pub const PROFILE_BYTES: usize = 1 << 20;
 /// Words of one worker's slot: a cache line, so that workers don't disturb each other.
 pub(crate) const WORKER_WORDS: usize = LINE;
+/// Shares of the traces, and words of one trace.
+pub(crate) const TRACE_SHARES: usize = 16;
+pub(crate) const TRACE_WORDS: usize = 96;
+/// Most traces of all shares together.
+const MAX_TRACES: usize = 10_000;
+/// Bytes of the record cache for each trace, where that gives fewer.
+const CACHE_BYTES_A_TRACE: usize = 1600;
 /// Room for one mutex: more than any C library needs (x86-64: 40 bytes, aarch64: 48).
 pub(crate) const LOCK_WORDS: usize = LINE;
 
@@ -89,6 +96,10 @@ pub struct Layout {
     pub(crate) counts: usize,
     /// First word of the meters of the first instance.
     pub(crate) meters: usize,
+    /// First word of the counts of written traces, of the traces, and how many of them a share has.
+    pub(crate) trace_heads: usize,
+    pub(crate) traces: usize,
+    pub(crate) trace_slots: usize,
     /// Each instance's block and its mutex.
     pub(crate) instances: usize,
     pub(crate) instance_lock: usize,
@@ -169,7 +180,7 @@ impl Plan {
 
 impl Layout {
     /// The layout for about `cache_bytes` of session and decision records; the other regions are
-    /// a quarter of that on top, flights, meters and the instances' buffers 90 MiB of address space. Pages that nobody
+    /// a quarter of that on top, flights, meters, traces and the instances' buffers 100 MiB of address space. Pages that nobody
     /// has touched cost no memory. `None` above 64 GiB.
     #[must_use]
     pub fn for_cache_bytes(cache_bytes: usize) -> Option<Layout> {
@@ -190,6 +201,9 @@ impl Layout {
         let flights = plan.flights();
         let counts = plan.take(crate::counts::COUNT_WORDS, PAGE);
         let meters = plan.take(crate::INSTANCES * crate::meters::METER_WORDS, PAGE);
+        let trace_slots = MAX_TRACES.min(cache_bytes / CACHE_BYTES_A_TRACE) / TRACE_SHARES;
+        let trace_heads = plan.take(TRACE_SHARES, PAGE);
+        let traces = plan.take(TRACE_SHARES * trace_slots * TRACE_WORDS, LINE);
         let instances = plan.take(crate::INSTANCES * crate::instance::BLOCK_WORDS, PAGE);
         let instance_lock = plan.lock;
         let locks = plan.lock + crate::INSTANCES;
@@ -209,6 +223,9 @@ impl Layout {
             flights,
             counts,
             meters,
+            trace_heads,
+            traces,
+            trace_slots,
             instances,
             instance_lock,
         })
@@ -256,6 +273,10 @@ impl Layout {
             self.workers,
             self.counts,
             self.meters,
+            self.trace_heads,
+            self.traces,
+            self.trace_slots,
+            TRACE_WORDS,
             crate::meters::METER_WORDS,
             self.instances,
             crate::instance::BLOCK_WORDS,

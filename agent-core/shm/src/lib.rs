@@ -29,6 +29,7 @@ mod once;
 mod slot;
 mod sum;
 mod table;
+mod traces;
 mod usage;
 mod workers;
 
@@ -48,6 +49,7 @@ pub use meters::{METERS, Meter, Meters};
 pub use once::{Ended, EndedSet, OnceSet, Spent};
 pub use slot::Stamp;
 pub use table::{Put, Table};
+pub use traces::{TRACE_BYTES, Traces};
 pub use usage::Usage;
 pub use workers::{Counted, Gauge, WORKERS, WorkerId, Workers, process_start_time};
 

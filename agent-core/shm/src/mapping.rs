@@ -102,7 +102,7 @@ impl Mapping {
     pub fn create(cache_bytes: usize) -> Result<Mapping, MapError> {
         let layout = Layout::for_cache_bytes(cache_bytes).ok_or(MapError::TooLarge(cache_bytes))?;
         let fd = sealed_memfd(layout.total_bytes())?;
-        let mapping = Mapping::map(fd, layout)?;
+        let mapping = Mapping::map(fd, layout, libc::PROT_READ | libc::PROT_WRITE)?;
         crate::lock::init_all(&mapping)?;
         let head = mapping.head();
         let key = random_key()?;
@@ -122,6 +122,16 @@ impl Mapping {
     /// Refuses what is not sealed, not finished, of another layout version, or of another size
     /// than its own head asks for.
     pub fn adopt(fd: BorrowedFd<'_>) -> Result<Mapping, MapError> {
+        Mapping::attach(fd, libc::PROT_READ | libc::PROT_WRITE)
+    }
+
+    /// Attaches like [`Mapping::adopt`], to read only: for tools that look at a host that runs. Whatever
+    /// writes to it (a put, a lock, a registration) ends the calling process.
+    pub fn look(fd: BorrowedFd<'_>) -> Result<Mapping, MapError> {
+        Mapping::attach(fd, libc::PROT_READ)
+    }
+
+    fn attach(fd: BorrowedFd<'_>, protection: libc::c_int) -> Result<Mapping, MapError> {
         // SAFETY: F_GET_SEALS takes no argument and the descriptor is borrowed.
         let seals = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GET_SEALS) };
         if seals < 0 || seals & SEALS != SEALS {
@@ -150,12 +160,11 @@ impl Mapping {
         if found != expected || head[HEAD_FINGERPRINT] != layout.fingerprint() {
             return Err(MapError::Size { found, expected });
         }
-        Mapping::map(fd, layout)
+        Mapping::map(fd, layout, protection)
     }
 
-    fn map(fd: OwnedFd, layout: Layout) -> Result<Mapping, MapError> {
+    fn map(fd: OwnedFd, layout: Layout, protection: libc::c_int) -> Result<Mapping, MapError> {
         let bytes = layout.total_bytes();
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping at an address of the kernel's choice; the file has `bytes` bytes
         // and cannot shrink (callers checked or set the seal).
         let base = unsafe {
@@ -217,6 +226,12 @@ impl Mapping {
     /// when AM's address, the realm or the profile name do.
     pub fn instance(&self, identity: [u8; 16]) -> Result<InstanceState<'_>, Full> {
         InstanceState::find_or_claim(self, identity)
+    }
+
+    /// The state of the instance with this identity, if any process has taken a place for it.
+    #[must_use]
+    pub fn find_instance(&self, identity: [u8; 16]) -> Option<InstanceState<'_>> {
+        InstanceState::find(self, identity)
     }
 
     /// The instance that [`InstanceState::id`] named, without a search.

@@ -1,0 +1,93 @@
+//! `agentadmin trace`: what became of requests that a running web server refused, sent elsewhere or could not
+//! answer?
+//!
+//! Reads the server's shared memory and writes nothing there. The web server need not answer.
+
+use std::{
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use anyhow::{Result, bail};
+use clap::Args;
+use serde_json::Value;
+
+/// Show why a running web server refused requests, by the incident that its page names
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The agent.conf of the instance
+    #[arg(long, value_name = "FILE")]
+    conf: PathBuf,
+
+    /// The last so many
+    #[arg(long, value_name = "N", required_unless_present = "incident")]
+    last: Option<usize>,
+
+    /// Print JSON, one object a line
+    #[arg(long)]
+    json: bool,
+
+    /// The incident on the page or in the log
+    #[arg(value_name = "INCIDENT", conflicts_with = "last")]
+    incident: Option<String>,
+}
+
+/// Prints what is kept.
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let mut traces = portcullis_runtime::traces(&options.conf)?;
+    match (&options.incident, options.last) {
+        (Some(incident), _) => {
+            traces.retain(|trace| {
+                let known = trace["incident"].as_str().unwrap_or_default();
+                known.eq_ignore_ascii_case(incident.trim())
+            });
+            if traces.is_empty() {
+                bail!("incident {incident} is not kept (any more); look for it in the log");
+            }
+        }
+        (None, last) => {
+            let surplus = traces.len().saturating_sub(last.unwrap_or_default());
+            traces.drain(..surplus);
+        }
+    }
+    let mut out = io::stdout().lock();
+    for trace in &traces {
+        match options.json {
+            true => writeln!(out, "{trace}")?,
+            false => writeln!(out, "{}", text(trace))?,
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One trace for people: what happened first, then every other part on a line of its own.
+fn text(trace: &Value) -> String {
+    let part = |name: &str| match &trace[name] {
+        Value::String(text) => text.clone(),
+        Value::Null => "-".to_owned(),
+        other => other.to_string(),
+    };
+    let mut text = format!(
+        "{} {} {} {} {} {} {}",
+        part("time"),
+        part("incident"),
+        part("code"),
+        part("outcome"),
+        part("status"),
+        part("method"),
+        part("url"),
+    );
+    for (name, label) in [
+        ("rule", "rule"),
+        ("detail", "detail"),
+        ("client", "client"),
+        ("age_ms", "age of AM's answer, ms"),
+        ("configuration", "configuration"),
+    ] {
+        if !trace[name].is_null() {
+            text.push_str(&format!("\n    {label}: {}", part(name)));
+        }
+    }
+    text
+}
