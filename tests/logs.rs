@@ -165,6 +165,38 @@ both_servers! {
         }
     }
 
+    fn a_trace_goes_on_to_am_and_stands_in_our_lines(kind: Kind) {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let parent = "00f067aa0ba902b7";
+        let site = site(kind).audited().start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        for (path, sent, taken) in [
+            ("/app/traced", format!("00-{trace}-{parent}-01"), true),
+            ("/app/broken", format!("00-{trace}-{parent}-01-more"), false),
+        ] {
+            let asked = Request::get(path).header("traceparent", &sent);
+            assert_eq!(visitor.send(asked).status, 200);
+            let calls = site.am.simulator().calls();
+            let mut calls = calls.iter().rev();
+            let call = calls.find(|c| c.action.as_deref() == Some("evaluate"));
+            let told = call.and_then(|c| c.trace.clone()).expect("a trace");
+            assert_eq!(told.len(), sent.trim_end_matches("-more").len(), "{told}");
+            assert_eq!(told.starts_with(&format!("00-{trace}-")), taken, "{told}");
+            assert!(!told.contains(parent), "AM's caller is this agent: {told}");
+            let event = || {
+                audit_events(&site)
+                    .into_iter()
+                    .find(|e| e["http"]["request"]["path"] == path)
+            };
+            wait_until("the event", || event().is_some());
+            let expected = if taken { json!(trace) } else { Value::Null };
+            assert_eq!(event().expect("event")["traceId"], expected);
+        }
+        site.wait_for_line(&format!(" trace={trace}"));
+        site.stop();
+    }
+
     fn the_system_log_has_what_its_level_says(kind: Kind) {
         for (level, has) in [("Info", true), ("warning", false)] {
             let mut site = site(kind).prepare();

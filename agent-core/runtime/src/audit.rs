@@ -51,7 +51,7 @@ pub(crate) fn record(
     if shown || instance.logs().wants(severity) {
         let age = view.memo.oldest().max(decision.age);
         let text = text(&client(instance, req), req, decision, age);
-        let text = text + " transaction=" + &transaction_of(instance, req, view);
+        let text = text + " transaction=" + &transaction_of(instance, req, view) + &trace(req);
         let line = Line::Log {
             code: decision.reason,
             text,
@@ -99,7 +99,7 @@ impl Noted {
         let transaction = transaction_of(instance, req, view);
         let text = text(&client(instance, req), req, decision, 0);
         Noted {
-            text: text + " transaction=" + &transaction,
+            text: text + " transaction=" + &transaction + &trace(req),
             event: audited(instance, decision, |_| true)
                 .then(|| event_about(instance, req, decision, view)),
         }
@@ -150,7 +150,16 @@ fn event_about(
     let user = config.map_or("", |c| audited_user(decision, c));
     let mut event = event(&client(instance, req), user, &address, req, decision);
     event["transactionId"] = json!(transaction_of(instance, req, view));
+    if let Some(trace) = transaction::trace_id(req) {
+        event["traceId"] = json!(trace);
+    }
     event
+}
+
+/// The trace of the caller, where it names one.
+fn trace(req: &RequestView<'_>) -> String {
+    let trace = transaction::trace_id(req);
+    trace.map_or(String::new(), |trace| format!(" trace={trace}"))
 }
 
 /// The id that AM is sent with every call for this request.

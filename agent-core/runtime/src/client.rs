@@ -353,6 +353,7 @@ impl Client {
         let id = transaction::next();
         request
             .header(transaction::HEADER, id)
+            .header(transaction::TRACEPARENT, transaction::next_traceparent())
             .build()
             .map_err(failure)
     }

@@ -278,7 +278,7 @@ impl<'w> Run<'w> {
                 let meter = mapping.meter(self.instance.state(mapping).id(), self.worker.id());
                 asks.iter().for_each(|ask| meter::missed(meter, ask));
             }
-            let id = transaction::of(req, Some(snap), &self.view(&memo)).into();
+            let id = transaction::ids(req, Some(snap), &self.view(&memo));
             let mut ticket = self.suspend(need, call, memo, snap, id);
             ticket.spool = spool;
             return Err(ticket);
@@ -414,7 +414,7 @@ impl<'w> Run<'w> {
         call: Call,
         memo: Box<Memo>,
         snapshot: &Arc<Snapshot>,
-        transaction: Arc<str>,
+        transaction: transaction::Ids,
     ) -> Box<Ticket> {
         let mut ticket = self.resumed.take().unwrap_or_else(|| {
             let budget = snapshot.config.am_deadline;

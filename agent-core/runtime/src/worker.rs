@@ -32,6 +32,7 @@ use crate::{
     meter::{self, Event},
     mode, posts, second,
     ticket::{Completions, Mailbox, Waits},
+    transaction::Ids,
     untold,
 };
 
@@ -48,8 +49,8 @@ pub(crate) struct Job {
     pub(crate) need: Need,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) deadline: Instant,
-    /// The id under which AM is asked.
-    pub(crate) transaction: Arc<str>,
+    /// The ids under which AM is asked.
+    pub(crate) transaction: Ids,
 }
 
 enum Message {

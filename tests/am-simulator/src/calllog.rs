@@ -19,6 +19,8 @@ pub struct Call {
     pub tokens: Vec<String>,
     /// What `X-ForgeRock-TransactionId` says.
     pub transaction: Option<String>,
+    /// What `traceparent` says.
+    pub trace: Option<String>,
     /// Status of the answer; 0 while it has not been given, and for calls that a fault left without one.
     pub status: u16,
 }

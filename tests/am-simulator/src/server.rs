@@ -244,6 +244,7 @@ fn entry(req: &Req) -> Call {
         action: req.param("_action").map(str::to_owned),
         resource,
         transaction: req.header("x-forgerock-transactionid").map(str::to_owned),
+        trace: req.header("traceparent").map(str::to_owned),
         tokens: Vec::new(),
         status: 0,
     }
