@@ -210,6 +210,7 @@ fn the_log_names_who_and_never_how() {
             "subject:user:demo".to_owned(),
         ],
         transaction: None,
+        trace: None,
         status: 200,
     };
     assert_eq!(calls[0], expected);
