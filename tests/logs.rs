@@ -6,6 +6,7 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use am_simulator::{Damage, Fault};
 use portcullis_tests::{
     both_servers,
     client::Request,
@@ -16,6 +17,8 @@ use portcullis_tests::{
 use serde_json::{Value, json};
 
 const SIZE: &str = "com.sun.identity.agents.config.local.log.size";
+const TO: &str = "com.sun.identity.agents.config.log.disposition";
+const EVERY: &str = "com.sun.identity.agents.config.remote.log.interval";
 const DEBUG_SIZE: &str = "com.sun.identity.agents.config.debug.file.size";
 
 /// The current file and the rotated ones.
@@ -163,6 +166,63 @@ both_servers! {
             assert!(calls.iter().any(login), "{calls:#?}");
             site.stop();
         }
+    }
+
+    fn am_is_given_the_audit_events_that_are_for_it(kind: Kind) {
+        let site = site(kind)
+            .audited()
+            .profile(TO, &["REMOTE"])
+            .profile(EVERY, &["0"])
+            .start();
+        let am = site.am.simulator();
+        let given = |path: &str| {
+            let events = am.audit_events().into_iter();
+            let about = events.filter(|e| e.event["http"]["request"]["path"] == path);
+            about.collect::<Vec<_>>()
+        };
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        assert_eq!(visitor.get("/app/one?secret=1").status, 200);
+        assert_eq!(visitor.get("/denied/one").status, 403);
+        wait_until("both events", || {
+            !given("/app/one").is_empty() && !given("/denied/one").is_empty()
+        });
+        let allowed = &given("/app/one")[0];
+        assert_eq!((allowed.realm.as_str(), allowed.topic.as_str()), ("/", "access"));
+        let user = allowed.event["userId"].as_str().expect("user");
+        assert!(user.starts_with("id=demo1,"), "{user}");
+        assert_eq!(allowed.event["response"]["status"], "SUCCESSFUL");
+        assert_eq!(given("/denied/one")[0].event["response"]["status"], "FAILED");
+
+        // While AM is away they wait; what it refuses is in the local file.
+        am.add_fault(Fault::on("/json/realms/root/realm-audit", Damage::Status { status: 503 }));
+        assert_eq!(visitor.get("/app/two").status, 200);
+        wait_until("an attempt", || {
+            am.calls().iter().any(|call| call.path.contains("realm-audit") && call.status == 503)
+        });
+        am.clear_faults();
+        wait_until("the event of then", || !given("/app/two").is_empty());
+        am.add_fault(Fault::on("/json/realms/root/realm-audit", Damage::Status { status: 403 }));
+        assert_eq!(visitor.get("/app/three").status, 200);
+        let here = |path: &str| audit_events(&site).iter().any(|e| e["http"]["request"]["path"] == path);
+        wait_until("the refused event", || here("/app/three"));
+        assert!(!here("/app/one") && !here("/app/two"));
+        assert_eq!(given("/app/one").len() + given("/app/two").len(), 2, "each once");
+        site.wait_for_line("PCL0691");
+        site.stop();
+    }
+
+    /// What AM was not given in time is not lost with the worker.
+    fn what_am_was_not_given_is_in_the_local_file(kind: Kind) {
+        let mut site = site(kind).audited().profile(TO, &["REMOTE"]).start();
+        site.server.expect("PCL0690");
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        assert_eq!(visitor.get("/app/one").status, 200);
+        site.server.stop();
+        let events = audit_events(&site);
+        assert!(events.iter().any(|e| e["http"]["request"]["path"] == "/app/one"), "{events:?}");
+        assert!(site.debug_log().contains("PCL0690"));
     }
 
     fn a_trace_goes_on_to_am_and_stands_in_our_lines(kind: Kind) {

@@ -403,6 +403,12 @@ codes! {
         "`/agent/health` was asked for." "Nothing.";
     HealthNotReady 683 Debug "health: not ready"
         "`/agent/health` was asked for, and no configuration is in force. The answer has the code of the reason." "See that code.";
+    AuditKeptHere 690 Warning "audit events for AM are in the local audit file"
+        "The worker ended before AM had been given so many: it was away, or it was not yet time (`remote.log.interval`). They are in `local.audit.logfile`, complete."
+        "Nothing, or copy them from there.";
+    AuditRefused 691 Warning "AM refused audit events"
+        "The line says how many and why; they are in the local audit file instead."
+        "See AM's own log; the agent's profile must be allowed to write audit events of its realm.";
     AllowedInGrace 700 Info "allowed in grace: AM is away, and what it said before still counts"
         "`portcullis.grace.max` lets it count beyond its interval; `age` says how old it is. See the line with PCL0515."
         "Check AM: when the time of that property is over, such requests are refused.";

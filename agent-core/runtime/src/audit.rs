@@ -3,7 +3,7 @@
 //! Both leave out what could let anybody in: no cookie, no token, no query string.
 
 use portcullis_engine::{
-    config::{AuditAccess, AuditTo},
+    config::{AuditAccess, AuditTo, Config, Dialect},
     contract::{Decision, Fill, Opinion, Outcome, RequestView, Why},
     decide::{ClientAddress, audited_user, client_address},
     event::Code,
@@ -32,16 +32,17 @@ pub(crate) fn record(
     let replaced = matches!(decision.outcome, Outcome::Replay);
     // Nor is a page of numbers about a protected resource.
     let resource = decision.fill == Fill::Nothing;
+    let counts = |access| match access {
+        AuditAccess::Allow => allowed,
+        AuditAccess::Deny => !allowed || decision.would.is_some(),
+        AuditAccess::None | AuditAccess::Both => true,
+    };
     if !replaced
         && resource
-        && audited(instance, decision, |access| match access {
-            AuditAccess::Allow => allowed,
-            AuditAccess::Deny => !allowed || decision.would.is_some(),
-            AuditAccess::None | AuditAccess::Both => true,
-        })
+        && let Some(to) = audited(instance, decision, counts)
     {
         let event = event_about(instance, req, decision, view);
-        worker.write(instance.index(), Line::Audit(event.to_string()));
+        hand_on(worker, instance.index(), to, event);
     }
     // Whoever was shown an incident's number must find it, whatever the level; and what is only
     // reported is there to be read.
@@ -70,23 +71,45 @@ fn audited(
     instance: &Instance,
     decision: &Decision<'_>,
     counts: impl Fn(AuditAccess) -> bool,
-) -> bool {
+) -> Option<AuditTo> {
     // An allow has its configuration with it, which saves looking for the instance's.
-    let (to, access) = match decision.edits.cookies {
-        Some(snap) => (snap.config.audit_to, snap.config.audit_access),
-        None => match instance.snapshot() {
-            Some(snap) => (snap.config.audit_to, snap.config.audit_access),
-            None => return false,
-        },
+    let (to, access, dialect) = match decision.edits.cookies {
+        Some(snap) => places(&snap.config),
+        None => places(&instance.snapshot()?.config),
     };
-    let here = matches!(to, AuditTo::Local | AuditTo::All);
-    here && access != AuditAccess::None && counts(access)
+    let audited = access != AuditAccess::None && counts(access);
+    audited.then_some(match dialect {
+        Dialect::OpenAm => to,
+        // Where other servers take events nobody has written down.
+        Dialect::PingAm => AuditTo::Local,
+    })
+}
+
+fn places(config: &Config) -> (AuditTo, AuditAccess, Dialect) {
+    (config.audit_to, config.audit_access, config.dialect)
+}
+
+/// Gives an event to whoever is to have it.
+fn hand_on(worker: &Worker, index: usize, to: AuditTo, event: Value) {
+    if to != AuditTo::Remote {
+        worker.write(index, Line::Audit(event.to_string()));
+    }
+    if to == AuditTo::Local {
+        return;
+    }
+    let refused = match worker.unsent(index) {
+        Some(queue) => queue.push(event, to == AuditTo::All).err(),
+        None => Some(event),
+    };
+    if let Some(event) = refused.filter(|_| to == AuditTo::Remote) {
+        worker.keep_audit_here(index, event.to_string());
+    }
 }
 
 /// What is kept of a request for a line that is written later.
 pub(crate) struct Noted {
     text: String,
-    event: Option<Value>,
+    event: Option<(AuditTo, Value)>,
 }
 
 impl Noted {
@@ -101,7 +124,7 @@ impl Noted {
         Noted {
             text: text + " transaction=" + &transaction + &trace(req),
             event: audited(instance, decision, |_| true)
-                .then(|| event_about(instance, req, decision, view)),
+                .map(|to| (to, event_about(instance, req, decision, view))),
         }
     }
 
@@ -115,13 +138,13 @@ impl Noted {
         place: &str,
     ) {
         let (enforced, other) = (enforced.text(), other.text());
-        if let Some(mut event) = self.event {
+        if let Some((to, mut event)) = self.event {
             event["eventName"] = json!("AM-ACCESS-SHADOW");
             event["response"]["detail"] = json!({
                 "reason": format!("PCL{:04}", Code::ShadowDiffers.number()),
                 "enforced": enforced, "second": other, "place": place,
             });
-            worker.write(index, Line::Audit(event.to_string()));
+            hand_on(worker, index, to, event);
         }
         let line = Line::Log {
             code: Code::ShadowDiffers,

@@ -514,7 +514,7 @@ impl Fetcher {
     }
 
     /// Runs a call with the agent's session; a dead one is renewed once, by whoever leads.
-    async fn with_agent<T>(
+    pub(crate) async fn with_agent<T>(
         &self,
         deadline: Instant,
         call: impl AsyncFn(Secret) -> Result<T, AmError>,

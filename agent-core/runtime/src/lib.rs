@@ -40,6 +40,7 @@ mod state_files;
 mod ticket;
 mod trace;
 mod transaction;
+mod unsent;
 mod untold;
 mod worker;
 

@@ -101,6 +101,8 @@ pub(crate) enum Event {
     LinesLost = 7,
     /// Requests that a thread allowed as it did the same one before.
     Again = 8,
+    /// Audit events for AM that are in the local file instead.
+    AuditKeptHere = 9,
 }
 
 /// An operation of AM's.

@@ -33,7 +33,7 @@ use crate::{
     mode, posts, second,
     ticket::{Completions, Mailbox, Waits},
     transaction::Ids,
-    untold,
+    unsent, untold,
 };
 
 /// How long requests may still wait for AM in a worker that is to end (they began to wait before).
@@ -73,6 +73,8 @@ pub struct Worker {
     lines: Lines,
     /// Where each instance's numbers are.
     places: Vec<InstanceId>,
+    /// By instance, too.
+    unsent: Vec<unsent::Queue>,
     completions: Arc<Completions>,
     waits: Arc<Waits>,
     watches: Arc<Watches>,
@@ -130,6 +132,7 @@ impl Worker {
             jobs,
             lines: Lines::new(),
             places,
+            unsent: (0..agent.len()).map(|_| unsent::Queue::default()).collect(),
             completions: Arc::new(Completions::new(options.wake)),
             waits: Arc::new(Waits::new(options.threads)),
             answers_of_a_thread: front::of_a_thread(options.threads),
@@ -202,6 +205,14 @@ impl Worker {
         }
         self.mapping.workers().unregister(self.id);
         let _ = self.jobs.send(Message::Stop);
+        for (index, queue) in self.unsent.iter().enumerate() {
+            let (count, rest) = queue.rest();
+            if count > 0 {
+                self.write(index, Line::log(Code::AuditKeptHere, count.to_string()));
+            }
+            rest.into_iter()
+                .for_each(|event| self.keep_audit_here(index, event));
+        }
         // The process may be gone before the thread gets to them.
         self.lines.flush_last(agent);
     }
@@ -266,6 +277,19 @@ impl Worker {
             mailbox,
             deadline,
         });
+    }
+
+    /// Audit events that AM has to be given.
+    pub(crate) fn unsent(&self, instance: usize) -> Option<&unsent::Queue> {
+        self.unsent.get(instance)
+    }
+
+    /// Writes an audit event that AM was to be given into the local file.
+    pub(crate) fn keep_audit_here(&self, instance: usize, event: String) {
+        if let Some(place) = self.places.get(instance) {
+            meter::event(self.mapping.meter(*place, self.id), Event::AuditKeptHere);
+        }
+        self.write(instance, Line::Audit(event));
     }
 
     /// Queues a line for the logs.
@@ -340,6 +364,7 @@ async fn serve(
     for fetcher in fetchers.iter().flatten() {
         tokio::task::spawn_local(leader::follow(fetcher.clone()));
         tokio::task::spawn_local(untold::tell(fetcher.clone()));
+        tokio::task::spawn_local(unsent::give(fetcher.clone()));
     }
     while let Some(message) = inbox.recv().await {
         match message {

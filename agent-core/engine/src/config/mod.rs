@@ -558,6 +558,8 @@ pub struct Config {
     pub audit_access: AuditAccess,
     /// `com.sun.identity.agents.config.log.disposition`
     pub audit_to: AuditTo,
+    /// `com.sun.identity.agents.config.remote.log.interval`, minutes; 0: each second
+    pub remote_log_interval: u32,
     /// `com.sun.identity.agents.config.universal.id.param`
     pub universal_id_param: String,
     /// `com.sun.identity.agents.config.universal.id.param.type`
@@ -778,6 +780,7 @@ impl Default for Config {
             post_total_bytes: 1_073_741_824,
             audit_access: AuditAccess::None,
             audit_to: AuditTo::Remote,
+            remote_log_interval: 5,
             universal_id_param: "universalId".to_string(),
             universal_id_type: UserIdType::Session,
             mode: Enforcement::Enforce,

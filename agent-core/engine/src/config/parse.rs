@@ -479,11 +479,12 @@ fn together(config: &Config, problems: &mut Vec<Problem>) {
             "leave it out",
         );
     }
-    if config.audit_access != AuditAccess::None && config.audit_to != AuditTo::Local {
+    let for_am = config.audit_access != AuditAccess::None && config.audit_to != AuditTo::Local;
+    if for_am && config.dialect == Dialect::PingAm {
         add(
             Severity::Warning,
             "com.sun.identity.agents.config.log.disposition",
-            "names AM, and this version writes the local audit file only",
+            "names AM, and only OpenAM is known to take audit events: they go into the local file",
             "use LOCAL",
         );
     }

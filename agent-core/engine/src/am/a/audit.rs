@@ -22,7 +22,7 @@ pub struct AuditEvent<'e> {
     pub realm: &'e str,
     /// Address of the client as text, and its port (0: unknown).
     pub client: (&'e str, u16),
-    /// Address or name of the server, and its port.
+    /// Address or name of the server, and its port, where they are known.
     pub server: (&'e str, u16),
     /// The request came over TLS.
     pub secure: bool,
@@ -57,8 +57,15 @@ struct Body<'e> {
 
 #[derive(Serialize)]
 struct Peer<'e> {
+    #[serde(skip_serializing_if = "str::is_empty")]
     ip: &'e str,
+    #[serde(skip_serializing_if = "is_zero")]
     port: u16,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(port: &u16) -> bool {
+    *port == 0
 }
 
 #[derive(Serialize)]

@@ -183,19 +183,6 @@ const fn works(
     }
 }
 
-/// A row that this version reads and reports.
-const fn later(
-    name: &'static str,
-    kind: Kind,
-    default: &'static str,
-    since: &'static str,
-    doc: &'static str,
-) -> Property {
-    let mut row = works(name, kind, default, since, doc, nothing);
-    row.state = State::NotYet;
-    row
-}
-
 /// A row that means nothing to this product.
 const fn idle(
     name: &'static str,

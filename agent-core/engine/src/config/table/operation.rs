@@ -1,6 +1,6 @@
 //! Rows about the agent's own answers, preserved POSTs, load balancers, audit and logs.
 
-use super::{From, Kind::*, Property, idle, later, works};
+use super::{From, Kind::*, Property, idle, works};
 use alloc::string::{String, ToString};
 
 use crate::config::{AuditAccess, AuditTo, Sticky, UserIdType, web};
@@ -175,8 +175,10 @@ pub(super) const AUDIT: &[Property] = &[
         .from(From::FileFirst).test("audit_events_name_the_user_as_configured"),
     idle("com.sun.identity.agents.config.remote.logfile", Text, "", "4.x",
         "Name of the file that AM writes audit lines to.", "AM reads it, not the agent"),
-    later("com.sun.identity.agents.config.remote.log.interval", Number, "5", "4.x",
-        "Minutes between two deliveries of audit lines to AM."),
+    works("com.sun.identity.agents.config.remote.log.interval", Number, "5", "4.x",
+        "Minutes between two deliveries of audit events to AM; 0: within a second or two. Many are delivered before. What AM does not take is in the local audit file.",
+        |c, v| v.number(&mut c.remote_log_interval, 0, 1440, "minutes"))
+        .from(From::ProfileFirst).test("am_is_given_the_audit_events_that_are_for_it"),
 ];
 
 #[rustfmt::skip]
