@@ -129,6 +129,9 @@ fn bare(kind: Kind, site: &Site, folder: &std::path::Path) -> Server {
     let conf = fs::read_to_string(server.conf()).expect("configuration");
     fs::write(server.conf(), conf.replace(" amagent:info", "")).expect("configuration");
     server.start();
+    // httpd listens before it knows what USR1 means; whoever answers a request has begun after that.
+    let (answer, _) = send(&server, site, &Request::get(PAGE));
+    assert_eq!(answer.expect("an answer").status, 200);
     server
 }
 
