@@ -219,10 +219,11 @@ both_servers! {
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/page").status, 200);
         assert_eq!(visitor.get("/app/one").status, 200);
-        site.server.stop();
+        site.server.restart();
         let events = audit_events(&site);
         assert!(events.iter().any(|e| e["http"]["request"]["path"] == "/app/one"), "{events:?}");
         assert!(site.debug_log().contains("PCL0690"));
+        site.stop();
     }
 
     fn a_trace_goes_on_to_am_and_stands_in_our_lines(kind: Kind) {

@@ -257,7 +257,8 @@ impl Host<'_> {
         let help = "Log lines and audit events that found no room in their queue.";
         let lost = n.event(Event::LinesLost);
         text.one("portcullis_log_lines_lost_total", "counter", help, lost);
-        let help = "Audit events for AM that went into the local file: AM was away or refused them.";
+        let help =
+            "Audit events for AM that went into the local file: AM was away or refused them.";
         let here = n.event(Event::AuditKeptHere);
         text.one("portcullis_audit_kept_here_total", "counter", help, here);
     }

@@ -154,7 +154,9 @@ async fn give_one(fetcher: &Fetcher, unsent: &Unsent) -> Result<(), FactError> {
     let Unsent { time, event, .. } = unsent;
     let text = |path: &str| event.pointer(path).and_then(Value::as_str).unwrap_or("");
     let asked = "/http/request";
-    let secure = event.pointer("/http/request/secure").and_then(Value::as_bool);
+    let secure = event
+        .pointer("/http/request/secure")
+        .and_then(Value::as_bool);
     let port = event.pointer("/server/port").and_then(Value::as_u64);
     let record = AuditEvent {
         time: *time,
