@@ -64,8 +64,10 @@ impl Outside {
 
     fn is_default(&self, value: &str) -> bool {
         let switch = values::switch(value);
+        // Any number but 0 reads as a switch that is on.
+        let is_switch = !matches!(self.default.parse::<u32>(), Ok(2..));
         value.eq_ignore_ascii_case(self.default)
-            || (switch.is_some() && switch == values::switch(self.default))
+            || (is_switch && switch.is_some() && switch == values::switch(self.default))
     }
 }
 

@@ -352,20 +352,18 @@ fn unverified_tls_is_honoured_with_a_warning() {
 }
 
 #[test]
-fn what_is_not_supported_is_said() {
+fn what_concerns_others_is_said() {
     let (_, problems) = read(
         &minimal(&format!(
-            "{P}.remote.log.interval = 6\n\
-             {P}.postcache.entry.lifetime = 10\n\
+            "{P}.postcache.entry.lifetime = 10\n\
              {P}.iis.logonuser = true\n\
              {P}.client.ip.validation.enable = false\n"
         )),
         None,
     );
     let texts = texts(&problems);
-    assert_eq!(texts.len(), 2, "{texts:#?}");
-    assert!(texts[0].contains("line 4") && texts[0].contains("not supported by this version"));
-    assert!(texts[1].contains("line 6") && texts[1].contains("concerns IIS only"));
+    assert_eq!(texts.len(), 1, "{texts:#?}");
+    assert!(texts[0].contains("line 5") && texts[0].contains("concerns IIS only"));
     assert_eq!(errors(&problems), Vec::<String>::new());
 }
 
