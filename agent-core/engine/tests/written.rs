@@ -164,6 +164,10 @@ fn only_what_rests_on_a_login_cannot_be_decided_again() {
                 | Code::DeniedAdviceAgain
                 | Code::PostReplayed
                 | Code::PostGone
+                | Code::MonitorShown
+                | Code::MonitorRefused
+                | Code::HealthReady
+                | Code::HealthNotReady
         );
         assert_eq!(
             why_not_again(*code, false, false).is_some(),

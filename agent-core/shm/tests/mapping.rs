@@ -113,13 +113,18 @@ fn the_file_is_private_sealed_and_closed_on_exec() {
 
 #[test]
 fn core_dumps_leave_the_mapping_out() {
-    let _m = Mapping::create(0).unwrap();
+    let m = Mapping::create(0).unwrap();
+    // SAFETY: `m` keeps the descriptor open.
+    let fd = unsafe { BorrowedFd::borrow_raw(m.fd().unwrap()) };
+    let file = File::from(fd.try_clone_to_owned().unwrap());
+    // Other tests of this process make mappings, too, and may be about to say it of theirs.
+    let inode = std::os::unix::fs::MetadataExt::ino(&file.metadata().unwrap()).to_string();
     let maps = std::fs::read_to_string("/proc/self/smaps").unwrap();
     // Each entry begins with a line that names the file and ends with its flags.
     let mut ours = false;
     let mut seen = 0;
     for line in maps.lines() {
-        if line.contains("memfd:portcullis") {
+        if line.contains("memfd:portcullis") && line.split_whitespace().any(|word| word == inode) {
             ours = true;
         }
         if let (true, Some(flags)) = (ours, line.strip_prefix("VmFlags:")) {
