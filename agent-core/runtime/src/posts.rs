@@ -125,15 +125,25 @@ fn open(path: &Path) -> Result<OwnedFd, String> {
     Ok(dir)
 }
 
+/// Whoever looks through the directory.
+#[derive(Clone, Copy, PartialEq)]
+enum Looks {
+    /// With the directory's lock, without which nobody begins to write.
+    Alone,
+    /// Beside others: a file without a lock may be one whose writer has only just made it.
+    BesideOthers,
+}
+
 /// What is there, after what is past its time or belongs to nobody any more was removed.
-fn look(dir: &OwnedFd, now: u64) -> io::Result<Vec<Name>> {
+fn look(dir: &OwnedFd, looks: Looks, now: u64) -> io::Result<Vec<Name>> {
     let mut there = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let Some(name) = Name::parse(entry.file_name()) else {
             continue;
         };
-        if name.expires < now || (name.part && is_orphan(dir, entry.file_name())) {
+        let may_be_orphan = name.part && looks == Looks::Alone;
+        if name.expires < now || (may_be_orphan && is_orphan(dir, entry.file_name())) {
             // Somebody else may have been faster.
             let _ = unlinkat(dir, entry.file_name(), AtFlags::empty());
             continue;
@@ -159,9 +169,18 @@ fn is_orphan(dir: &OwnedFd, name: &CStr) -> bool {
 /// Removes what is past its time or was left by a process that is gone.
 pub(crate) fn sweep(path: &Path, now: u64) -> Result<(), String> {
     let dir = open(path)?;
-    look(&dir, now)
+    alone(&dir, || look(&dir, Looks::Alone, now))
         .map(drop)
         .map_err(|e| format!("{}: {e}", path.display()))
+}
+
+/// Does something with the directory's lock.
+fn alone<T>(dir: &OwnedFd, work: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    lock(|| flock(dir, FlockOperation::NonBlockingLockExclusive))?;
+    let done = work()?;
+    // Where the work fails, closing the directory ends it.
+    flock(dir, FlockOperation::Unlock)?;
+    Ok(done)
 }
 
 /// A body that is being written. Dropped before its end, it leaves nothing.
@@ -287,8 +306,21 @@ impl Drop for Spool {
 
 /// A file of this name, if the caps leave room for it.
 fn admitted(dir: &OwnedFd, name: Name, caps: Caps, now: u64) -> io::Result<Option<File>> {
-    lock(|| flock(dir, FlockOperation::NonBlockingLockExclusive))?;
-    let there = look(dir, now)?;
+    alone(dir, || {
+        let there = look(dir, Looks::Alone, now)?;
+        if !fits(&there, name, caps) {
+            return Ok(None);
+        }
+        let flags =
+            OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(dir, name.text(), flags, Mode::RUSR | Mode::WUSR)?;
+        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Some(File::from(file)))
+    })
+}
+
+/// Whether one more has room beside what is there.
+fn fits(there: &[Name], name: Name, caps: Caps) -> bool {
     let sum = |of: &dyn Fn(&&Name) -> bool| {
         let counted = there.iter().filter(of);
         counted.fold((1, name.size), |(n, bytes), name| {
@@ -297,22 +329,10 @@ fn admitted(dir: &OwnedFd, name: Name, caps: Caps, now: u64) -> io::Result<Optio
     };
     let (count, bytes) = sum(&|_| true);
     let (of_client, bytes_of_client) = sum(&|other| other.client == name.client);
-    let fits = count <= caps.total_count
+    count <= caps.total_count
         && bytes <= caps.total_bytes
         && of_client <= caps.client_count
-        && bytes_of_client <= caps.client_bytes;
-    let file = match fits {
-        true => {
-            let flags =
-                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-            let file = openat(dir, name.text(), flags, Mode::RUSR | Mode::WUSR)?;
-            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-            Some(File::from(file))
-        }
-        false => None,
-    };
-    flock(dir, FlockOperation::Unlock)?;
-    Ok(file)
+        && bytes_of_client <= caps.client_bytes
 }
 
 /// A body that was taken out, and what was kept beside it.
@@ -329,7 +349,7 @@ pub(crate) fn take(path: &Path, entry: Entry<'_>, now: u64) -> Result<Option<Tak
     let dir = open(path)?;
     let failed = |e: io::Error| format!("{}: {e}", path.display());
     let id = entry.key.file_name(entry.name);
-    let found = look(&dir, now).map_err(failed)?;
+    let found = look(&dir, Looks::BesideOthers, now).map_err(failed)?;
     let Some(name) = found.into_iter().find(|name| name.id == id && !name.part) else {
         return Ok(None);
     };

@@ -278,3 +278,26 @@ fn whoever_was_stopped_with_the_lock_holds_nobody_up() {
     drop(stopped);
     assert!(begin().is_ok_and(|begun| begun.is_ok()));
 }
+
+#[test]
+fn a_file_that_its_writer_has_only_just_made_is_left_alone() {
+    let dir = store();
+    // Between making it and locking it; whoever does has the directory's lock.
+    let writer = super::open(dir.path()).unwrap();
+    rustix::fs::flock(&writer, FlockOperation::LockExclusive).unwrap();
+    let name = Name {
+        id: 1,
+        client: 1,
+        expires: UNTIL.0,
+        size: 5,
+        part: true,
+    };
+    fs::write(dir.path().join(name.text()), "").unwrap();
+    assert!(sweep(dir.path(), NOW).is_err_and(|why| why.contains("keeps it locked")));
+    assert!(taken(dir.path(), 2).is_none());
+    assert_eq!(files(dir.path()), [name.text()]);
+    // Nobody writes it now.
+    drop(writer);
+    sweep(dir.path(), NOW).unwrap();
+    assert!(files(dir.path()).is_empty());
+}
