@@ -146,6 +146,7 @@ fn minute_of_kills() -> Option<Duration> {
     Some(Duration::from_secs(seconds.parse().expect("seconds")))
 }
 
+/// The pace of the long form, not a wait for an event: what is killed must have had time to take work up.
 const BETWEEN_KILLS: Duration = Duration::from_millis(100);
 
 fn kill_under_load(site: Builder) {

@@ -28,8 +28,10 @@ pub struct portcullis_ticket(Held);
 
 enum Held {
     Waits(Box<Ticket>),
-    /// For what it does when it is dropped.
-    Open(#[allow(dead_code)] Watch),
+    /// Watched until it is dropped.
+    Open {
+        _watch: Watch,
+    },
 }
 
 impl portcullis_ticket {
@@ -40,14 +42,14 @@ impl portcullis_ticket {
     fn waits(&self) -> Option<&Ticket> {
         match &self.0 {
             Held::Waits(ticket) => Some(ticket),
-            Held::Open(_) => None,
+            Held::Open { .. } => None,
         }
     }
 
     fn waits_mut(&mut self) -> Option<&mut Ticket> {
         match &mut self.0 {
             Held::Waits(ticket) => Some(ticket),
-            Held::Open(_) => None,
+            Held::Open { .. } => None,
         }
     }
 }
@@ -155,7 +157,7 @@ pub unsafe extern "C" fn portcullis_decide(
             // SAFETY: a ticket of ours, handed back.
             some => match unsafe { Box::from_raw(some) }.0 {
                 Held::Waits(ticket) => Some(ticket),
-                Held::Open(_) => None,
+                Held::Open { .. } => None,
             },
         };
         let (agent, request, sink) = (borrow!(agent), borrow!(request), borrow!(sink));
@@ -229,7 +231,9 @@ unsafe fn watch(
     worker.map_or(std::ptr::null_mut(), |worker| {
         // SAFETY: the caller's promise.
         let socket = unsafe { BorrowedFd::borrow_raw(request.socket) };
-        portcullis_ticket::of(Held::Open(worker.watch(instance, session, socket)))
+        portcullis_ticket::of(Held::Open {
+            _watch: worker.watch(instance, session, socket),
+        })
     })
 }
 

@@ -17,6 +17,7 @@ use portcullis_tests::{
     processes::{memory, open_files},
     server::Kind,
     site::{self, Site, USER},
+    wait_until,
 };
 
 /// How long AM hangs; the variable makes it shorter.
@@ -95,19 +96,16 @@ fn measure(kind: Kind, hung: Duration) {
     );
     am.clear_faults();
     let back = Instant::now();
-    while visitor
-        .get(&format!("/app/after-{}", back.elapsed().as_millis()))
-        .status
-        != 200
-    {
-        thread::sleep(Duration::from_millis(20));
-    }
+    wait_until("AM's return", || {
+        let page = format!("/app/after-{}", back.elapsed().as_millis());
+        visitor.get(&page).status == 200
+    });
     println!(
         "  200 again {} ms after AM's return",
         back.elapsed().as_millis()
     );
     print_new(answers.iter().collect());
-    // Idle connections are closed after 15 s.
+    // Not for an event: what is idle is closed after 15 s, and what never goes is to be seen, too.
     thread::sleep(Duration::from_secs(20));
     let after = left(&site);
     println!(

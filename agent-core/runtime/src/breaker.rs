@@ -25,22 +25,6 @@ const PAUSE_MS: u64 = 2_000;
 /// Stands for the agent's own calls where others name a session.
 pub(crate) const OWN: u128 = 1;
 
-/// What tells of AM itself and not of the question, the asker, or our own limits (rule O1).
-pub(crate) fn tells_of_am(cause: Cause) -> bool {
-    match cause {
-        Cause::Transport | Cause::Timeout => true,
-        Cause::Status(status) => status >= 500,
-        Cause::Tls
-        | Cause::Protocol
-        | Cause::Busy
-        | Cause::AgentLogin
-        | Cause::Draining
-        | Cause::Store
-        | Cause::Breaker
-        | Cause::Files => false,
-    }
-}
-
 impl Fetcher {
     /// AM's absence, where it is known: nothing has to wait for a deadline to learn it.
     pub(crate) fn refuse_while_open(&self) -> Result<(), FactError> {
@@ -67,7 +51,9 @@ impl Fetcher {
         let breaker = self.state().breaker();
         // The upper half of the digest: as good as any.
         let session = (session >> 64) as u64 ^ session as u64;
-        if tells_of_am(cause) && !breaker.is_open() && breaker.suspect(session, now, now + PAUSE_MS)
+        if cause.tells_of_am()
+            && !breaker.is_open()
+            && breaker.suspect(session, now, now + PAUSE_MS)
         {
             tokio::task::spawn_local(self.clone().probe());
         }
@@ -91,7 +77,7 @@ impl Fetcher {
         let answer = self.am.reachable(call).await;
         let (breaker, now) = (self.state().breaker(), clock::boottime_ms());
         match answer {
-            Err(failure) if tells_of_am(failure.cause) => {
+            Err(failure) if failure.cause.tells_of_am() => {
                 if breaker.open(asked_at, now) {
                     let text = format!("{:?}: {}", failure.cause, failure.why);
                     // Seldom, and somebody has to act: the line says what to do.

@@ -17,11 +17,11 @@ use std::{
 
 use parking_lot::Mutex;
 use portcullis_engine::{contract::SessionKey, event::Code, record::Session};
-use portcullis_shm::{Ended, Key, Mapping, clock};
+use portcullis_shm::{Key, Mapping, clock};
 use rustix::net::{Shutdown, shutdown};
 use tokio::sync::Notify;
 
-use crate::{lines::Line, logs::wall_ms, worker::Worker};
+use crate::{lines::Line, logs::wall_ms, memo, worker::Worker};
 
 /// How often watched sessions are looked at, as long as there are any.
 const LOOK: Duration = Duration::from_millis(250);
@@ -106,15 +106,12 @@ pub(crate) async fn look(worker: Arc<Worker>) {
 }
 
 /// Whether a session is known to be over: here, at AM, or by its own time.
-fn is_over(mapping: &Mapping, SessionKey(key): SessionKey) -> bool {
-    let (key, now, mut record) = (Key(key), clock::boottime_ms(), Vec::new());
-    let dead = |record: &mut Vec<u8>| {
-        let stamp = mapping.dead().get(key, now, record);
-        stamp.is_some_and(|stamp| stamp.expires_at > now)
-    };
-    if mapping.ended().look(key, now) == Ended::Yes || dead(&mut record) {
+fn is_over(mapping: &Mapping, session: SessionKey) -> bool {
+    if memo::is_over(mapping, session) {
         return true;
     }
+    let mut record = Vec::new();
+    let (key, now) = (Key(session.0), clock::boottime_ms());
     let known = mapping.sessions().get(key, now, &mut record);
     let ends = known.and_then(|_| Session::decode(&record).map(|session| session.max_end));
     ends.is_some_and(|end| end > 0 && end <= wall_ms())

@@ -12,7 +12,7 @@ use portcullis_engine::{
     config::AuditAccess,
     contract::{Decision, Now, Outcome, RequestView, SessionKey, Sink, UnixMillis, Why},
 };
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::{
     agent::Instance,
@@ -360,12 +360,11 @@ pub(crate) fn keep(
     let Heard {
         told,
         lengths,
-        bytes: mut all,
+        bytes: all,
         ..
     } = heard;
     // Many are kept for long: each in no more room than it takes.
     let bytes = Zeroizing::new(all.to_vec());
-    all.zeroize();
     let answer = Answer {
         basis: sight.basis,
         until: held.until,

@@ -195,7 +195,7 @@ fn unanswered(
 ) {
     fetcher.learn::<()>(breaker::OWN, &Err(error.fact()));
     match error {
-        AmError::Unavailable(cause) if breaker::tells_of_am(cause) => {
+        AmError::Unavailable(cause) if cause.tells_of_am() => {
             known_good::bring_back(fetcher, state, term);
         }
         AmError::NotAllowed(_) | AmError::Refused { .. } => {

@@ -69,11 +69,9 @@ impl Host {
         self.mapping.instance_at(InstanceId::FIRST)
     }
 
-    /// How long the interval of session and decision is over, for a request whose questions fail.
-    fn old(&self, error: FactError) -> (Option<u64>, Option<u64>) {
-        let memo = Memo::default();
-        let view = View {
-            memo: &memo,
+    fn view<'h>(&'h self, memo: &'h Memo) -> View<'h> {
+        View {
+            memo,
             mapping: &self.mapping,
             state: self.state(),
             now: Now {
@@ -81,7 +79,13 @@ impl Host {
                 mono: MonoMillis(self.now),
             },
             serving: None,
-        };
+        }
+    }
+
+    /// How long the interval of session and decision is over, for a request whose questions fail.
+    fn old(&self, error: FactError) -> (Option<u64>, Option<u64>) {
+        let memo = Memo::default();
+        let view = self.view(&memo);
         assert!(!matches!(
             view.session(SessionKey(SESSION)),
             Known::Fresh(_)
@@ -123,16 +127,7 @@ fn what_has_ended_or_changed_is_not() {
         .ended()
         .insert(Key(SESSION), host.now + 60_000, host.now);
     let memo = Memo::default();
-    let view = View {
-        memo: &memo,
-        mapping: &host.mapping,
-        state: host.state(),
-        now: Now {
-            wall: UnixMillis(1),
-            mono: MonoMillis(host.now),
-        },
-        serving: None,
-    };
+    let view = host.view(&memo);
     let known = view.session(SessionKey(SESSION));
     assert!(matches!(known, Known::Failed(FactError::Dead, None)));
 
@@ -175,16 +170,7 @@ fn what_has_ended_or_changed_is_not() {
 fn a_session_that_ends_while_its_question_is_open_is_not_old_but_over() {
     let host = Host::new();
     let memo = Memo::default();
-    let view = View {
-        memo: &memo,
-        mapping: &host.mapping,
-        state: host.state(),
-        now: Now {
-            wall: UnixMillis(1),
-            mono: MonoMillis(host.now),
-        },
-        serving: None,
-    };
+    let view = host.view(&memo);
     assert!(matches!(view.session(SessionKey(SESSION)), Known::Missing));
     memo.give(Kind::Session, SESSION, Err(AWAY));
     let _ = host

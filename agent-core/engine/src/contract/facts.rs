@@ -56,6 +56,24 @@ pub enum Cause {
     Files,
 }
 
+impl Cause {
+    /// What tells of AM itself and not of the question, the asker, or our own limits (rule O1).
+    pub const fn tells_of_am(self) -> bool {
+        match self {
+            Cause::Transport | Cause::Timeout => true,
+            Cause::Status(status) => status >= 500,
+            Cause::Tls
+            | Cause::Protocol
+            | Cause::Busy
+            | Cause::AgentLogin
+            | Cause::Draining
+            | Cause::Store
+            | Cause::Breaker
+            | Cause::Files => false,
+        }
+    }
+}
+
 /// Why a fact could not be had. Three kinds that are never mixed up (design 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum FactError {

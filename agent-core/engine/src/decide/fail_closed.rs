@@ -160,17 +160,7 @@ pub const fn fail_closed(fact: Fact, error: FactError, strategy: Strategy) -> Fa
 pub const fn may_be_outlived(fact: Fact, error: FactError) -> bool {
     fact.has_grace()
         && match error {
-            Unavailable(cause) => match cause {
-                Cause::Transport | Cause::Timeout | Cause::Breaker => true,
-                Cause::Status(status) => status >= 500,
-                Cause::Tls
-                | Cause::Protocol
-                | Cause::Busy
-                | Cause::AgentLogin
-                | Cause::Draining
-                | Cause::Store
-                | Cause::Files => false,
-            },
+            Unavailable(cause) => cause.tells_of_am() || matches!(cause, Cause::Breaker),
             Dead | NotAllowed => false,
         }
 }
