@@ -19,8 +19,8 @@ Examples:
   agentadmin --l
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
-  agentadmin explain --conf instances/agent_1/config/agent.conf --human requests.jsonl
-  agentadmin trace --conf instances/agent_1/config/agent.conf 7Q2W0H5M3R9T1B4C
+  agentadmin explain --conf agent_1 --human requests.jsonl
+  agentadmin trace --conf agent_1 7Q2W0H5M3R9T1B4C
 
 Environment:
   PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program)

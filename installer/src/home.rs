@@ -48,6 +48,16 @@ impl Home {
         Ok(Home { root, modules })
     }
 
+    /// An installation below a folder, for tests.
+    #[cfg(test)]
+    pub(crate) fn at(root: &Path) -> Home {
+        Home {
+            root: root.into(),
+            modules: root.join("lib"),
+        }
+    }
+
+    /// Folder of all instances.
     pub(crate) fn instances(&self) -> PathBuf {
         self.root.join("instances")
     }

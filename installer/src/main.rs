@@ -6,6 +6,7 @@ mod explain;
 mod home;
 mod httpd;
 mod install;
+mod instance;
 mod nginx;
 mod remove;
 mod secrets;

@@ -13,12 +13,14 @@ use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::Value;
 
+use crate::instance::Instance;
+
 /// Show why a running web server refused requests, by the incident that its page names
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The agent.conf of the instance
-    #[arg(long, value_name = "FILE")]
-    conf: PathBuf,
+    /// The instance: its name or its agent.conf; without it the only one there is
+    #[arg(long, value_name = "AGENT")]
+    conf: Option<PathBuf>,
 
     /// The last so many
     #[arg(long, value_name = "N", required_unless_present = "incident")]
@@ -35,7 +37,7 @@ pub(crate) struct Options {
 
 /// Prints what is kept.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let mut traces = portcullis_runtime::traces(&options.conf)?;
+    let mut traces = portcullis_runtime::traces(&Instance::find(options.conf.as_deref())?.conf)?;
     match (&options.incident, options.last) {
         (Some(incident), _) => {
             traces.retain(|trace| {

@@ -13,9 +13,9 @@ mod rules;
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
-    fs::{self, File},
+    fs::File,
     io::{self, BufRead, BufReader, Read, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -36,10 +36,10 @@ use question::{Question, Unreadable};
 use recorded::{Elsewhere, Head};
 use rules::Rules;
 
+use crate::instance::{Instance, Written};
+
 /// Longest line of input, bytes.
 const MAX_LINE: usize = 1 << 20;
-/// Longest configuration file, bytes; the agent takes no longer one either.
-const MAX_FILE: u64 = 8 << 20;
 /// The token that a given session is taken to have.
 const TOKEN: &[u8] = b"the token of the given session";
 /// Exit code when lines were not answered.
@@ -67,9 +67,10 @@ used or the input not be read."#;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
-    /// The agent.conf to decide with; no other file is needed
-    #[arg(long, value_name = "FILE")]
-    conf: PathBuf,
+    /// The instance to decide with: its name or its agent.conf, no other file is needed; without it the
+    /// only one there is
+    #[arg(long, value_name = "AGENT")]
+    conf: Option<PathBuf>,
 
     /// Print text: every rule in order, with hit, miss or not reached
     #[arg(long)]
@@ -100,7 +101,7 @@ struct Deciders {
 
 /// Answers every line of the input.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let decider = Deciders::read(&options.conf)?;
+    let decider = Deciders::read(&Instance::find(options.conf.as_deref())?)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
     let all = match &options.input {
         Some(path) => {
@@ -119,25 +120,22 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
 impl Deciders {
     /// Reads and compiles `agent.conf` as the agent does; mistakes go to standard error.
-    fn read(path: &Path) -> Result<Deciders> {
-        let size = fs::metadata(path)
-            .with_context(|| format!("{}", path.display()))?
-            .len();
-        if size > MAX_FILE {
-            bail!("{} is larger than {MAX_FILE} bytes", path.display());
-        }
-        let text = fs::read_to_string(path).with_context(|| format!("{}", path.display()))?;
+    fn read(instance: &Instance) -> Result<Deciders> {
+        let Written {
+            text,
+            config,
+            problems: wrong,
+            ..
+        } = instance.read()?;
         let (decider, problems) = Decider::of(&text, None);
         for problem in &problems {
             eprintln!("{problem}");
         }
-        let files = Properties::parse(&text, Source::File("agent.conf".to_owned()));
-        let (config, wrong) = config::read(&files, None);
         let central = config.repository == Repository::Centralized;
         // What is missing may stand in the profile; what is wrong stays wrong.
         let needs_profile = central && wrong.iter().all(|p| p.severity < Severity::Error);
         if decider.is_none() && !needs_profile {
-            bail!("{} cannot be used", path.display());
+            bail!("{} cannot be used", instance.conf.display());
         }
         if central {
             eprintln!(
