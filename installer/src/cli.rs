@@ -23,8 +23,9 @@ Examples:
   agentadmin trace --conf agent_1 7Q2W0H5M3R9T1B4C
 
 Environment:
-  PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program)
-  PORTCULLIS_MODULES  folder of the modules (default: lib in it)
+  PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program;
+                      installed from packages: /var/lib/portcullis)
+  PORTCULLIS_MODULES  folder of the modules (default: lib in it; packages: /usr/lib/portcullis)
   AM_NET_TIMEOUT      seconds that AM may take to answer (default: 4)";
 
 /// Installs the Portcullis Web Agent and looks after its instances.

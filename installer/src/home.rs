@@ -12,6 +12,13 @@ use crate::server::Kind;
 /// Register of the instances: one line each, `name TAB server TAB conf of the server TAB agent URL`.
 const REGISTER: &str = ".agents";
 
+/// Where packages put this program; beside it there is no place for instances.
+const PACKAGED: &str = "/usr/bin/agentadmin";
+/// The instances of an installation from packages.
+const PACKAGED_HOME: &str = "/var/lib/portcullis";
+/// Links to the modules of an installation from packages, which are in a folder of each server's.
+const PACKAGED_MODULES: &str = "/usr/lib/portcullis";
+
 /// The installation.
 pub(crate) struct Home {
     root: PathBuf,
@@ -30,10 +37,21 @@ pub(crate) struct Entry {
 impl Home {
     /// From the environment, or from where the program is.
     pub(crate) fn find() -> Result<Home> {
-        let root = match env::var_os("PORTCULLIS_HOME") {
-            Some(root) => PathBuf::from(root),
+        let program = env::current_exe().context("where is this program?")?;
+        let variable = |name| env::var_os(name).map(PathBuf::from);
+        Home::of(
+            variable("PORTCULLIS_HOME"),
+            variable("PORTCULLIS_MODULES"),
+            &program,
+        )
+    }
+
+    fn of(home: Option<PathBuf>, modules: Option<PathBuf>, program: &Path) -> Result<Home> {
+        let packaged = home.is_none() && program == Path::new(PACKAGED);
+        let root = match home {
+            Some(root) => root,
+            None if packaged => PACKAGED_HOME.into(),
             None => {
-                let program = env::current_exe().context("where is this program?")?;
                 let above = program.parent().and_then(Path::parent);
                 above
                     .context("this program has no folder above its own")?
@@ -41,8 +59,9 @@ impl Home {
             }
         };
         let root = std::path::absolute(&root).context("PORTCULLIS_HOME")?;
-        let modules = match env::var_os("PORTCULLIS_MODULES") {
+        let modules = match modules {
             Some(modules) => std::path::absolute(modules).context("PORTCULLIS_MODULES")?,
+            None if packaged => PACKAGED_MODULES.into(),
             None => root.join("lib"),
         };
         Ok(Home { root, modules })
@@ -133,6 +152,39 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn packages_have_places_of_their_own() {
+        let places = |home: Option<&str>, modules: Option<&str>, program: &str| {
+            let home = Home::of(
+                home.map(Into::into),
+                modules.map(Into::into),
+                program.as_ref(),
+            );
+            let home = home.unwrap();
+            let text = |path: PathBuf| path.display().to_string();
+            (text(home.root), text(home.modules))
+        };
+        for (home, modules, program, wanted) in [
+            (
+                None,
+                None,
+                "/opt/p/bin/agentadmin",
+                ("/opt/p", "/opt/p/lib"),
+            ),
+            (None, None, PACKAGED, (PACKAGED_HOME, PACKAGED_MODULES)),
+            (Some("/srv/p"), None, PACKAGED, ("/srv/p", "/srv/p/lib")),
+            (None, Some("/srv/m"), PACKAGED, (PACKAGED_HOME, "/srv/m")),
+        ] {
+            let wanted = (wanted.0.to_owned(), wanted.1.to_owned());
+            assert_eq!(
+                places(home, modules, program),
+                wanted,
+                "{home:?} {modules:?} {program}"
+            );
+        }
+        assert!(Home::of(None, None, Path::new("/")).is_err());
+    }
 
     #[test]
     fn an_entry_reads_back_as_written() {

@@ -154,10 +154,10 @@ pub const OUTSIDE: &[Outside] = &[
     row(Tool, "APACHE_RUN_GROUP", "",
         "Their group.", Works).test("the_worker_is_named_in_the_file"),
     row(Tool, "PORTCULLIS_HOME", "",
-        "Folder of the instances; without it the one above that of agentadmin.", Works)
+        "Folder of the instances; without it the one above that of agentadmin, or /var/lib/portcullis for the one of packages.", Works)
         .test("installing_twice_is_refused_and_removing_restores_every_byte"),
     row(Tool, "PORTCULLIS_MODULES", "",
-        "Folder of the modules; without it lib in the former.", Works)
+        "Folder of the modules; without it lib in the former, or /usr/lib/portcullis for agentadmin of packages.", Works)
         .test("installing_twice_is_refused_and_removing_restores_every_byte"),
     row(Tool, "AM_SSL_CERT", "", "File with the certificate shown to AM.", Works)
         .sets("com.forgerock.agents.config.cert.file").test("the_environment_fills_the_template"),
