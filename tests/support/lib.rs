@@ -12,6 +12,7 @@ pub mod contract;
 pub mod daemon;
 pub mod forge;
 pub mod front;
+pub mod guide;
 pub mod http2;
 pub mod leading;
 pub mod modules;
