@@ -1,4 +1,4 @@
-//! Builds every test program of the workspace in one go and runs them one by one.
+//! Builds every test program of the workspace in one go and runs them.
 //!
 //! One build, because cargo would choose other features of the dependencies for each selection of
 //! packages and compile them again.
@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use portcullis_openam::STATE_VARIABLE;
-use portcullis_tests::modules::root;
+use portcullis_tests::{modules::root, server::PLACE_VARIABLE};
 use serde_json::Value;
 
 use crate::tally::Tally;
@@ -34,6 +34,8 @@ pub(crate) struct Settings<'s> {
     pub(crate) threads: Option<u8>,
     /// The state file of a running OpenAM.
     pub(crate) openam: Option<&'s Path>,
+    /// Which of so many programs that run side by side.
+    pub(crate) place: Option<(usize, usize)>,
 }
 
 /// `cargo` in the root of the tree, without input.
@@ -150,7 +152,7 @@ impl Program {
         Ok(list.lines().filter(|l| l.ends_with(": test")).count())
     }
 
-    /// Runs the tests that match, shows what they print and counts them.
+    /// Runs the tests that match, hands on what they print and counts them.
     ///
     /// # Errors
     /// When any failed.
@@ -158,9 +160,8 @@ impl Program {
         &self,
         filter: Option<&str>,
         settings: Settings<'_>,
-        tally: &mut Tally,
+        (output, tally): (&mut dyn Write, &mut Tally),
     ) -> anyhow::Result<()> {
-        println!("--- {}", self.name);
         let mut command = self.command();
         command.args(filter.filter(|word| !self.is_called(word)));
         if let Some(threads) = settings.threads {
@@ -169,29 +170,37 @@ impl Program {
         if let Some(state) = settings.openam {
             command.env(STATE_VARIABLE, state);
         }
+        if let Some((place, places)) = settings.place {
+            command.env(PLACE_VARIABLE, format!("{place}/{places}"));
+        }
         if std::io::stdout().is_terminal() {
             command.arg("--color=always");
         }
-        counted(&mut command, &self.name, tally)
+        counted(&mut command, &self.name, (output, tally))
     }
 }
 
-/// Runs a command that prints test results; shows and counts them.
+/// Runs a command that prints test results; hands on what it prints, errors in their place, and counts.
 ///
 /// # Errors
 /// When it does not exit with 0.
-pub(crate) fn counted(command: &mut Command, name: &str, tally: &mut Tally) -> anyhow::Result<()> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .spawn()
-        .with_context(|| shown(command))?;
+pub(crate) fn counted(
+    command: &mut Command,
+    name: &str,
+    (output, tally): (&mut dyn Write, &mut Tally),
+) -> anyhow::Result<()> {
+    let (printed, into) = std::io::pipe()?;
+    command.stdout(into.try_clone()?).stderr(into);
+    let child = command.spawn().with_context(|| shown(command));
+    // The ends of the pipe that are here would keep it open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = child?;
     let mut closed = false;
-    if let Some(output) = child.stdout.take() {
-        let mut output = BufReader::new(output);
+    {
+        let mut printed = BufReader::new(printed);
         let mut line = Vec::new();
-        let mut console = std::io::stdout();
-        while output.read_until(b'\n', &mut line)? > 0 {
-            console.write_all(&line)?;
+        while printed.read_until(b'\n', &mut line)? > 0 {
+            output.write_all(&line)?;
             closed |= tally.read(name, &String::from_utf8_lossy(&line));
             line.clear();
         }

@@ -14,8 +14,10 @@ use crate::{
     stages::Stages,
 };
 
-/// Acceptance tests that run side by side: each has a server of its own and mostly waits.
-const SIDE_BY_SIDE: u8 = 4;
+/// Programs of tests that run side by side. Some count instructions for a minute, some wait for one.
+const PROGRAMS: usize = 2;
+/// Acceptance tests of one program that run side by side: each has a server of its own and mostly waits.
+const THREADS: u8 = 3;
 /// The checker of licences; pinned, because its configuration changes between releases.
 const DENY: &str = "cargo-deny@0.20.2";
 
@@ -45,28 +47,53 @@ pub(crate) fn run_all(only: Option<&str>) -> bool {
     if !acceptance.is_empty() {
         stages.run("modules", |_| build_modules());
     }
-    for program in &unit {
-        let name = format!("unit: {}", program.name);
-        stages.run(&name, |tally| program.run(only, Settings::default(), tally));
-    }
+    let settings = Settings::default();
+    run_programs(&mut stages, "unit", &unit, only, settings);
     if only.is_none() {
         stages.run("unit: examples in documentation", |tally| {
             let mut command = cargo(&["test", "--workspace", "--doc"]);
-            counted(&mut command, "documentation", tally)
+            counted(
+                &mut command,
+                "documentation",
+                (&mut std::io::stdout(), tally),
+            )
         });
         licences(&mut stages);
     }
     let state = wait_for_openam(&mut stages, openam.as_mut());
-    for program in &acceptance {
-        let name = format!("servers: {}", program.name);
-        let settings = Settings {
-            threads: Some(SIDE_BY_SIDE),
-            openam: state.as_deref(),
-        };
-        stages.run(&name, |tally| program.run(only, settings, tally));
-    }
+    let settings = Settings {
+        threads: Some(THREADS),
+        openam: state.as_deref(),
+        ..settings
+    };
+    run_programs(&mut stages, "servers", &acceptance, only, settings);
     drop(openam);
     stages.finish()
+}
+
+/// Runs programs side by side; one alone shows what it prints at once.
+fn run_programs(
+    stages: &mut Stages,
+    what: &str,
+    programs: &[Program],
+    only: Option<&str>,
+    settings: Settings<'_>,
+) {
+    let name = |program: &Program| format!("{what}: {}", program.name);
+    if let [program] = programs {
+        stages.run(&name(program), |tally| {
+            program.run(only, settings, (&mut std::io::stdout(), tally))
+        });
+        return;
+    }
+    let names: Vec<String> = programs.iter().map(name).collect();
+    let done = stages.run_beside(&names, PROGRAMS, |number, place, to| {
+        let place = Some((place, PROGRAMS));
+        programs[number].run(only, Settings { place, ..settings }, to)
+    });
+    if let Err(error) = done {
+        stages.run(what, |_| Err(error));
+    }
 }
 
 /// The programs that have tests to run.

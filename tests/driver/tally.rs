@@ -28,6 +28,14 @@ impl Tally {
         false
     }
 
+    /// Adds what another counted.
+    pub(crate) fn add(&mut self, other: Tally) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+        self.failures.extend(other.failures);
+    }
+
     /// One more that passed.
     pub(crate) fn passed(&mut self) {
         self.passed += 1;
@@ -75,8 +83,11 @@ mod tests {
             "b",
             "test result: \u{1b}[31mFAILED\u{1b}(B. 10 passed; 1 failed; 0 ignored; 0 measured"
         ));
-        tally.broke("c", "signal 11");
-        assert_eq!(tally.line(), "13 passed, 2 failed, 1 skipped");
+        let mut other = Tally::default();
+        other.broke("c", "signal 11");
+        other.passed();
+        tally.add(other);
+        assert_eq!(tally.line(), "14 passed, 2 failed, 1 skipped");
         assert_eq!(tally.failures, ["b: x::y", "c: signal 11"]);
     }
 }

@@ -114,16 +114,32 @@ pub struct Server {
 /// Where [`free_port`] looks: below the ports that the system hands out by itself, to whom it likes.
 const PORTS: std::ops::Range<u32> = 12_000..32_000;
 
+/// `2/3`: this program is the third of three that run side by side, and takes its ports from the last third.
+pub const PLACE_VARIABLE: &str = "PORTCULLIS_TEST_PLACE";
+
+/// The ports of this program.
+fn ports() -> std::ops::Range<u32> {
+    let Ok(text) = std::env::var(PLACE_VARIABLE) else {
+        return PORTS;
+    };
+    let (place, places) = text.split_once('/').expect("place/places");
+    let number = |text: &str| text.parse::<u32>().expect("number");
+    let each = (PORTS.end - PORTS.start) / number(places);
+    let start = PORTS.start + each * number(place);
+    start..start + each
+}
+
 /// A port that nobody listens on now, and that no other test of this program gets.
 ///
 /// # Panics
 /// When none of them is free.
 pub fn free_port() -> u16 {
     static TAKEN: AtomicU32 = AtomicU32::new(0);
-    let first = std::process::id().wrapping_mul(331); // programs that run side by side begin apart
-    for _ in PORTS {
+    let first = std::process::id().wrapping_mul(331); // others may run without knowing their place
+    let ports = ports();
+    for _ in ports.clone() {
         let next = first.wrapping_add(TAKEN.fetch_add(1, Ordering::Relaxed));
-        let port = (PORTS.start + next % (PORTS.end - PORTS.start)) as u16;
+        let port = (ports.start + next % (ports.end - ports.start)) as u16;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
