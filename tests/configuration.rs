@@ -298,6 +298,47 @@ both_servers! {
         assert!(said.contains("is removed"), "{said}");
         assert_eq!(fs::read(&conf).expect("configuration"), before);
         assert!(!site.instance.exists());
+        let left: Vec<_> = fs::read_dir(folder).expect("conf").flatten().map(|e| e.path()).collect();
+        assert_eq!(left, [conf.as_path()], "no copy is left either");
+        site.stop();
+    }
+
+    fn an_installer_that_is_killed_is_put_right_by_the_next_run(kind: Kind) {
+        let site = site(kind).prepare();
+        assert!(answer(agentadmin(&site, &["--r", "agent_1"]), "yes\n").contains("is removed"));
+        let conf = site.server.conf();
+        let before = fs::read(&conf).expect("configuration");
+        let instances = site.instance.parent().expect("instances");
+        let password = site.instance.ancestors().nth(3).expect("home").join("password");
+        // What is there when it is killed; each is there before the next.
+        let signs = [".journal", "agent_1", "agent_1/config/agent.conf", "agent_1/config/agent-password.conf", ".agents"];
+        let mut whole = 0;
+        for sign in signs.iter().cycle().take(3 * signs.len()) {
+            let mut install = agentadmin(&site, &["--s"]);
+            install.arg(&conf).args([&site.am.url(), &site.url(), "/", AGENT]).arg(&password).args(["--forceInstall", "--changeOwner"]);
+            let mut install = install.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("agentadmin");
+            while !instances.join(sign).exists() && install.try_wait().expect("agentadmin").is_none() {
+                std::hint::spin_loop();
+            }
+            // It may have ended by itself.
+            let _ = install.kill();
+            install.wait().expect("agentadmin");
+            let list = words(&agentadmin(&site, &["--l"]).output().expect("agentadmin"));
+            let names: Vec<_> = fs::read_dir(instances).into_iter().flatten().flatten().map(|e| e.file_name()).collect();
+            if list.contains("id: ") {
+                whole += 1;
+                assert_eq!(names.len(), 2, "{names:?}");
+                let (passes, said) = site.server.check();
+                assert!(passes, "{said}");
+                assert!(answer(agentadmin(&site, &["--r", "agent_1"]), "yes\n").contains("is removed"));
+            } else {
+                assert!(names.is_empty(), "{names:?}");
+            }
+            assert_eq!(fs::read(&conf).expect("configuration"), before);
+            let beside = fs::read_dir(conf.parent().expect("folder")).expect("folder").count();
+            assert_eq!(beside, 1, "nothing is left beside the configuration");
+        }
+        println!("{whole} of {} were finished", 3 * signs.len());
         site.stop();
     }
 

@@ -9,7 +9,7 @@ use crate::{
     explain,
     home::Home,
     install::{self, Request},
-    remove, secrets, trace,
+    plan, remove, secrets, trace,
 };
 
 const EXAMPLES: &str = "\
@@ -75,6 +75,10 @@ pub(crate) struct Arguments {
     /// With --s: don't ask AM whether name and password are right
     #[arg(long = "forceInstall", requires = "silent")]
     force: bool,
+
+    /// With --s: show what the web server's configuration needs, and leave it alone
+    #[arg(long = "print", requires = "silent")]
+    print: bool,
 }
 
 /// What is not an option, because the Web Agent does not have it.
@@ -116,6 +120,7 @@ fn options(arguments: &Arguments) -> Result<()> {
     }
     let home = Home::find()?;
     if arguments.list {
+        plan::repair(&home.instances())?;
         return home.list();
     }
     if let Some(name) = &arguments.remove {
@@ -133,6 +138,7 @@ fn options(arguments: &Arguments) -> Result<()> {
         password_file: password.into(),
         change_owner: arguments.change_owner,
         force: arguments.force,
+        print: arguments.print,
     };
     install::install(&home, &request)
 }

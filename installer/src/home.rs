@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use crate::server::Kind;
+use crate::{plan::Step, server::Kind};
 
 /// Register of the instances: one line each, `name TAB server TAB conf of the server TAB agent URL`.
 const REGISTER: &str = ".agents";
@@ -113,11 +113,25 @@ impl Home {
         Ok(text.lines().filter_map(Entry::parse).collect())
     }
 
-    /// Replaces the register.
-    pub(crate) fn write_entries(&self, entries: &[Entry]) -> Result<()> {
+    /// The step that makes the register say this.
+    pub(crate) fn register(&self, entries: &[Entry]) -> Result<Step> {
         let register = self.instances().join(REGISTER);
         let text: String = entries.iter().map(Entry::line).collect();
-        fs::write(&register, text).with_context(|| format!("cannot write {}", register.display()))
+        match fs::read_to_string(&register) {
+            Ok(_) if entries.is_empty() => Ok(Step::away(&register)),
+            Ok(before) => Ok(Step::replace(&register, &before, &text)),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                Ok(Step::file(&register, 0o644, None, &text))
+            }
+            Err(e) => Err(e).with_context(|| format!("cannot read {}", register.display())),
+        }
+    }
+
+    /// Replaces the register.
+    #[cfg(test)]
+    pub(crate) fn write_entries(&self, entries: &[Entry]) -> Result<()> {
+        let text: String = entries.iter().map(Entry::line).collect();
+        Ok(fs::write(self.instances().join(REGISTER), text)?)
     }
 
     /// Prints the instances as the Web Agent does.

@@ -1,11 +1,6 @@
 //! Keys and passwords of an instance: drawn, encrypted, written for their owner only.
 
-use std::{
-    fs::{self, OpenOptions},
-    io::Write,
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
-    path::Path,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 use anyhow::{Context, Result, bail};
 use portcullis_engine::{config, token::Secret};
@@ -84,19 +79,28 @@ pub(crate) fn encrypt_files(key: &Path, password: &Path) -> Result<String> {
     encrypt(&key, &read_password(password)?)
 }
 
-/// Writes `agent-key.conf` and `agent-password.conf`, mode 0600; of each password its property and its
-/// encrypted form.
-pub(crate) fn write(folder: &Path, key: &Secret, passwords: &[(String, String)]) -> Result<()> {
-    let text = Zeroizing::new(format!("{KEY} = {}\n", config::key_text(key).as_str()));
-    write_private(&folder.join("agent-key.conf"), &text)?;
+/// `agent-key.conf` and `agent-password.conf`, each with its name; of each password its property and its encrypted
+/// form. Both are for their owner only.
+pub(crate) fn files(
+    key: &Secret,
+    passwords: &[(String, String)],
+) -> [(&'static str, Zeroizing<String>); 2] {
     let lines = passwords.iter();
     let lines: String = lines
         .map(|(name, text)| format!("{name} = {text}\n"))
         .collect();
-    write_private(&folder.join("agent-password.conf"), &lines)
+    [
+        (
+            "agent-key.conf",
+            Zeroizing::new(format!("{KEY} = {}\n", config::key_text(key).as_str())),
+        ),
+        ("agent-password.conf", Zeroizing::new(lines)),
+    ]
 }
 
+#[cfg(test)]
 fn write_private(path: &Path, text: &str) -> Result<()> {
+    use std::{fs::OpenOptions, io::Write, os::unix::fs::OpenOptionsExt};
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -119,14 +123,12 @@ mod tests {
         write_private(&file, "a-Long-enough-pass-phrase\nrest\n").unwrap();
         let password = read_password(&file).unwrap();
         let text = encrypt(&key, &password).unwrap();
-        write(folder.path(), &key, &[(PASSWORD.to_owned(), text.clone())]).unwrap();
+        for (name, text) in files(&key, &[(PASSWORD.to_owned(), text.clone())]) {
+            write_private(&folder.path().join(name), &text).unwrap();
+        }
         let opened = config::decrypt_password(&key, &text).unwrap();
         assert!(opened == password);
         let again = encrypt_files(&folder.path().join("agent-key.conf"), &file).unwrap();
         assert!(config::decrypt_password(&key, &again).unwrap() == password);
-        let mode = fs::metadata(folder.path().join("agent-key.conf"))
-            .unwrap()
-            .mode();
-        assert_eq!(mode & 0o777, 0o600);
     }
 }
