@@ -10,12 +10,14 @@ use std::{
     process::{Command, Stdio},
 };
 
+use am_simulator::Dialect;
 use portcullis_openam::seed::{Form, form_of};
 use portcullis_tests::{
     both_servers,
     client::{Request, Response},
     guide::{self, Setup, Shell},
     modules,
+    outage::stop_am,
     outcome::logs_in,
     second::{agentadmin, am_on_localhost, words},
     server::Kind,
@@ -26,7 +28,18 @@ use portcullis_tests::{
 use serde_json::json;
 
 /// The pages whose every block is tried here.
-const PAGES: [&str; 3] = ["docs/README.md", "docs/quick-start.md", "docs/login.md"];
+const PAGES: [&str; 10] = [
+    "docs/README.md",
+    "docs/am-versions.md",
+    "docs/farm.md",
+    "docs/login.md",
+    "docs/quick-start.md",
+    "docs/security.md",
+    "docs/selinux.md",
+    "docs/sizing.md",
+    "docs/troubleshooting.md",
+    "docs/upgrade.md",
+];
 /// AM's own cookie.
 const AM_COOKIE: &str = "iPlanetDirectoryPro";
 
@@ -77,6 +90,10 @@ fn every_property_of_the_guide_is_taken_as_it_stands() {
             "https://am.example.com:8443/openam",
         ),
         ("com.sun.identity.agents.config.username", "wa1"),
+        (
+            "com.sun.identity.agents.config.agenturi.prefix",
+            "https://www.example.com:443/",
+        ),
     ];
     let all = PAGES.iter().flat_map(|page| guide::blocks(page));
     for block in all.filter(|block| block.language == "properties") {
@@ -164,16 +181,16 @@ fn every_link_leads_somewhere() {
 
 both_servers! {
     fn the_quick_start_leads_to_a_login(kind: Kind) {
-        let (install, start, server) = match kind {
-            Kind::Httpd => ("install_httpd", "start_httpd", "apache"),
-            Kind::Nginx => ("install_nginx", "start_nginx", "nginx"),
+        let (install, start, upgrade, server) = match kind {
+            Kind::Httpd => ("install_httpd", "start_httpd", "upgrade_httpd", "apache"),
+            Kind::Nginx => ("install_nginx", "start_nginx", "upgrade_nginx", "nginx"),
         };
         let am = AmServer::Simulated(Box::new(am_on_localhost()));
         let mut site = site(kind).am(am).unrecorded().prepare();
         // The machine as it was before anybody installed an agent.
         remove_the_harness_s(&site);
         let bare = fs::read(site.server.conf()).expect("configuration");
-        let mut shell = Shell::at(&mut site);
+        let mut shell = Shell::bare(&mut site);
         shell.types(&named("install"));
         let password = fs::read_to_string(shell.file("wa1.password")).expect("password");
         assert_eq!(password.trim().len(), 32);
@@ -186,10 +203,15 @@ both_servers! {
         shell.types(&named(start));
         shell.types(&named("first_request"));
         assert_eq!(shell.site().get("/off/a.html").status, 200);
-        assert_eq!(shell.site().visitor().log_in("/docs/a.html").status, 200);
+        let mut visitor = shell.site().visitor();
+        assert_eq!(visitor.log_in("/docs/a.html").status, 200);
+        let cookies = visitor.cookie_header();
         let refused = shell.site().visitor().log_in("/secret/a.html");
         assert_eq!(refused.status, 403, "{refused:?}");
         shell.types(&named("log"));
+        shell.types(&named(upgrade));
+        let known = Request::get("/docs/a.html").header("Cookie", &cookies);
+        assert_eq!(shell.site().send(&known).status, 200, "logins survive an upgrade");
         fs::write(shell.site().server.conf(), installed).expect("configuration");
         shell.types(&named("remove"));
         assert_eq!(fs::read(shell.site().server.conf()).expect("configuration"), bare);
@@ -332,6 +354,155 @@ both_servers! {
         assert_eq!(visitor.get("/app/page").status, 200);
         site.stop();
     }
+
+    fn trouble_is_found_as_the_guide_says(kind: Kind) {
+        let mut site = named("more_lines").prepare(kind);
+        guide::set(&site, "portcullis.monitor.enable = true");
+        site.server.start();
+        let mut visitor = site.visitor();
+        let refused = visitor.log_in("/secret/a.html");
+        let cookies = visitor.cookie_header();
+        go_round(&mut site.visitor());
+        for text in ["PCL05", "PCL0600", "agent.conf", "configuration"] {
+            site.server.expect(text);
+        }
+        let mut shell = Shell::at(&mut site);
+        shell.types(&named(match kind {
+            Kind::Httpd => "size_httpd",
+            Kind::Nginx => "size_nginx",
+        }));
+        shell.has_read(&refused.text());
+        for setup in ["incident", "circles", "ask", "ask_am", "health"] {
+            shell.types(&named(setup));
+        }
+        stop_am(shell.site());
+        assert_eq!(shell.site().send(&unknown(&cookies)).status, 503);
+        shell.site().wait_for_line("PCL0515");
+        shell.types(&named("unavailable"));
+        guide::set(shell.site(), "com.sun.identity.agents.config.sso.only = perhaps");
+        shell.types(&named(match kind {
+            Kind::Httpd => "no_start_httpd",
+            Kind::Nginx => "no_start_nginx",
+        }));
+        site.stop();
+    }
+
+    fn what_was_typed_is_kept(kind: Kind) {
+        for setup in ["lost_post", "sticky_post"] {
+            let builder = site(kind).host(
+                "ProxyPass /post http://@BACKEND@/post\n",
+                "location /post { proxy_pass http://@BACKEND@; }\n",
+            );
+            let mut site = named(setup).prepare_on(builder);
+            let pages = format!("{}/post/*", site.url());
+            let allow = json!({ "actionValues": { "GET": true, "POST": true } });
+            site.am.admin().create_policy("/", "post", &[&pages], &allow).expect("policy");
+            site.server.start();
+            let mut visitor = site.visitor();
+            let post = Request::new("POST", "/post/form")
+                .header("Origin", &site.url())
+                .header("Sec-Fetch-Mode", "navigate")
+                .body("application/x-www-form-urlencoded", "a=1");
+            let redirect = visitor.send(post);
+            let mark = visitor.cookies.get("lb").map(String::as_str);
+            assert_eq!(mark, (setup == "sticky_post").then_some("node1"));
+            let form = visitor.form(&redirect);
+            let back = visitor.post(&form);
+            assert_eq!(visitor.get(&path_of(back.location())).status, 200);
+            let arrived = site.backend.requests();
+            assert!(arrived.iter().any(|r| r == "POST /post/form"), "{arrived:?}");
+            site.stop();
+        }
+    }
+
+    fn what_is_known_is_served_while_am_is_down(kind: Kind) {
+        let mut site = started(kind, "grace");
+        site.server.expect("PCL05");
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        let cookies = visitor.cookie_header();
+        stop_am(&mut site);
+        assert_eq!(site.send(&unknown(&cookies)).status, 503);
+        site.wait_for_line("PCL0515");
+        let known = Request::get("/app/page").header("Cookie", &cookies);
+        assert_eq!(site.send(&known).status, 200);
+        site.stop();
+    }
+
+    fn nodes_of_a_farm_share_logins(kind: Kind) {
+        let setup = named("farm").seen_from_outside();
+        let mut first = setup.prepare(kind);
+        known_outside(&first);
+        first.server.start();
+        let mut second = named("farm").seen_from_outside().prepare(kind);
+        let mut shell = Shell::at(&mut second);
+        fs::create_dir(shell.file("node1")).expect("folder");
+        for name in ["agent-key.conf", "agent-password.conf"] {
+            let from = first.instance.join("config").join(name);
+            fs::copy(from, shell.file("node1").join(name)).expect("copy");
+        }
+        shell.types(&named("farm"));
+        let am = format!("com.sun.identity.agents.config.naming.url = {}", first.am.url());
+        guide::set(&second, &am);
+        second.server.start();
+        let balanced = |request: Request| request.header("Host", "www.test.example.org");
+        let mut visitor = first.visitor();
+        let redirect = visitor.send(balanced(Request::get("/app/page")));
+        let form = visitor.form(&redirect);
+        let posting = visitor.posting(&form, Some(&origin_of(&first.am.url())));
+        let cookies = visitor.cookie_header();
+        let back = second.send(&balanced(posting).header("Cookie", &cookies));
+        assert!(back.status == 302 && logs_in(&back), "{back:?}");
+        visitor.take(&back);
+        for node in [&first, &second] {
+            let page = balanced(Request::get("/app/page")).header("Cookie", &visitor.cookie_header());
+            assert_eq!(node.send(&page).status, 200);
+        }
+        second.stop();
+        first.stop();
+    }
+
+    fn security_settings_are_those_of_a_working_site(kind: Kind) {
+        let setup = named("state_dir");
+        let mut site = setup.prepare(kind);
+        Shell::at(&mut site).types(&setup);
+        Shell::at(&mut site).types(&named("owners"));
+        site.server.start();
+        assert_eq!(site.visitor().log_in("/app/page").status, 200);
+        assert!(fs::read_dir(site.instance.join("state")).expect("folder").count() > 0);
+        site.stop();
+        for setup in ["tls", "cut"] {
+            let site = started(kind, setup);
+            assert_eq!(site.visitor().log_in("/app/page").status, 200, "{setup}");
+            site.stop();
+        }
+    }
+
+    fn pingam_is_spoken_to_as_the_guide_says(kind: Kind) {
+        let mut site = named("pingam").speaking(Dialect::PingAm).prepare(kind);
+        site.server.start();
+        assert_eq!(site.visitor().log_in("/app/page").status, 200);
+        site.stop();
+    }
+}
+
+/// A page that nobody has asked for yet: AM has to be asked about it.
+fn unknown(cookies: &str) -> Request {
+    Request::get("/app/unknown").header("Cookie", cookies)
+}
+
+/// A browser that does not keep the session cookie, until the agent ends it.
+fn go_round(visitor: &mut Visitor<'_>) {
+    for _ in 0..10 {
+        let answer = visitor.get("/app/page");
+        if answer.status == 403 {
+            return;
+        }
+        let form = visitor.form(&answer);
+        assert_eq!(visitor.post(&form).status, 302);
+        visitor.cookies.remove("am-auth-jwt");
+    }
+    panic!("it goes round and round");
 }
 
 /// Removes the agent that the harness has installed.

@@ -5,14 +5,15 @@
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, symlink},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use am_simulator::{Config, Simulator};
+use am_simulator::{Config, Dialect, Simulator};
 
 use crate::{
+    front::Certificates,
     modules,
     server::Kind,
     site::{AmServer, Builder, Site, site},
@@ -25,6 +26,10 @@ const SITE: &str = "https://www.example.com:443";
 const HIDDEN_AM: &str = "http://am.internal.example.com:8080/openam";
 /// Where the guide puts the agent.
 const HOME: &str = "/opt/portcullis";
+/// A local configuration needs a URL to send users back to.
+const PREFIX: &str = "com.sun.identity.agents.config.agenturi.prefix";
+/// The number of a page in the guide.
+const INCIDENT: &str = "7Q2W0H5M3R9T1B4C";
 /// The languages of blocks, and what is done with each.
 const LANGUAGES: [&str; 5] = ["properties", "apache", "nginx", "sh", "console"];
 
@@ -92,6 +97,8 @@ pub struct Setup {
     outside: bool,
     /// The host name that AM knows itself by.
     am: &'static str,
+    /// What AM speaks.
+    dialect: Dialect,
 }
 
 impl Setup {
@@ -107,6 +114,7 @@ impl Setup {
             blocks,
             outside: false,
             am: "localhost",
+            dialect: Dialect::default(),
         }
     }
 
@@ -121,6 +129,13 @@ impl Setup {
     #[must_use]
     pub fn am_named(mut self, host: &'static str) -> Setup {
         self.am = host;
+        self
+    }
+
+    /// Has an AM of another kind.
+    #[must_use]
+    pub fn speaking(mut self, dialect: Dialect) -> Setup {
+        self.dialect = dialect;
         self
     }
 
@@ -146,6 +161,7 @@ impl Setup {
     pub fn prepare_on(&self, builder: Builder) -> Site {
         let am = Simulator::start(Config {
             host: self.am.into(),
+            dialect: self.dialect,
             ..Config::default()
         });
         let am = am.expect("simulator");
@@ -166,9 +182,17 @@ impl Setup {
                 &format!("{}|127.0.0.1", self.am),
             )
             .prepare();
-        for line in self.here(&site, &self.lines("properties")).lines() {
-            set(&site, line);
+        set(&site, &format!("{PREFIX} = {}/", site.url()));
+        let authority = site.server.dir().join("my-ca.pem");
+        let properties = self
+            .here(&site, &self.lines("properties"))
+            .replace(HOME, &home_of(&site).display().to_string())
+            .replace("/etc/ssl/my-ca.pem", &authority.display().to_string());
+        if properties.contains("my-ca.pem") {
+            let made = Certificates::make(site.server.dir(), self.am).authority;
+            fs::rename(made, authority).expect("authority");
         }
+        properties.lines().for_each(|line| set(&site, line));
         site
     }
 
@@ -206,8 +230,17 @@ pub fn add_to_host(site: &Site, text: &str) {
     fs::write(&path, conf).expect("configuration");
 }
 
+/// Where the harness has installed a site's agent.
+fn home_of(site: &Site) -> PathBuf {
+    let home = site.instance.ancestors().nth(2);
+    home.expect("a folder above the instances").to_path_buf()
+}
+
 /// Writes a line into `agent.conf`, in place of one of the same name.
-fn set(site: &Site, line: &str) {
+///
+/// # Panics
+/// When it is no such line, or can't be written.
+pub fn set(site: &Site, line: &str) {
     let Some((name, _)) = line.split_once(" = ") else {
         assert!(line.is_empty() || line.starts_with('#'), "{line}");
         return;
@@ -224,9 +257,23 @@ fn set(site: &Site, line: &str) {
 pub struct Shell<'s> {
     site: &'s mut Site,
     folder: tempfile::TempDir,
+    /// The guide's `/opt/portcullis`.
+    home: PathBuf,
+    /// The number that a user has read out.
+    incident: String,
 }
 
 impl<'s> Shell<'s> {
+    /// In front of a machine without an agent, where one is to be installed.
+    ///
+    /// # Panics
+    /// When its programs can't be put in place.
+    pub fn bare(site: &'s mut Site) -> Shell<'s> {
+        let mut shell = Shell::at(site);
+        shell.home = shell.file("portcullis");
+        shell
+    }
+
     /// In front of this site.
     ///
     /// # Panics
@@ -238,7 +285,13 @@ impl<'s> Shell<'s> {
             .expect("folder");
         let open = |path: &Path| fs::set_permissions(path, PermissionsExt::from_mode(0o755));
         open(folder.path()).expect("mode");
-        let shell = Shell { site, folder };
+        let home = home_of(site);
+        let shell = Shell {
+            site,
+            folder,
+            home,
+            incident: INCIDENT.to_owned(),
+        };
         let (address, authority) = (shell.site.server.address(), shell.site.authority());
         let server = shell.site.server.dir().display().to_string();
         let conf = shell.site.server.conf().display().to_string();
@@ -256,6 +309,15 @@ impl<'s> Shell<'s> {
                 "apache2ctl",
                 format!("/usr/sbin/apache2 -d {server} -f {conf}"),
             ),
+            (
+                "agentadmin",
+                format!(
+                    "env PORTCULLIS_HOME={} PORTCULLIS_MODULES={} {}",
+                    shell.home.display(),
+                    modules::directory().display(),
+                    modules::agentadmin().display()
+                ),
+            ),
             // Builds and packages are those of the machine that the tests run on.
             ("make", format!("/usr/bin/make -n -C {make}")),
             (
@@ -268,7 +330,6 @@ impl<'s> Shell<'s> {
             fs::write(&path, format!("#!/bin/sh\nexec {command} \"$@\"\n")).expect("program");
             open(&path).expect("mode");
         }
-        symlink(modules::agentadmin(), shell.programs().join("agentadmin")).expect("agentadmin");
         shell
     }
 
@@ -276,12 +337,15 @@ impl<'s> Shell<'s> {
         self.file("bin")
     }
 
-    /// Where the guide's `/opt/portcullis` is.
-    pub fn home(&self) -> PathBuf {
-        self.file("portcullis")
+    /// Has read this number on a page.
+    pub fn has_read(&mut self, page: &str) {
+        let code = page
+            .split_once("<code>")
+            .and_then(|(_, rest)| rest.split_once("</code>"));
+        self.incident = code.expect("an incident").0.to_owned();
     }
 
-    /// A file that the guide has in `/etc`.
+    /// A file that the guide has outside of the agent's folder.
     pub fn file(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -294,11 +358,13 @@ impl<'s> Shell<'s> {
     /// A text of the guide with what is meant on this machine.
     fn here(&self, setup: &Setup, text: &str) -> String {
         let folder = self.folder.path().display();
-        let home = self.home().display().to_string();
+        let home = self.home.display().to_string();
         let conf = self.site.server.conf().display().to_string();
         setup
             .here(self.site, text)
             .replace(HOME, &home)
+            .replace(INCIDENT, &self.incident)
+            .replace("/root/node1", &format!("{folder}/node1"))
             .replace("/etc/nginx/nginx.conf", &conf)
             .replace("/etc/apache2/apache2.conf", &conf)
             .replace("/etc/wa1.password", &format!("{folder}/wa1.password"))
@@ -319,7 +385,12 @@ impl<'s> Shell<'s> {
     pub fn types(&mut self, setup: &Setup) {
         for block in setup.blocks.clone() {
             match block.language.as_str() {
-                "sh" => commands(&block.text).for_each(|c| drop(self.run(setup, &block.place, &c))),
+                "sh" => {
+                    for command in commands(&block.text) {
+                        let (done, said) = self.run(setup, &block.place, &command);
+                        assert!(done, "{}: {command}\n{said}", block.place);
+                    }
+                }
                 "console" => self.converse(setup, &block),
                 _ => {}
             }
@@ -331,7 +402,7 @@ impl<'s> Shell<'s> {
         let mut said = String::new();
         for line in commands(&block.text) {
             if let Some(command) = line.strip_prefix("$ ") {
-                said = self.run(setup, &block.place, command);
+                said = self.run(setup, &block.place, command).1;
                 continue;
             }
             let wanted = self.here(setup, &line);
@@ -343,11 +414,12 @@ impl<'s> Shell<'s> {
         }
     }
 
-    fn run(&mut self, setup: &Setup, place: &str, command: &str) -> String {
+    /// Whether a command ended well, and what it printed.
+    fn run(&mut self, setup: &Setup, place: &str, command: &str) -> (bool, String) {
         let words: Vec<&str> = command.split_whitespace().collect();
         if let ["systemctl", what, _server] = words.as_slice() {
             self.manage(what, place);
-            return String::new();
+            return (true, String::new());
         }
         let text = self.here(setup, command);
         let path = format!(
@@ -362,23 +434,18 @@ impl<'s> Shell<'s> {
             .stdin(Stdio::null())
             .output()
             .expect("shell");
-        let said = crate::second::words(&output);
-        assert!(
-            output.status.success(),
-            "{place}: {text}: {}\n{said}",
-            output.status
-        );
-        said
+        (output.status.success(), crate::second::words(&output))
     }
 
     /// What the service manager does for an operator, the harness does here.
     fn manage(&mut self, what: &str, place: &str) {
         let server = &mut self.site.server;
         match (what, server.pid() != 0) {
-            ("start", false) | ("restart", false) => server.start(),
+            ("stop", true) => server.end(),
+            ("start" | "restart", false) => server.start(),
             ("restart", true) => server.restart(),
             ("reload", true) => server.reload(),
-            _ => panic!("{place}: systemctl {what}"),
+            (_, runs) => panic!("{place}: systemctl {what}, and it runs: {runs}"),
         }
     }
 }

@@ -352,7 +352,11 @@ impl Server {
         self.start();
     }
 
-    fn end(&mut self) {
+    /// Stops it; it can be started again.
+    ///
+    /// # Panics
+    /// When it does not stop, or leaves a process.
+    pub(crate) fn end(&mut self) {
         let Some(mut child) = self.child.take() else {
             return;
         };
