@@ -7,7 +7,7 @@
 
 use std::{env, fmt::Write, fs, path::PathBuf};
 
-use portcullis_engine::record::{Attributes, NewPolicy, NewSession, SessionKind};
+use portcullis_engine::record::{NewPolicy, NewSession, SessionKind};
 use portcullis_shm::{Key, Mapping, Put, Stamp, Table};
 
 /// The table stands between these lines.
@@ -212,20 +212,4 @@ fn as_much_fits_as_the_page_says() {
             );
         }
     }
-}
-
-#[test]
-fn attributes_are_kept_beside_sessions() {
-    let value: &[&str] = &["demo1@example.com"];
-    let values = [
-        "cn",
-        "sn",
-        "givenName",
-        "mail",
-        "telephoneNumber",
-        "employeeNumber",
-    ];
-    let values: Vec<(&str, &[&str])> = values.iter().map(|name| (*name, value)).collect();
-    let record = Attributes::encode(&values).expect("attributes");
-    assert!(record.len() < session(0).len(), "{} bytes", record.len());
 }
