@@ -523,7 +523,7 @@ impl Instance {
 }
 
 /// What the environment of the web server says: it counts after `agent.conf`.
-fn environment() -> (Properties, Vec<Problem>) {
+pub(crate) fn environment() -> (Properties, Vec<Problem>) {
     let variables: Vec<(String, String)> = std::env::vars_os()
         .filter_map(|(n, v)| Some((n.into_string().ok()?, v.into_string().ok()?)))
         .collect();
@@ -534,7 +534,7 @@ fn environment() -> (Properties, Vec<Problem>) {
 }
 
 /// Reads `agent.conf` and the two files beside it, and takes what is said elsewhere.
-fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
+pub(crate) fn read(path: &Path, more: Properties) -> (Option<Start>, Vec<Problem>) {
     let read_at = clock::boottime_ms();
     let mut files = Properties::default();
     let mut problems = Vec::new();

@@ -191,6 +191,19 @@ impl Am {
         }
     }
 
+    /// Logs a user in to a realm: only for who examines an installation. As with
+    /// [`Am::agent_login`] the session has to be ended.
+    pub async fn user_login(
+        &self,
+        realm: &str,
+        user: &str,
+        password: &Secret,
+        call: Call,
+    ) -> Result<Secret, AmError> {
+        let exchange = agent_login::encode_user(realm, user, password);
+        self.log_in(&exchange, call).await
+    }
+
     async fn log_in(&self, exchange: &Exchange, call: Call) -> Result<Secret, AmError> {
         let answer = self.ask(exchange, call).await?;
         let cookie = self.header();

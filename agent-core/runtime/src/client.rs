@@ -32,10 +32,12 @@ use crate::{meter::CallMeter, transaction};
 mod identity;
 mod socket;
 mod tls;
+mod witness;
 
 pub use identity::{ClientIdentity, IdentityError};
 pub use socket::{Heard, Opening, Socket};
 pub use tls::TrustEveryServer;
+pub use witness::{HIDDEN, Seen, Shown, Witness};
 
 /// Idle connections to one server that are kept; AM closes them after 20 s by itself (Tomcat).
 const MAX_IDLE: usize = 8;
@@ -69,6 +71,8 @@ pub struct Settings {
     pub key_log: Option<PathBuf>,
     /// `portcullis.am.calls.max`: calls under way at once, per worker.
     pub calls_max: usize,
+    /// Sees what goes over the wire; only where an installation is examined.
+    pub witness: Option<Arc<Witness>>,
 }
 
 /// The proxy that the configuration names. No `Debug`.
@@ -236,6 +240,7 @@ pub struct Client {
     in_flight: Arc<InFlight>,
     calls_max: usize,
     meter: OnceLock<CallMeter>,
+    witness: Option<Arc<Witness>>,
 }
 
 impl Client {
@@ -275,6 +280,7 @@ impl Client {
             in_flight,
             calls_max: settings.calls_max.max(1),
             meter: OnceLock::new(),
+            witness: settings.witness.clone(),
         })
     }
 
@@ -293,6 +299,18 @@ impl Client {
     ) -> Result<Answer, Failure> {
         let metered = self.meter.get().map(|meter| meter.begin(&exchange.path));
         let result = self.unmetered(base, exchange, call).await;
+        if let Some(witness) = &self.witness {
+            match &result {
+                Ok(answer) => {
+                    let headers = answer.headers.iter().map(|(n, v)| (n, v));
+                    witness.saw(base, exchange, Ok(answer.status), headers, &answer.body);
+                }
+                Err(failure) => {
+                    let none = std::iter::empty();
+                    witness.saw(base, exchange, Err(failure.why.clone()), none, &[]);
+                }
+            }
+        }
         if let Some(metered) = metered {
             metered.end(match &result {
                 Ok(answer) => Ok(answer.status),

@@ -15,16 +15,26 @@ const KEY_LOG_FILE: &str = "AM_SSL_KEYLOG_FILE";
 
 /// The client of one instance, from its bootstrap properties.
 pub(crate) fn connect(start: &Start) -> Result<Am, ClientError> {
+    Am::new(&site(start), &settings(start))
+}
+
+/// Whom to ask.
+pub(crate) fn site(start: &Start) -> Site {
     let config = &start.config;
-    let site = Site {
+    Site {
         urls: config.naming_url.clone(),
         realm: config.organization_name.clone(),
         agent: config.username.clone(),
         cookie_name: config.cookie_name.clone(),
         dialect: config.dialect,
         agent_auth: config.agent_auth,
-    };
-    let settings = Settings {
+    }
+}
+
+/// How to get there.
+pub(crate) fn settings(start: &Start) -> Settings {
+    let config = &start.config;
+    Settings {
         connect_timeout: Duration::from_secs(config.connect_timeout.into()),
         ca_file: config.cert_ca_file.as_ref().map(PathBuf::from),
         trust_server_certs: config.trust_server_certs,
@@ -50,6 +60,6 @@ pub(crate) fn connect(start: &Start) -> Result<Am, ClientError> {
             false => None,
         },
         calls_max: config.am_calls_max as usize,
-    };
-    Am::new(&site, &settings)
+        witness: None,
+    }
 }

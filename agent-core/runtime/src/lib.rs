@@ -11,6 +11,7 @@ mod connect;
 mod cut;
 mod ended;
 mod evaluate;
+pub mod examine;
 mod fetch;
 mod first;
 mod flights;

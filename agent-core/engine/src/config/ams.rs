@@ -80,7 +80,7 @@ fn am_bases(config: &Config) -> impl Iterator<Item = Base> {
 /// Realms whose users count (rule L5): where users log in, where the policies are, and those that
 /// `portcullis.session.realms` adds. The OpenID Connect login of dialect A happens in the agent's
 /// own realm; a login page of one's own in the realm that it names, or in the root realm.
-pub(super) fn login_realms(config: &Config) -> Vec<String> {
+pub fn login_realms(config: &Config) -> Vec<String> {
     let mut realms = vec![config.policy_realm.clone()];
     if config.allow_custom_login != 2 {
         realms.push(config.organization_name.clone());

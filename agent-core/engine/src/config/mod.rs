@@ -34,6 +34,7 @@ use alloc::{
     vec::Vec,
 };
 
+pub use ams::login_realms;
 pub use by_path::{Area, AtPath, FilterMode};
 pub(crate) use by_path::{ByPath, Paths};
 pub use carry::{Attribute, Carried, CookieAttribute, Target};

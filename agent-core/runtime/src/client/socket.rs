@@ -60,6 +60,10 @@ impl Client {
         let handshake = async {
             let response = self.http.execute(request).await.map_err(failure)?;
             let status = response.status();
+            if let Some(witness) = &self.witness {
+                let headers = response.headers().iter();
+                witness.saw(base, exchange, Ok(status.as_u16()), headers, &[]);
+            }
             if status != StatusCode::SWITCHING_PROTOCOLS {
                 return Ok(Opening::Refused(status.as_u16()));
             }
@@ -82,6 +86,10 @@ impl Client {
             Ok(opening) => opening,
             Err(_) => Err(Failure::new(Cause::Timeout, "the deadline passed")),
         };
+        if let (Some(witness), Err(failure)) = (&self.witness, &opening) {
+            let none = std::iter::empty();
+            witness.saw(base, exchange, Err(failure.why.clone()), none, &[]);
+        }
         if let Some(metered) = metered {
             metered.end(match &opening {
                 Ok(Opening::Open(_)) => Ok(StatusCode::SWITCHING_PROTOCOLS.as_u16()),

@@ -18,7 +18,7 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 
-use super::{ClientError, Settings};
+use super::{ClientError, Settings, witness::Observed};
 
 /// The TLS settings. Without `https` no root is read, and none is needed.
 pub(super) fn config(settings: &Settings, https: bool) -> Result<ClientConfig, ClientError> {
@@ -31,21 +31,11 @@ pub(super) fn config(settings: &Settings, https: bool) -> Result<ClientConfig, C
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(&versions(settings.versions))
         .map_err(library)?;
-    let builder = match (settings.trust_server_certs, https) {
-        (true, _) => builder
+    let builder = match verifier(settings, https, provider)? {
+        Some(verifier) => builder
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(TrustEveryServer(provider))),
-        (false, true) => {
-            let roots = Arc::new(roots(settings)?);
-            let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|e| ClientError::Library(e.to_string()))?;
-            let depth = settings.verify_depth;
-            builder
-                .dangerous()
-                .with_custom_certificate_verifier(Arc::new(Shallow { inner, depth }))
-        }
-        (false, false) => builder.with_root_certificates(RootCertStore::empty()),
+            .with_custom_certificate_verifier(observed(settings, verifier)),
+        None => builder.with_root_certificates(RootCertStore::empty()),
     };
     let mut config = match settings.identity.clone() {
         Some(own) => builder
@@ -58,6 +48,37 @@ pub(super) fn config(settings: &Settings, https: bool) -> Result<ClientConfig, C
         config.key_log = Arc::new(log);
     }
     Ok(config)
+}
+
+/// Who judges AM's certificate; nobody has to where there is no https.
+fn verifier(
+    settings: &Settings,
+    https: bool,
+    provider: Arc<CryptoProvider>,
+) -> Result<Option<Arc<dyn ServerCertVerifier>>, ClientError> {
+    if settings.trust_server_certs {
+        return Ok(Some(Arc::new(TrustEveryServer(provider))));
+    }
+    if !https {
+        return Ok(None);
+    }
+    let roots = Arc::new(roots(settings)?);
+    let inner = WebPkiServerVerifier::builder_with_provider(roots, provider)
+        .build()
+        .map_err(|e| ClientError::Library(e.to_string()))?;
+    let depth = settings.verify_depth;
+    Ok(Some(Arc::new(Shallow { inner, depth })))
+}
+
+/// The same verifier; with a witness, where there is one.
+fn observed(
+    settings: &Settings,
+    inner: Arc<dyn ServerCertVerifier>,
+) -> Arc<dyn ServerCertVerifier> {
+    match settings.witness.clone() {
+        Some(witness) => Arc::new(Observed { inner, witness }),
+        None => inner,
+    }
 }
 
 fn versions(allowed: TlsVersions) -> Vec<&'static SupportedProtocolVersion> {

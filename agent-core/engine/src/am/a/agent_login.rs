@@ -37,11 +37,21 @@ pub(in crate::am) fn encode_as(
     index: &str,
 ) -> Exchange {
     let path = realm_path(realm, &["authenticate?", index].concat());
+    with_names(path, agent, password)
+}
+
+/// Logs a user in to a realm, by the way that the realm has for users: for who examines an installation and
+/// was given a user for that.
+pub fn encode_user(realm: &str, user: &str, password: &Secret) -> Exchange {
+    with_names(realm_path(realm, "authenticate"), user, password)
+}
+
+fn with_names(path: String, name: &str, password: &Secret) -> Exchange {
     let mut exchange = post(path, "resource=2.1, protocol=1.0", None, b"{}".to_vec());
     exchange.once = true; // each makes a session
     let secret = |text: &[u8]| Value::Secret(header_text(text));
     exchange.headers.extend([
-        (Cow::Borrowed("X-OpenAM-Username"), secret(agent.as_bytes())),
+        (Cow::Borrowed("X-OpenAM-Username"), secret(name.as_bytes())),
         (
             Cow::Borrowed("X-OpenAM-Password"),
             secret(password.expose()),
@@ -114,6 +124,14 @@ mod tests {
         );
         assert_eq!(header(&e, "Accept-Language"), b"en");
         assert_eq!(header(&e, "Content-Type"), b"application/json");
+    }
+
+    #[test]
+    fn users_log_in_by_the_way_of_their_realm() {
+        let e = encode_user("/shop", "demo", &Secret::new(b"changeit8".to_vec()));
+        assert_eq!(e.path, "json/realms/root/realms/shop/authenticate");
+        assert_eq!(header(&e, "X-OpenAM-Username"), b"demo");
+        assert!(e.once);
     }
 
     #[test]
