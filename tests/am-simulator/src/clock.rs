@@ -102,6 +102,24 @@ pub(crate) fn generalized(ms: i64) -> String {
     iso(ms).replace(['-', ':', 'T'], "")
 }
 
+/// `Fri, 15 Mar 2019 17:38:15 GMT`, as HTTP writes it (RFC 9110, 5.6.7).
+pub(crate) fn http_date(ms: i64) -> String {
+    const DAYS: [&str; 7] = ["Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"];
+    const MONTHS: [&str; 12] = [
+        "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
+    ];
+    let p = parts(ms);
+    let name = |names: &[&'static str], at: usize| names.get(at).copied().unwrap_or_default();
+    format!(
+        "{}, {:02} {} {:04} {} GMT",
+        name(&DAYS, p.weekday as usize),
+        p.day,
+        name(&MONTHS, p.month as usize - 1),
+        p.year,
+        time_of(&p)
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -112,6 +130,7 @@ mod tests {
         assert_eq!(iso_millis(1_795_258_091_456), "2026-11-21T10:48:11.456Z");
         assert_eq!(iso(951_782_400_000), "2000-02-29T00:00:00Z");
         assert_eq!(generalized(0), "19700101000000Z");
+        assert_eq!(http_date(784_111_777_000), "Sun, 06 Nov 1994 08:49:37 GMT");
         assert_eq!(parts(1_795_258_091_456).weekday, 6);
     }
 

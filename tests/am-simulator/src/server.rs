@@ -1,6 +1,7 @@
 //! Takes connections, reads requests, does the damage that faults ask for, and hands the rest to the parts of AM.
 
 use crate::calllog::Call;
+use crate::clock::http_date;
 use crate::faults::{Damage, pause};
 use crate::http::{Reply, Req, decode, parse_pairs};
 use crate::state::Am;
@@ -159,7 +160,11 @@ async fn handle(
         peer: peer.ip,
         tokens: Mutex::default(),
     };
-    let response = answer(&am, &peer, &req).await;
+    let mut response = answer(&am, &peer, &req).await;
+    // By AM's own clock, as everything else that it says of time.
+    if let Ok(date) = http_date(am.now_ms()).parse() {
+        response.headers_mut().insert("date", date);
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
         && let Some(upgrade) = upgrade
     {
