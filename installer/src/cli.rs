@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::{
-    explain,
+    doctor, explain,
     home::Home,
     install::{self, Request},
     plan, remove, secrets, trace,
@@ -21,6 +21,8 @@ Examples:
   agentadmin --p agent-key.conf /etc/wa1.password
   agentadmin explain --conf agent_1 --human requests.jsonl
   agentadmin trace --conf agent_1 7Q2W0H5M3R9T1B4C
+  agentadmin doctor agent_1
+  agentadmin --V agent_1 demo /etc/demo.password /
 
 Environment:
   PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program;
@@ -64,6 +66,11 @@ pub(crate) struct Arguments {
     #[arg(long = "p", group = "action", num_args = 2, value_names = ["KEY-FILE", "PASSWORD-FILE"])]
     password: Option<Vec<PathBuf>>,
 
+    /// Examine an instance as the Web Agent does, with a user where sessions are to be looked at:
+    /// instance, user, file with the password, realm; exit code 3 when something is not ok
+    #[arg(long = "V", group = "action", num_args = 1..=4, value_names = ["AGENT", "USER", "PASSWORD-FILE", "REALM"])]
+    validate: Option<Vec<String>>,
+
     /// Print the version
     #[arg(long = "v", group = "action")]
     version: bool,
@@ -84,6 +91,7 @@ pub(crate) struct Arguments {
 /// What is not an option, because the Web Agent does not have it.
 #[derive(Subcommand)]
 enum Command {
+    Doctor(doctor::Options),
     Explain(explain::Options),
     Trace(trace::Options),
 }
@@ -91,9 +99,13 @@ enum Command {
 /// Does what was asked.
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match &arguments.command {
+        Some(Command::Doctor(options)) => return doctor::run(options),
         Some(Command::Explain(options)) => return explain::run(options),
         Some(Command::Trace(options)) => return trace::run(options),
         None => {}
+    }
+    if let Some(given) = &arguments.validate {
+        return doctor::validate(given, false);
     }
     options(&arguments).map(|()| ExitCode::SUCCESS)
 }

@@ -2,6 +2,7 @@
 //! decisions.
 
 mod cli;
+mod doctor;
 mod explain;
 mod home;
 mod httpd;

@@ -74,7 +74,7 @@ async fn log_in_and_out(am: &Am, password: &Secret, seconds: u64) -> Result<Opti
 }
 
 /// What `AM_NET_TIMEOUT` says.
-fn seconds(text: Option<&str>) -> Result<u64> {
+pub(crate) fn seconds(text: Option<&str>) -> Result<u64> {
     match text.map(str::trim).filter(|text| !text.is_empty()) {
         None => Ok(4),
         Some(text) => match text.parse() {
