@@ -15,6 +15,7 @@ use portcullis_tests::{
     backend::Seen,
     both_servers,
     client::Request,
+    front::{Certificates, Front},
     outage::stop_am,
     second::{Second, agentadmin, am_on_localhost, words},
     server::Kind,
@@ -370,6 +371,44 @@ both_servers! {
         assert!(words(&done).contains("Validating... Success."), "{}", words(&done));
         assert_ne!(fs::read(&conf).expect("configuration"), before);
         assert_eq!(am.kill_agent_sessions(None), 0, "the installer logs the agent out again");
+        site.stop();
+    }
+
+    fn the_installer_asks_am_by_the_way_that_is_named(kind: Kind) {
+        const PROXY: &str = "agent:pass";
+        let site = site(kind).prepare();
+        let am = am_on_localhost();
+        am.create_agent("/", &json!({
+            "username": "wa3", "userpassword": [AGENT_PASSWORD], "agenttype": ["WebAgent"],
+            "serverurl": [am.base_url()], "agenturl": [site.url()],
+        })).expect("agent");
+        assert!(answer(agentadmin(&site, &["--r", "agent_1"]), "yes\n").contains("is removed"));
+        let certificates = Certificates::make(site.server.dir(), "localhost");
+        let tls = Front::open_tls(am.address(), &certificates);
+        let proxy = Front::proxy(tls.address(), PROXY);
+        let password = site.instance.ancestors().nth(3).expect("home").join("password");
+        let install = |url: &str, variables: &[(&str, &str)]| {
+            let mut install = agentadmin(&site, &["--s"]);
+            install.arg(site.server.conf()).args([url, &site.url(), "/", "wa3"]).arg(&password);
+            install.envs(variables.iter().copied());
+            words(&install.output().expect("agentadmin"))
+        };
+        let remove = || assert!(answer(agentadmin(&site, &["--r", "agent_1"]), "yes\n").contains("is removed"));
+        let url = format!("https://localhost:{}/openam", tls.port());
+        let unknown = install(&url, &[]);
+        assert!(unknown.contains("AM cannot be asked"), "{unknown}");
+        let authority = certificates.authority.display().to_string();
+        let known = install(&url, &[("AM_SSL_CA", &authority)]);
+        assert!(known.contains("Validating... Success."), "{known}");
+        remove();
+        // Nothing listens there: the proxy leads to AM.
+        let port = proxy.port().to_string();
+        let through = install("https://localhost:1/openam", &[
+            ("AM_SSL_CA", &authority), ("AM_PROXY_HOST", "127.0.0.1"), ("AM_PROXY_PORT", &port),
+            ("AM_PROXY_USER", "agent"), ("AM_PROXY_PASSWORD", "pass"),
+        ]);
+        assert!(through.contains("Validating... Success."), "{through}");
+        remove();
         site.stop();
     }
 }

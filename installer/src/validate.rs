@@ -1,8 +1,8 @@
 //! Asks AM whether what is about to be installed works: the same client, the same calls as the module.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use portcullis_engine::{
     am::AmError,
     config::{AgentAuth, Dialect},
@@ -10,7 +10,7 @@ use portcullis_engine::{
 };
 use portcullis_runtime::{
     am::{Am, Site},
-    client::{Call, Permit, Settings},
+    client::{Call, ForwardProxy, Permit, Settings},
 };
 
 /// Logs the agent in, and out again: as OpenAM does it, or else by a tree.
@@ -30,12 +30,7 @@ pub(crate) fn agent_login(am: &str, realm: &str, name: &str, password: &Secret) 
             dialect,
             agent_auth: AgentAuth::Tree,
         };
-        let settings = Settings {
-            connect_timeout: Duration::from_secs(seconds),
-            calls_max: 1,
-            ..Settings::default()
-        };
-        let am = Am::new(&site, &settings)?;
+        let am = Am::new(&site, &way(seconds, |name| std::env::var(name).ok())?)?;
         match runtime.block_on(log_in_and_out(&am, password, seconds))? {
             None if dialect == Dialect::PingAm => {
                 println!(
@@ -51,6 +46,28 @@ pub(crate) fn agent_login(am: &str, realm: &str, name: &str, password: &Secret) 
         "AM refused the agent (HTTP {}): check profile name, password and realm, and that the profile is active",
         refused.unwrap_or_default()
     )
+}
+
+/// The way to AM that variables of the environment name: the one that is written into agent.conf, but for the agent's
+/// certificate.
+fn way(seconds: u64, variable: impl Fn(&str) -> Option<String>) -> Result<Settings> {
+    let set = |name| variable(name).filter(|value| !value.is_empty());
+    let proxy = |host| {
+        let port = set("AM_PROXY_PORT").context("AM_PROXY_HOST needs AM_PROXY_PORT")?;
+        let password = || set("AM_PROXY_PASSWORD").map(|text| Secret::new(text.into_bytes()));
+        anyhow::Ok(ForwardProxy {
+            host,
+            port: port.trim().parse().context("AM_PROXY_PORT")?,
+            login: set("AM_PROXY_USER").map(|user| (user, password())),
+        })
+    };
+    Ok(Settings {
+        connect_timeout: Duration::from_secs(seconds),
+        ca_file: set("AM_SSL_CA").map(PathBuf::from),
+        proxy: set("AM_PROXY_HOST").map(proxy).transpose()?,
+        calls_max: 1,
+        ..Settings::default()
+    })
 }
 
 /// The status with which AM refused the agent, if it did.

@@ -41,6 +41,8 @@ pub struct Certificates {
     /// Its key, in the clear.
     pub key: PathBuf,
     server: Arc<ServerConfig>,
+    /// The same for clients without a certificate.
+    open: Arc<ServerConfig>,
 }
 
 impl Front {
@@ -97,8 +99,17 @@ impl Front {
         Front::tls_at(anywhere(), to, certificates)
     }
 
+    /// TLS, for everybody.
+    pub fn open_tls(to: SocketAddr, certificates: &Certificates) -> Front {
+        Front::tls_with(anywhere(), to, certificates.open.clone())
+    }
+
     fn tls_at(at: SocketAddr, to: SocketAddr, certificates: &Certificates) -> Front {
-        let acceptor = TlsAcceptor::from(certificates.server.clone());
+        Front::tls_with(at, to, certificates.server.clone())
+    }
+
+    fn tls_with(at: SocketAddr, to: SocketAddr, server: Arc<ServerConfig>) -> Front {
+        let acceptor = TlsAcceptor::from(server);
         Front::start_at(at, move |stream, passed| {
             let acceptor = acceptor.clone();
             async move {
@@ -273,12 +284,14 @@ impl Certificates {
         private(&files[2]);
         let [authority_file, certificate, key] = files;
         let der = authority.der().clone();
+        let open = open_config(server.der().clone(), &server_key);
         let server = server_config(der, server.der().clone(), &server_key);
         Certificates {
             authority: authority_file,
             certificate,
             key,
             server: Arc::new(server),
+            open: Arc::new(open),
         }
     }
 }
@@ -320,6 +333,17 @@ fn server_config(
         .with_safe_default_protocol_versions()
         .expect("versions")
         .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate], key)
+        .expect("certificate")
+}
+
+fn open_config(certificate: CertificateDer<'static>, key: &KeyPair) -> ServerConfig {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).expect("key");
+    ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
         .with_single_cert(vec![certificate], key)
         .expect("certificate")
 }
