@@ -28,12 +28,14 @@ use portcullis_tests::{
 use serde_json::json;
 
 /// The pages whose every block is tried here.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 12] = [
     "docs/README.md",
     "docs/am-versions.md",
     "docs/farm.md",
     "docs/login.md",
+    "docs/post-data.md",
     "docs/quick-start.md",
+    "docs/report-mode.md",
     "docs/security.md",
     "docs/selinux.md",
     "docs/sizing.md",
@@ -476,6 +478,19 @@ both_servers! {
             assert_eq!(site.visitor().log_in("/app/page").status, 200, "{setup}");
             site.stop();
         }
+    }
+
+    fn decisions_are_watched_before_they_count(kind: Kind) {
+        let site = started(kind, "report");
+        assert_eq!(site.get("/secret/a.html").status, 200);
+        site.wait_for_line("PCL0240");
+        site.wait_for_line("PCL0420");
+        assert_eq!(site.get("/app/admin/x").status, 302, "enforced already");
+        site.stop();
+        let site = started(kind, "shadow");
+        assert_eq!(site.visitor().log_in("/app/page").status, 200);
+        site.wait_for_line("PCL0431");
+        site.stop();
     }
 
     fn pingam_is_spoken_to_as_the_guide_says(kind: Kind) {

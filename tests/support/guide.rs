@@ -212,6 +212,8 @@ impl Setup {
             )
             .replace("example.com", "test.example.org")
             .replace("10.0.0.5", "127.0.0.1")
+            // A day that does not come.
+            .replace("2027-01-31", "2999-01-31")
     }
 }
 
