@@ -71,6 +71,10 @@ pub(crate) struct Arguments {
     #[arg(long = "V", group = "action", num_args = 1..=4, value_names = ["AGENT", "USER", "PASSWORD-FILE", "REALM"])]
     validate: Option<Vec<String>>,
 
+    /// The same, and start and end a worker: no web server may run with the instance
+    #[arg(long = "Vi", group = "action", num_args = 1..=4, value_names = ["AGENT", "USER", "PASSWORD-FILE", "REALM"])]
+    validate_worker: Option<Vec<String>>,
+
     /// Print the version
     #[arg(long = "v", group = "action")]
     version: bool,
@@ -106,6 +110,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     }
     if let Some(given) = &arguments.validate {
         return doctor::validate(given, false);
+    }
+    if let Some(given) = &arguments.validate_worker {
+        return doctor::validate(given, true);
     }
     options(&arguments).map(|()| ExitCode::SUCCESS)
 }

@@ -3,12 +3,18 @@
 //! Reads files and makes clients as a worker does. Must not have an answer of its own: what is found with it
 //! holds for the running module only because it is the same code.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use portcullis_engine::config::Problem;
+use portcullis_shm::Mapping;
 
 use crate::{
-    agent::{self, Start},
+    WorkerOptions,
+    agent::{self, Agent, Start},
     am::Am,
     client::{ClientError, Witness},
     connect, memory,
@@ -66,6 +72,64 @@ pub fn shared_memory(cache_bytes: u64) -> Option<u64> {
         0 => portcullis_shm::DEFAULT_CACHE_BYTES,
         bytes => usize::try_from(bytes).ok()?,
     };
-    let mapping = portcullis_shm::Mapping::create(bytes).ok()?;
+    let mapping = Mapping::create(bytes).ok()?;
     u64::try_from(mapping.layout().filled_bytes()).ok()
+}
+
+/// What became of a worker that was started to see whether one can be.
+pub struct Run {
+    /// Whether the instance had its configuration in time.
+    pub configured: bool,
+    /// How long the end took.
+    pub stopped: Duration,
+    /// What the web server's error log would have got.
+    pub lines: Vec<String>,
+}
+
+/// How often [`worker`] looks whether the configuration has come.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Makes a generation with this one instance, starts a worker in this process, waits so long for its
+/// configuration, and ends it. Logs and state files of the instance are opened as by a web server: none may run
+/// with it.
+///
+/// # Errors
+/// The files cannot be used, or the system gives no memory or thread; in words for an operator.
+pub fn worker(conf: &Path, wait: Duration) -> Result<Run, String> {
+    let lines: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = lines.clone();
+    let mut agent = Agent::new(Box::new(move |_, line| {
+        let mut lines = log.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push(line.to_owned());
+    }));
+    let index = agent.add(conf, false).map_err(|e| e.to_string())?;
+    let mapping =
+        Mapping::create(portcullis_shm::DEFAULT_CACHE_BYTES).map_err(|e| e.to_string())?;
+    agent.attach(Arc::new(mapping));
+    let agent = Arc::new(agent);
+    let options = WorkerOptions {
+        wake: None,
+        threads: 1,
+    };
+    agent.start_worker(options).map_err(|e| e.to_string())?;
+    let begun = Instant::now();
+    let has = || {
+        agent
+            .instance(index)
+            .is_some_and(|i| i.snapshot().is_some())
+    };
+    while !has() && begun.elapsed() < wait {
+        std::thread::sleep(LOOK);
+    }
+    let (configured, ending) = (has(), Instant::now());
+    if let Some(worker) = agent.worker() {
+        worker.stop(&agent);
+    }
+    let stopped = ending.elapsed();
+    let lines = lines.lock().unwrap_or_else(PoisonError::into_inner);
+    Ok(Run {
+        configured,
+        stopped,
+        lines: lines.clone(),
+    })
 }

@@ -4,6 +4,8 @@
 //! the module meets. Changes nothing but sessions that it begins at AM itself, and writes one log.
 
 mod agent;
+mod bundle;
+mod bypass;
 mod certificates;
 mod check;
 mod curl;
@@ -15,6 +17,7 @@ mod notifications;
 mod patient;
 mod policy;
 mod route;
+mod running;
 mod table;
 mod vendor;
 
@@ -41,6 +44,7 @@ Examples:
   agentadmin doctor agent_1 --user demo --password-file /etc/demo.password --realm /
   agentadmin doctor /opt/portcullis/instances/agent_1/config/agent.conf --verbose
   agentadmin doctor agent_2 --key 0123456789abcdef
+  agentadmin doctor agent_1 --bundle /root/agent_1.json
 
 Asks AM as the module does: the agent is logged in and out, and nothing is changed. Run it as the user that
 starts the web server; docs/doctor.md has every check. Every exchange, without its secrets, is in
@@ -83,6 +87,19 @@ pub(crate) struct Options {
     /// Fingerprint of the farm's key, as doctor prints it on another node
     #[arg(long, value_name = "FINGERPRINT")]
     key: Option<String>,
+
+    /// File with what `nginx -T` prints; without it nginx is asked
+    #[arg(long, value_name = "FILE")]
+    nginx_dump: Option<PathBuf>,
+
+    /// Start a worker and end it, too; no web server may run with the instance
+    #[arg(long)]
+    worker: bool,
+
+    /// Write what was found and which properties are set to a new file, for somebody who helps: no secret
+    /// is in it, and users are digests
+    #[arg(long, value_name = "FILE")]
+    bundle: Option<PathBuf>,
 }
 
 /// A check and what it found.
@@ -109,6 +126,8 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         instance: Instance::find(options.instance.as_deref())?,
         user,
         key: options.key.clone(),
+        worker: options.worker,
+        nginx_dump: options.nginx_dump.clone(),
         patience: patience()?,
     };
     let mut patient = Patient::new(wish)?;
@@ -127,9 +146,13 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         true => ExitCode::from(NOT_WELL),
         false => ExitCode::SUCCESS,
     };
+    let report = as_json(&patient, &found, log.as_ref().ok());
     match options.json {
-        true => println!("{}", as_json(&patient, &found, log.as_ref().ok())),
+        true => println!("{report}"),
         false => summary(&found, &log),
+    }
+    if let Some(path) = &options.bundle {
+        bundle::write(path, &patient, &report)?;
     }
     Ok(code)
 }

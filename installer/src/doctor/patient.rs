@@ -38,6 +38,10 @@ pub(crate) struct Wish {
     pub(crate) user: Option<User>,
     /// Fingerprint of the key that the other nodes of the farm have.
     pub(crate) key: Option<String>,
+    /// Whether a worker is started and ended.
+    pub(crate) worker: bool,
+    /// What `nginx -T` printed.
+    pub(crate) nginx_dump: Option<PathBuf>,
     /// How long one question to AM may take.
     pub(crate) patience: Duration,
 }

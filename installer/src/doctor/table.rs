@@ -1,9 +1,9 @@
 //! Which checks are there, in which order, and what rests on what?
 
 use super::{
-    agent,
+    agent, bypass,
     check::{Check, Vendor},
-    exposure, files, host, notifications, policy, route,
+    exposure, files, host, notifications, policy, route, running,
 };
 
 const CONFIGURED: &[&str] = &["configuration", "secrets"];
@@ -242,6 +242,30 @@ pub(crate) const CHECKS: &[Check] = &[
         remedy: "`com.sun.identity.agents.config.notenforced.url`, `com.sun.identity.agents.config.agent.logout.url`.",
         run: exposure::exemptions,
     },
+    Check {
+        id: "bypass",
+        vendor: None,
+        needs: &[],
+        question: "nginx: does a `return` give something away before the agent is asked?",
+        remedy: "nginx.conf: a file or a back end in place of `return` with a text, or `openam_agent off` where it is meant for everybody. `return` and `rewrite` that only send elsewhere or refuse are named.",
+        run: bypass::bypass,
+    },
+    Check {
+        id: "module",
+        vendor: None,
+        needs: &[],
+        question: "Does the web server run with the module that is installed?",
+        remedy: "Stop and start the web server: a reload keeps the old module.",
+        run: running::version,
+    },
+    Check {
+        id: "worker",
+        vendor: Some(Vendor::Worker),
+        needs: &["profile"],
+        question: "Does a worker start, get its configuration, and end? Asked with `--Vi` and `doctor --worker` only; no web server may run with the instance.",
+        remedy: "What its lines say; they are those of the web server's error log.",
+        run: running::worker,
+    },
 ];
 
 /// `docs/doctor.md`.
@@ -274,6 +298,7 @@ const HEAD: &str = "\
     agentadmin doctor agent_1 --json
     agentadmin doctor agent_1 --user demo --password-file /etc/demo.password --realm /
     agentadmin --V agent_1
+    agentadmin --Vi agent_1
 
 `doctor` asks one question after the other with the module's own code: the same reader of configurations, the same client
 with the same settings for TLS and the proxy, the same names and addresses. A check is *ok*, *not ok* or *skipped*, the last
@@ -296,6 +321,10 @@ At AM it logs the agent in, and out again. A second session of the agent is begu
 texts that are no secret; everything else is `***`.
 
 `doctor --key FINGERPRINT` compares the key with the fingerprint that `doctor` shows on another node of the farm.
+
+`doctor --bundle FILE` writes what was found to a new file, mode 0600, for somebody who helps: with the properties that are
+set, of which only switches, numbers and words of a list show their value, and with a digest in place of the user's name.
+Names of machines and paths are in it.
 
 This page is made from the code.
 

@@ -22,6 +22,8 @@ pub(crate) fn validate(arguments: &[String], worker: bool) -> Result<ExitCode> {
         instance: Instance::find(instance.as_deref())?,
         user,
         key: None,
+        worker,
+        nginx_dump: None,
         patience: patience()?,
     };
     let name = wish.instance.called();

@@ -785,3 +785,55 @@ fn the_log_has_every_exchange_and_no_secret() {
         "{curl}"
     );
 }
+
+#[test]
+fn a_worker_starts_and_ends() {
+    let world = World::new();
+    world.write();
+    let (code, said) = words(&world, &["--Vi"], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("validate_worker_init_shutdown: ok"), "{said}");
+    assert!(
+        said.contains("Result: 6 out of 6 tests passed, 1 skipped."),
+        "{said}"
+    );
+    // Without the `i` no worker is started, and no line says so.
+    let (code, said) = words(&world, &["--V"], &[]);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(!said.contains("validate_worker"), "{said}");
+}
+
+#[test]
+fn the_bundle_has_no_user_and_no_secret() {
+    let mut world = World::new();
+    user(&mut world, "wrong-pW7");
+    let file = world.folder.path().join("bundle.json");
+    let shown = file.to_string_lossy().into_owned();
+    world.options.extend(["--bundle".into(), shown]);
+    world.set("com.example.unknown", "unkn0wn-value");
+    world.set(&format!("{P}.connect.timeout"), "7");
+    world.write();
+    let (code, _, said) = world.doctor();
+    assert_eq!(code, Some(3), "{said}");
+    let mode = fs::metadata(&file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = fs::read_to_string(&file).unwrap();
+    for secret in [PASSWORD, "wrong-pW7", "demo1", "unkn0wn-value"] {
+        assert!(!text.contains(secret), "{secret}\n{text}");
+    }
+    let bundle: Value = serde_json::from_str(&text).unwrap();
+    let properties = bundle["properties"].as_array().unwrap();
+    let value = |name: &str| {
+        let found = properties
+            .iter()
+            .find(|p| p["name"] == format!("{P}.{name}"));
+        found.unwrap()["value"].clone()
+    };
+    assert_eq!(value("connect.timeout"), "7");
+    for hidden in ["key", "password", "username"] {
+        assert_eq!(value(hidden), "***", "{hidden}");
+    }
+    // An existing file is nobody's to overwrite.
+    let (code, _, said) = world.doctor();
+    assert_eq!(code, Some(1), "{said}");
+}
