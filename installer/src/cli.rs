@@ -2,13 +2,13 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::{
     doctor, explain,
     home::Home,
-    install::{self, Request},
+    install::{self, Import, Password, Request},
     plan, remove, secrets, trace,
 };
 
@@ -16,6 +16,8 @@ const EXAMPLES: &str = "\
 Examples:
   agentadmin --s /etc/nginx/nginx.conf https://am.example.com:8443/openam \\
       https://www.example.com:443 / wa1 /etc/wa1.password --changeOwner
+  agentadmin --i
+  agentadmin --takeover /etc/httpd/conf/httpd.conf /etc/wa1.password
   agentadmin --l
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
@@ -50,6 +52,18 @@ pub(crate) struct Arguments {
     )]
     silent: Option<Vec<String>>,
 
+    /// Install with questions
+    #[arg(long = "i", group = "action")]
+    interactive: bool,
+
+    /// Take the place of a Web Agent: web server configuration or the agent's folder, file with the password
+    #[arg(long = "takeover", group = "action", num_args = 2, value_names = ["PLACE", "PASSWORD-FILE"])]
+    takeover: Option<Vec<PathBuf>>,
+
+    /// Put the Web Agent back whose place an instance has taken
+    #[arg(long = "rollback", group = "action", value_name = "AGENT")]
+    rollback: Option<String>,
+
     /// List the instances
     #[arg(long = "l", group = "action")]
     list: bool,
@@ -83,8 +97,12 @@ pub(crate) struct Arguments {
     #[arg(long = "changeOwner", requires = "silent")]
     change_owner: bool,
 
-    /// With --s: don't ask AM whether name and password are right
-    #[arg(long = "forceInstall", requires = "silent")]
+    /// With --s: take over an agent.conf of another agent; where an argument is `-`, that file says it
+    #[arg(long = "import", requires = "silent", value_name = "FILE")]
+    import: Option<PathBuf>,
+
+    /// With --s or --takeover: don't ask AM whether name and password are right
+    #[arg(long = "forceInstall")]
     force: bool,
 
     /// With --s: show what the web server's configuration needs, and leave it alone
@@ -145,19 +163,50 @@ fn options(arguments: &Arguments) -> Result<()> {
     if let Some(name) = &arguments.remove {
         return remove::remove(&home, name);
     }
-    let Some([conf, am, agent, realm, name, password]) = arguments.silent.as_deref() else {
-        bail!("nothing to do; see agentadmin --help");
+    if let Some(name) = &arguments.rollback {
+        return install::rollback(&home, name);
+    }
+    if let Some([place, password]) = arguments.takeover.as_deref() {
+        return install::takeover(&home, place, password, arguments.force);
+    }
+    if arguments.interactive {
+        return install::interactive(&home);
+    }
+    match arguments.silent.as_deref() {
+        Some([conf, rest @ ..]) => install::install(&home, silent(arguments, conf, rest)?),
+        _ => bail!("nothing to do; see agentadmin --help"),
+    }
+}
+
+/// What `--s` asks for. With an imported file `-` means what that one says.
+fn silent(arguments: &Arguments, conf: &str, rest: &[String]) -> Result<Request> {
+    let import = arguments.import.as_deref().map(Import::read).transpose()?;
+    let [am, agent, realm, name, password] = rest else {
+        bail!("--s takes six arguments");
+    };
+    let said = |text: &str, what: &str, imported: Option<String>| match (&import, text) {
+        (Some(import), "-") => {
+            let file = import.path().display();
+            imported.with_context(|| format!("{file} does not say the {what}; name it"))
+        }
+        _ => Ok(text.to_owned()),
+    };
+    let from = |get: fn(&Import) -> Option<&str>| {
+        let import = import.as_ref();
+        import.and_then(get).map(str::to_owned)
     };
     let request = Request {
         conf: conf.into(),
-        am: am.clone(),
-        agent: agent.clone(),
-        realm: realm.clone(),
-        name: name.clone(),
-        password_file: password.into(),
+        am: said(am, "URL of AM", from(Import::am))?,
+        agent: said(agent, "agent URL", import.as_ref().and_then(Import::agent))?,
+        realm: said(realm, "realm", from(Import::realm))?,
+        name: said(name, "agent profile name", from(Import::name))?,
+        password: Password::File(password.into()),
         change_owner: arguments.change_owner,
         force: arguments.force,
         print: arguments.print,
+        takeover: false,
+        import: None,
     };
-    install::install(&home, &request)
+    Ok(Request { import, ..request })
 }

@@ -2,48 +2,49 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use portcullis_engine::{
     config::{self, Line, Place, Properties},
     token::Secret,
 };
 
-use super::{Request, address::url};
-use crate::secrets;
+use super::{Import, Report, Request, address::url, import};
 
 /// Written by the property table's test.
 const TEMPLATE: &str = include_str!("../../templates/agent.conf.template");
 
-/// `agent.conf` from the template.
+/// `agent.conf`: the template, or the imported file, with what this instance has of its own; and what became of an
+/// imported one.
 pub(super) fn agent_conf(
     request: &Request,
     folder: &Path,
     environment: &Properties,
-) -> Result<String> {
-    let host = url(&request.agent)?.host;
-    let mut conf = TEMPLATE.to_owned();
-    for (word, value) in [
-        ("AM_OPENAM_URL", request.am.as_str()),
-        ("AM_AGENT_URL", request.agent.as_str()),
-        ("AM_AGENT_REALM", request.realm.as_str()),
-        ("AM_AGENT_NAME", request.name.as_str()),
-        ("AM_AGENT_FQDN", host.as_str()),
+) -> Result<(String, Option<Report>)> {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    let own = [
         (
-            "AM_DEBUG_FILE_PATH",
-            &folder.join("logs/debug/debug.log").to_string_lossy(),
+            "com.sun.identity.agents.config.local.logfile",
+            path("logs/debug/debug.log"),
         ),
         (
-            "AM_AUDIT_FILE_PATH",
-            &folder.join("logs/audit/audit.log").to_string_lossy(),
+            "com.sun.identity.agents.config.local.audit.logfile",
+            path("logs/audit/audit.log"),
         ),
         (
-            "AM_PDP_TEMP_PATH",
-            &folder.join("pdp-cache").to_string_lossy(),
+            "org.forgerock.agents.config.postdata.preserve.dir",
+            path("pdp-cache"),
         ),
-        ("AM_SSL_CA", ""),
-    ] {
-        conf = conf.replace(&format!("= {word}\n"), &format!("= {value}\n"));
-    }
+        (import::REALM, request.realm.clone()),
+        (import::USERNAME, request.name.clone()),
+        (import::URLS, urls(request)),
+    ];
+    let (mut conf, report) = match &request.import {
+        Some(import) => {
+            let imported = import.text(&own);
+            (imported.text, Some(imported.report))
+        }
+        None => (from_template(request, &own)?, None),
+    };
     for line in environment.lines().iter().filter(|line| !is_secret(line)) {
         ensure!(
             !line.value.contains(char::is_control),
@@ -51,6 +52,35 @@ pub(super) fn agent_conf(
             line.source
         );
         conf = with_line(&conf, &line.name, &line.value);
+    }
+    Ok((conf, report))
+}
+
+/// AM's URLs. An imported file may have several; with the same first one they all stay, as they are written.
+fn urls(request: &Request) -> String {
+    let imported = request.import.as_ref().and_then(Import::urls);
+    let same = imported.filter(|all| {
+        let first = all
+            .split_whitespace()
+            .next()
+            .map(|first| super::with_port(first));
+        first.is_some_and(|first| first.is_ok_and(|first| first == request.am))
+    });
+    same.unwrap_or(&request.am).to_owned()
+}
+
+fn from_template(request: &Request, own: &[(&str, String)]) -> Result<String> {
+    let host = url(&request.agent)?.host;
+    let mut conf = TEMPLATE.to_owned();
+    for (name, value) in own {
+        conf = with_line(&conf, name, value);
+    }
+    for (word, value) in [
+        ("AM_AGENT_URL", request.agent.as_str()),
+        ("AM_AGENT_FQDN", host.as_str()),
+        ("AM_SSL_CA", ""),
+    ] {
+        conf = conf.replace(&format!("= {word}\n"), &format!("= {value}\n"));
     }
     if let Some(left) = conf.lines().find(|l| l.contains("= AM_")) {
         bail!("the template has a word nobody replaces: {left}");
@@ -71,13 +101,14 @@ pub(super) fn environment() -> Properties {
     lines
 }
 
-/// Passwords that the environment names, as they are written down.
-pub(super) fn encrypted(key: &Secret, environment: &Properties) -> Result<Vec<(String, String)>> {
+/// Passwords that the environment names, by property.
+pub(super) fn passwords(environment: &Properties) -> Vec<(String, Secret)> {
     let lines = environment.lines().iter().filter(|line| is_secret(line));
     let pair = |line: &Line| {
-        let plain = Secret::new(line.value.as_bytes().to_vec());
-        let text = secrets::encrypt(key, &plain).with_context(|| line.source.to_string())?;
-        Ok((line.name.clone(), text))
+        (
+            line.name.clone(),
+            Secret::new(line.value.as_bytes().to_vec()),
+        )
     };
     lines.map(pair).collect()
 }
@@ -88,21 +119,24 @@ fn is_secret(line: &Line) -> bool {
     rows.any(|row| row.name == line.name && row.kind == config::Kind::Secret)
 }
 
-/// The text with this value of a property, in the place that the template has for it.
+/// The text with this value of a property, in the place that it has there, if only as a comment.
 fn with_line(conf: &str, name: &str, value: &str) -> String {
-    let begins = format!("{name} =");
-    let mut placed = false;
+    let is_it = |line: &str| line.split_once('=').is_some_and(|(n, _)| n.trim() == name);
+    let active = conf.lines().position(is_it);
+    let comment = || {
+        conf.lines()
+            .position(|line| is_it(line.trim_start_matches('#')))
+    };
+    let place = active.or_else(comment);
     let mut out = String::with_capacity(conf.len() + name.len() + value.len());
-    for line in conf.lines() {
-        if line.trim_start_matches('#').starts_with(&begins) && !placed {
-            placed = true;
-            out.push_str(&format!("{name} = {value}"));
-        } else {
-            out.push_str(line);
+    for (at, line) in conf.lines().enumerate() {
+        match Some(at) == place {
+            true => out.push_str(&format!("{name} = {value}")),
+            false => out.push_str(line),
         }
         out.push('\n');
     }
-    if !placed {
+    if place.is_none() {
         out.push_str(&format!("\n{name} = {value}\n"));
     }
     out
@@ -119,7 +153,9 @@ mod tests {
             agent: "https://www.example.com:443".into(),
             realm: "/".into(),
             name: "wa1".into(),
-            password_file: "x".into(),
+            password: super::super::Password::File("x".into()),
+            import: None,
+            takeover: false,
             change_owner: false,
             force: true,
             print: false,
@@ -134,15 +170,10 @@ mod tests {
         ];
         let (environment, problems) = config::environment(Place::Tool, variables);
         assert_eq!(problems, []);
-        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), &environment).unwrap();
+        let (conf, _) = agent_conf(&request(), Path::new("/opt/agent_1"), &environment).unwrap();
         assert!(!conf.contains("pass phrase") && !conf.contains("proxy's"));
-        let key = secrets::new_key().unwrap();
-        let mut all = encrypted(&key, &environment).unwrap();
-        all.sort();
-        let opened: Vec<(&str, Secret)> = all
-            .iter()
-            .map(|(name, text)| (name.as_str(), config::decrypt_password(&key, text).unwrap()))
-            .collect();
+        let mut opened = passwords(&environment);
+        opened.sort_by(|a, b| a.0.cmp(&b.0));
         assert_eq!(opened.len(), 2);
         for ((name, opened), (wanted, plain)) in opened.iter().zip([
             (
@@ -154,21 +185,18 @@ mod tests {
                 "the proxy's password",
             ),
         ]) {
-            assert_eq!(*name, wanted);
+            assert_eq!(name, wanted);
             assert!(opened.expose() == plain.as_bytes(), "{name}");
         }
-        let (environment, _) = config::environment(Place::Tool, [("AM_PROXY_PASSWORD", "a\nb")]);
-        assert!(encrypted(&key, &environment).is_err());
+        // What no header can carry is refused where it is encrypted.
+        let key = crate::secrets::new_key().unwrap();
+        assert!(crate::secrets::encrypt(&key, &Secret::new(b"a\nb".to_vec())).is_err());
     }
 
     #[test]
     fn every_word_of_the_template_is_replaced() {
-        let conf = agent_conf(
-            &request(),
-            Path::new("/opt/agent_1"),
-            &Properties::default(),
-        )
-        .unwrap();
+        let none = Properties::default();
+        let (conf, _) = agent_conf(&request(), Path::new("/opt/agent_1"), &none).unwrap();
         assert!(conf.contains("com.sun.identity.agents.config.username = wa1\n"));
         assert!(conf.contains("/opt/agent_1/logs/debug/debug.log"));
     }
@@ -188,7 +216,7 @@ mod tests {
         ];
         let (environment, problems) = config::environment(Place::Tool, variables);
         assert_eq!(problems, []);
-        let conf = agent_conf(&request(), Path::new("/opt/agent_1"), &environment).unwrap();
+        let (conf, _) = agent_conf(&request(), Path::new("/opt/agent_1"), &environment).unwrap();
         for line in [
             "com.forgerock.agents.config.cert.ca.file = /etc/ssl/am.pem",
             "com.forgerock.agents.config.cert.file = /etc/ssl/agent.pem",

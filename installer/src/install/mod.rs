@@ -2,8 +2,12 @@
 
 mod address;
 mod conf;
+mod import;
+mod interactive;
+mod takeover;
 
 use std::{
+    collections::BTreeMap,
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -11,7 +15,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use portcullis_engine::{config::Properties, token::Secret};
+use portcullis_engine::token::Secret;
 
 use crate::{
     home::{Entry, Home},
@@ -22,6 +26,10 @@ use crate::{
     validate,
 };
 use address::url;
+pub(crate) use import::Import;
+use import::Report;
+pub(crate) use interactive::install as interactive;
+pub(crate) use takeover::{rollback, takeover};
 
 /// What `--s` was given.
 pub(crate) struct Request {
@@ -30,11 +38,34 @@ pub(crate) struct Request {
     pub(crate) agent: String,
     pub(crate) realm: String,
     pub(crate) name: String,
-    pub(crate) password_file: PathBuf,
+    pub(crate) password: Password,
+    /// The configuration that is taken over.
+    pub(crate) import: Option<Import>,
     pub(crate) change_owner: bool,
     pub(crate) force: bool,
     /// Show what the server's configuration needs, and leave it alone.
     pub(crate) print: bool,
+    /// Take the place of the Web Agent that is loaded.
+    pub(crate) takeover: bool,
+}
+
+/// Where the agent's password comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Password {
+    /// The first line of a file.
+    File(PathBuf),
+    /// The imported files, where their key opens it.
+    Imported,
+}
+
+/// What the files of an instance say, before any is written.
+struct Content {
+    /// `agent.conf`.
+    text: String,
+    /// By property, in the clear.
+    passwords: BTreeMap<String, Secret>,
+    /// What became of an imported file.
+    report: Option<Report>,
 }
 
 /// The server that the agent goes into.
@@ -53,7 +84,7 @@ struct Worker {
 }
 
 /// Installs, or leaves the machine as it was.
-pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
+pub(crate) fn install(home: &Home, request: Request) -> Result<()> {
     let request = &checked(request)?;
     safe_place(&home.instances())?;
     let work = Work::begin(&home.instances())?;
@@ -66,16 +97,17 @@ pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
         agent_conf: folder.join("config/agent.conf"),
         include: folder.join("config/nginx.conf"),
     };
-    let changes = match request.print {
-        true => Vec::new(),
-        false => target.kind.changes(&target.conf, &target.text, &lines)?,
+    let changes = match (request.print, request.takeover) {
+        (true, _) => Vec::new(),
+        (false, true) => takeover::changes(&target, &lines)?,
+        (false, false) => target.kind.changes(&target.conf, &target.text, &lines)?,
     };
-    let password = secrets::read_password(&request.password_file)?;
-    let environment = conf::environment();
-    validated(request, &password)?;
+    let content = content(request, &folder)?;
+    let password = content.passwords.get(secrets::PASSWORD);
+    validated(request, password.context("no password")?)?;
     println!("Creating configuration...");
     let mut steps = folders(&folder, target.worker);
-    steps.extend(files(request, &target, &lines, &environment, &password)?);
+    steps.extend(files(&target, &lines, &content)?);
     let (receipt, changes) = Receipt::of(changes);
     steps.push(receipt.step(&folder)?);
     let mut all = home.entries()?;
@@ -91,6 +123,9 @@ pub(crate) fn install(home: &Home, request: &Request) -> Result<()> {
         what: format!("installing {name}"),
         steps,
     })?;
+    if let Some(report) = &content.report {
+        println!("{report}");
+    }
     println!("Installation complete.");
     println!("  instance       {}", folder.display());
     match request.print {
@@ -188,36 +223,57 @@ fn readers(worker: Option<Worker>) -> Option<Owner> {
     worker.map(|w| (rustix::process::geteuid().as_raw(), w.group))
 }
 
+/// What the instance is to say; passwords of the operator and of the environment before imported ones.
+fn content(request: &Request, folder: &Path) -> Result<Content> {
+    let environment = conf::environment();
+    let (text, report) = conf::agent_conf(request, folder, &environment)?;
+    let mut passwords = BTreeMap::new();
+    if let Some(import) = &request.import {
+        let all = import.passwords().into_iter();
+        passwords.extend(all.map(|(name, password)| (name.to_owned(), password)));
+    }
+    passwords.extend(conf::passwords(&environment));
+    match &request.password {
+        Password::File(file) => {
+            let password = secrets::read_password(file)?;
+            passwords.insert(secrets::PASSWORD.to_owned(), password);
+        }
+        Password::Imported => ensure!(
+            passwords.contains_key(secrets::PASSWORD),
+            "the imported password cannot be read: it is encrypted with a key that is not here; name a file with it"
+        ),
+    }
+    let content = Content {
+        text,
+        passwords,
+        report,
+    };
+    import::check(&content.text)?;
+    Ok(content)
+}
+
 /// The files of the instance; those of secrets stay the parent's.
-fn files(
-    request: &Request,
-    target: &Target,
-    lines: &Lines,
-    environment: &Properties,
-    password: &Secret,
-) -> Result<Vec<Step>> {
+fn files(target: &Target, lines: &Lines, content: &Content) -> Result<Vec<Step>> {
     let config = lines.agent_conf.parent().context("a folder")?;
-    let folder = config.parent().context("a folder")?;
-    let text = conf::agent_conf(request, folder, environment)?;
     let mode = if target.worker.is_some() {
         0o640
     } else {
         0o644
     };
-    let mut steps = vec![Step::file(
-        &lines.agent_conf,
-        mode,
-        readers(target.worker),
-        &text,
-    )];
+    let readers = readers(target.worker);
+    let mut steps = vec![Step::file(&lines.agent_conf, mode, readers, &content.text)];
     let key = secrets::new_key()?;
-    let mut passwords = vec![(
-        secrets::PASSWORD.to_owned(),
-        secrets::encrypt(&key, password)?,
-    )];
-    passwords.extend(conf::encrypted(&key, environment)?);
-    for (name, text) in secrets::files(&key, &passwords) {
+    let encrypted = content.passwords.iter().map(|(name, password)| {
+        let text = secrets::encrypt(&key, password).with_context(|| name.clone())?;
+        Ok((name.clone(), text))
+    });
+    let encrypted = encrypted.collect::<Result<Vec<_>>>()?;
+    for (name, text) in secrets::files(&key, &encrypted) {
         steps.push(Step::file(&config.join(name), 0o600, None, &text));
+    }
+    if let Some(report) = &content.report {
+        let text = format!("{report}\n");
+        steps.push(Step::file(&config.join("import.txt"), 0o640, None, &text));
     }
     if target.kind == Kind::Nginx {
         let text = nginx::include(&target.conf, &target.text, lines);
@@ -242,7 +298,7 @@ fn by_hand(kind: Kind, lines: &Lines) -> String {
 }
 
 /// The request with its URLs in their final form; every mistake has its own words.
-fn checked(request: &Request) -> Result<Request> {
+fn checked(request: Request) -> Result<Request> {
     ensure!(
         request.realm.starts_with('/'),
         "the realm begins with a slash: {}",
@@ -258,21 +314,25 @@ fn checked(request: &Request) -> Result<Request> {
             "an argument holds a control character"
         );
     }
-    let am = url(&request.am).context("AM URL")?;
+    let am = with_port(&request.am).context("AM URL")?;
     let agent = url(&request.agent).context("agent URL")?;
     ensure!(
         agent.path.is_empty(),
         "agent URL: no path, only https://host:port"
     );
     let agent = format!("{}://{}:{}", agent.scheme, agent.host, agent.port);
-    let am = format!("{}://{}:{}{}/", am.scheme, am.host, am.port, am.path);
     Ok(Request {
-        conf: request.conf.clone(),
         am,
         agent,
-        realm: request.realm.clone(),
-        name: request.name.clone(),
-        password_file: request.password_file.clone(),
-        ..*request
+        ..request
     })
+}
+
+/// AM's URL with its port and a last slash.
+fn with_port(text: &str) -> Result<String> {
+    let am = url(text)?;
+    Ok(format!(
+        "{}://{}:{}{}/",
+        am.scheme, am.host, am.port, am.path
+    ))
 }
