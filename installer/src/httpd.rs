@@ -75,7 +75,12 @@ pub(crate) fn changes(conf: &Path, text: &str, lines: &Lines) -> Result<Vec<Chan
         false => load,
     };
     Ok(match layout(conf, text) {
-        Layout::Debian => debian(conf, &load, &format!("{begin}\n{on}{end}\n"), &lines.name),
+        Layout::Debian => debian(
+            &includes::root(Kind::Httpd, conf, text),
+            &load,
+            &format!("{begin}\n{on}{end}\n"),
+            &lines.name,
+        ),
         Layout::Rhel => {
             let root = includes::root(Kind::Httpd, conf, text);
             let mut changes = Vec::new();
@@ -140,8 +145,7 @@ fn layout(conf: &Path, text: &str) -> Layout {
 
 /// As `a2enmod` does it: files in `mods-available`, links in `mods-enabled`. A module file of a package is only
 /// linked.
-fn debian(conf: &Path, load: &str, on: &str, name: &str) -> Vec<Change> {
-    let folder = conf.parent().unwrap_or(Path::new("/"));
+fn debian(folder: &Path, load: &str, on: &str, name: &str) -> Vec<Change> {
     let mut changes = Vec::new();
     let mut enable = |file: &str, text: String| {
         let (available, enabled) = (

@@ -60,10 +60,7 @@ pub(super) fn agent_conf(
 fn urls(request: &Request) -> String {
     let imported = request.import.as_ref().and_then(Import::urls);
     let same = imported.filter(|all| {
-        let first = all
-            .split_whitespace()
-            .next()
-            .map(|first| super::with_port(first));
+        let first = all.split_whitespace().next().map(super::with_port);
         first.is_some_and(|first| first.is_ok_and(|first| first == request.am))
     });
     same.unwrap_or(&request.am).to_owned()

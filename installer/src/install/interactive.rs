@@ -5,14 +5,18 @@ use std::{
     fs,
     io::{self, BufRead, Write},
     net::{TcpStream, ToSocketAddrs},
-    path::Path,
+    path::{Path, PathBuf},
     time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
 
 use super::{Password, Request, address::url, import::Import};
-use crate::{home::Home, secrets, server::Kind};
+use crate::{
+    home::Home,
+    secrets,
+    server::{Kind, Lines},
+};
 
 /// `--i`.
 ///
@@ -124,6 +128,7 @@ impl Dialogue<'_> {
             |path| {
                 let text =
                     fs::read_to_string(path).with_context(|| format!("cannot read {path}"))?;
+                possible(path, &text)?;
                 Ok((path.to_owned(), text))
             }
         ));
@@ -307,6 +312,18 @@ impl Dialogue<'_> {
     }
 }
 
+/// Refuses a configuration that has an agent already, or no place for one, before more is asked.
+fn possible(path: &str, text: &str) -> Result<()> {
+    let lines = Lines {
+        name: String::new(),
+        module: PathBuf::new(),
+        agent_conf: PathBuf::new(),
+        include: PathBuf::new(),
+    };
+    let conf = std::path::absolute(path)?;
+    Kind::of(text).changes(&conf, text, &lines).map(|_| ())
+}
+
 /// Whether something accepts connections at an address.
 fn listens(text: &str) -> bool {
     let Ok(address) = url(text) else {
@@ -319,7 +336,7 @@ fn listens(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::{os::unix::fs::PermissionsExt, path::PathBuf};
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -356,12 +373,16 @@ mod tests {
 
     #[test]
     fn the_questions_come_in_order_and_no_begins_again_with_what_was_said() {
-        let (_folder, conf, password) = folder();
+        let (folder, conf, password) = folder();
         let (conf, password) = (conf.to_str().unwrap(), password.to_str().unwrap());
         let am = format!("{}/openam", nowhere());
         let site = nowhere();
+        let loaded = folder.path().join("loaded.conf");
+        fs::write(&loaded, "AmAgentConf /opt/agent.conf\n").unwrap();
+        let loaded = loaded.to_str().unwrap();
         let first = [
-            conf, "maybe", "yes", "", "nonsense", &am, "yes", &site, "wa1", "", password, "no",
+            loaded, conf, "maybe", "yes", "", "nonsense", &am, "yes", &site, "wa1", "", password,
+            "no",
         ];
         // Only the name is another one the second time.
         let second = ["", "", "", "", "yes", "", "wa2", "/people", "", "yes"];
@@ -397,7 +418,9 @@ mod tests {
             .collect();
         assert!(at.is_sorted(), "{at:?}\n{said}");
         assert!(
-            said.contains("[wa1]:") && said.contains("yes or no, please"),
+            said.contains("remove it first")
+                && said.contains("[wa1]:")
+                && said.contains("yes or no, please"),
             "{said}"
         );
     }
