@@ -95,7 +95,8 @@ fn is_refused(browser: &Browser, site: &Site) -> Result<(), Box<dyn Error>> {
         .split_once("give this number: ")
         .ok_or_else(|| format!("no incident id: {text}"))?;
     let number = number.split_whitespace().next().unwrap_or_default();
-    assert_eq!(number.len(), 16, "{text}");
+    let (id, node) = number.split_once('-').unwrap_or_default();
+    assert_eq!((id.len(), node.len()), (16, 4), "{text}");
     site.wait_for_line(number);
     assert!(site.server.said().contains("PCL0300"));
     Ok(())

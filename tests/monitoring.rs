@@ -3,6 +3,8 @@
 // What can't be had fails the test that wanted it.
 #![allow(clippy::expect_used, clippy::panic)]
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use portcullis_tests::{
     both_servers,
     client::Request,
@@ -59,6 +61,10 @@ both_servers! {
         assert!(first.of("portcullis_table_used{table=\"sessions\",bytes=\"2048\"}") >= 0.0);
         assert!(first.of("portcullis_workers") >= 1.0 && first.of("portcullis_leader_pid") > 0.0);
         assert_eq!((first.of("portcullis_configured"), first.of("portcullis_breaker_open")), (1.0, 0.0));
+        assert!(first.has("portcullis_table_evictions_total{table=\"decisions\",bytes=\"128\"}"));
+        let (term, since) = (first.of("portcullis_leader_term"), first.of("portcullis_leader_since_seconds"));
+        let age = SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock").as_secs_f64() - since;
+        assert!((-1.0..600.0).contains(&age), "{age} s");
         // Nobody's name is a label.
         assert!(!look(&site, "/agent/metrics").text().contains("demo"));
 
@@ -73,6 +79,10 @@ both_servers! {
         wait_for_successors(&site, &old);
         let second = scrape(&site);
         assert_eq!((second.of(ALLOWED), second.of(DENIED)), (40.0, 3.0));
+        wait_until("another leader", || {
+            let now = scrape(&site);
+            now.of("portcullis_leader_term") > term && now.of("portcullis_leader_since_seconds") >= since
+        });
         use_it(&site, 10);
         let old = agent_workers(&site);
         site.server.reload();
@@ -92,7 +102,12 @@ both_servers! {
         let decisions = &numbers["policy-decisions"];
         let (cache, remote) = (decisions["cache"].as_u64(), decisions["remote"].as_u64());
         assert_eq!(cache.zip(remote).map(|(c, r)| c + r), Some(8), "{numbers}");
-        assert!(numbers["cache-operations"]["writes"].as_u64() >= Some(1), "{numbers}");
+        let cache = &numbers["cache-operations"];
+        assert!(cache["writes"].as_u64() >= Some(1), "{numbers}");
+        assert_eq!(cache["evictions"], json!(0));
+        let leader = &numbers["leader"];
+        assert!(leader["pid"].as_u64() > Some(0) && leader["term"].as_u64() > Some(0), "{numbers}");
+        assert!(leader["since"].as_str().is_some_and(|at| at.starts_with("20")), "{numbers}");
         site.stop();
     }
 

@@ -5,6 +5,7 @@
 
 use portcullis_tests::{
     both_servers,
+    monitoring::{look, scrape, switch_on},
     second::{agentadmin, words},
     site::{Site, site},
 };
@@ -58,6 +59,37 @@ both_servers! {
         assert!(found && !all.contains("PCL0100"), "{all}");
         assert!(all.find("PCL0300") < all.find("PCL0410"), "{all}");
         let (found, said) = trace(&site, &["0000000000000000"]);
+        assert!(!found && said.contains("is not kept"), "{said}");
+        site.stop();
+    }
+
+    fn an_incident_names_its_node(kind: Kind) {
+        let mut site = site(kind).workers(4).property("portcullis.node.name", "web1").prepare();
+        switch_on(&site);
+        site.server.start();
+        let refused = || {
+            let mut visitor = site.visitor();
+            assert_eq!(visitor.log_in("/app/page").status, 200);
+            let page = visitor.get("/secret/1").text();
+            incident(&page).to_owned()
+        };
+        let (one, two) = (refused(), refused());
+        let marks = [&one, &two].map(|id| id.split_once('-').expect("a mark").1);
+        assert_eq!((marks[0], marks[0].len()), (marks[1], 4), "the same in every worker");
+        site.wait_for_line(&format!("incident={one}"));
+        let health = look(&site, "/agent/health").text();
+        assert!(health.contains(&format!("\"node\":\"{}\"", marks[0])), "{health}");
+        let info = format!("portcullis_node_info{{mark=\"{}\"}}", marks[0]);
+        assert!(scrape(&site).has(&info), "{info}");
+
+        // It is found without its mark, too, and as somebody wrote it down.
+        let number = one.split_once('-').expect("a mark").0.replace('0', "o");
+        let (found, said) = trace(&site, &[&number]);
+        assert!(found && said.contains(&one), "{said}");
+        let (found, said) = trace(&site, &["7Q2W0H5M3R9T1B4C-ZZZZ"]);
+        assert!(!found && said.contains("the mark ZZZZ; this one has"), "{said}");
+        assert!(said.contains(marks[0]), "{said}");
+        let (found, said) = trace(&site, &[&format!("7Q2W0H5M3R9T1B4C-{}", marks[0])]);
         assert!(!found && said.contains("is not kept"), "{said}");
         site.stop();
     }

@@ -5,12 +5,13 @@
 
 use std::{
     io::{self, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Result, bail};
 use clap::Args;
+use portcullis_engine::contract::Incident;
 use serde_json::Value;
 
 use crate::instance::Instance;
@@ -30,22 +31,24 @@ pub(crate) struct Options {
     #[arg(long)]
     json: bool,
 
-    /// The incident on the page or in the log
+    /// The incident on the page or in the log; without its mark it does, too
     #[arg(value_name = "INCIDENT", conflicts_with = "last")]
     incident: Option<String>,
 }
 
 /// Prints what is kept.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let mut traces = portcullis_runtime::traces(&Instance::find(options.conf.as_deref())?.conf)?;
+    let conf = Instance::find(options.conf.as_deref())?.conf;
+    let mut traces = portcullis_runtime::traces(&conf)?;
     match (&options.incident, options.last) {
         (Some(incident), _) => {
+            let (number, mark) = Incident::read(incident);
             traces.retain(|trace| {
                 let known = trace["incident"].as_str().unwrap_or_default();
-                known.eq_ignore_ascii_case(incident.trim())
+                Incident::read(known).0 == number
             });
             if traces.is_empty() {
-                bail!("incident {incident} is not kept (any more); look for it in the log");
+                bail!(unknown(&conf, &number, &mark)?);
             }
         }
         (None, last) => {
@@ -61,6 +64,21 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Why an incident is not among the traces.
+fn unknown(conf: &Path, number: &str, mark: &str) -> Result<String> {
+    let here = portcullis_runtime::node_mark(conf)?;
+    if mark.is_empty() || mark == here.text() {
+        return Ok(format!(
+            "incident {number} is not kept (any more); look for it in the log"
+        ));
+    }
+    Ok(format!(
+        "incident {number}-{mark} is of the node or instance with the mark {mark}; this one has {}. Ask there: \
+         /agent/health shows the mark of each",
+        here.text()
+    ))
 }
 
 /// One trace for people: what happened first, then every other part on a line of its own.

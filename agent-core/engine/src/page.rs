@@ -10,7 +10,7 @@ use alloc::{
     vec::Vec,
 };
 
-use crate::contract::Response;
+use crate::contract::{Incident, Response};
 
 /// Headers of every page and redirect of ours (rule L9).
 const NO_STORE: (&str, &str) = ("Cache-Control", "no-store");
@@ -26,28 +26,14 @@ const FRAMED_BY: &str = "frame-ancestors ";
 const OPERATORS: &str = "default-src 'none'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
 font-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors ";
 
-/// An incident id as shown: 16 characters of Crockford's base 32.
-pub fn incident_text(id: &[u8; 10]) -> [u8; 16] {
-    const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let mut text = [0; 16];
-    for (i, slot) in text.iter_mut().enumerate() {
-        let bit = i * 5;
-        let pair = u16::from(id[bit / 8]) << 8 | u16::from(*id.get(bit / 8 + 1).unwrap_or(&0));
-        *slot = ALPHABET[usize::from(pair >> (11 - bit % 8) & 31)];
-    }
-    text
-}
-
 /// A page: status, title, one sentence for the user, incident id.
-pub fn page(status: u16, title: &str, text: &str, incident: &[u8; 10]) -> Response {
-    let id = incident_text(incident);
-    let id = core::str::from_utf8(&id).unwrap_or_default();
+pub fn page(status: u16, title: &str, text: &str, incident: &Incident) -> Response {
     let body = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
          <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n\
          <body>\n<main>\n<h1>{title}</h1>\n<p>{text}</p>\n\
-         <p>If you ask for help, give this number: <code>{id}</code></p>\n{END}"
+         <p>If you ask for help, give this number: <code>{incident}</code></p>\n{END}"
     );
     Response {
         status,
@@ -92,10 +78,9 @@ pub fn json(
     template: &Template<'_>,
     status: u16,
     location: Option<&str>,
-    incident: &[u8; 10],
+    incident: &Incident,
 ) -> (String, Vec<u8>) {
-    let id = incident_text(incident);
-    let id = core::str::from_utf8(&id).unwrap_or_default();
+    let id = incident.to_string();
     let Some(text) = template.text else {
         let mut error = serde_json::json!({ "message": reason(status) });
         if let Some(location) = location {
@@ -116,7 +101,7 @@ pub fn json(
         ("%REQUEST_URL%", template.url),
         ("%TARGET%", location.unwrap_or_default()),
         ("%STATUS%", status.as_str()),
-        ("%INCIDENT%", id),
+        ("%INCIDENT%", id.as_str()),
     ];
     (
         template.kind.into(),
@@ -247,16 +232,16 @@ pub struct Looks<'l> {
 
 /// Makes a page of ours look as its operator wishes: title, text and incident id stay. The page that posts a
 /// form has a template of its own, and only learns who may frame it.
-pub fn dress(response: &mut Response, looks: &Looks<'_>, words: (&str, &str), incident: &[u8; 10]) {
+pub fn dress(response: &mut Response, looks: &Looks<'_>, words: (&str, &str), incident: &Incident) {
     let mut rules = None;
     if let Some(template) = looks.template {
-        let id = incident_text(incident);
+        let id = incident.to_string();
         let status = format!("{}", response.status);
         let values = [
             ("%TITLE%", words.0),
             ("%TEXT%", words.1),
             ("%STATUS%", status.as_str()),
-            ("%INCIDENT%", core::str::from_utf8(&id).unwrap_or_default()),
+            ("%INCIDENT%", id.as_str()),
         ];
         response.body = filled(template, &values, escaped).into_bytes();
         rules = Some(OPERATORS);
@@ -296,20 +281,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_incident_id_uses_all_its_bits() {
-        assert_eq!(&incident_text(&[0; 10]), b"0000000000000000");
-        assert_eq!(&incident_text(&[255; 10]), b"ZZZZZZZZZZZZZZZZ");
-        assert_eq!(
-            &incident_text(&[0, 0, 0, 0, 0, 0, 0, 0, 0, 1]),
-            b"0000000000000001"
-        );
-        assert_eq!(
-            &incident_text(&[0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-            b"G000000000000000"
-        );
-    }
-
-    #[test]
     fn the_style_is_the_one_that_browsers_are_told_of() {
         use base64::{Engine, engine::general_purpose::STANDARD};
         use sha2::{Digest, Sha256};
@@ -336,7 +307,12 @@ mod tests {
 
     #[test]
     fn a_page_may_lead_on() {
-        let mut p = page(403, "No access", "You may not see this page.", &[0; 10]);
+        let mut p = page(
+            403,
+            "No access",
+            "You may not see this page.",
+            &Incident::NONE,
+        );
         lead_on(&mut p);
         let body = String::from_utf8(p.body).unwrap();
         assert!(
@@ -350,7 +326,12 @@ mod tests {
 
     #[test]
     fn pages_are_never_stored() {
-        let p = page(403, "No access", "You may not see this page.", &[0; 10]);
+        let p = page(
+            403,
+            "No access",
+            "You may not see this page.",
+            &Incident::NONE,
+        );
         assert!(
             p.headers
                 .iter()

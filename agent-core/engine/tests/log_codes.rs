@@ -10,7 +10,8 @@ const INTRODUCTION: &str = "# Log codes\n\n\
     <!-- Made from the table of codes; do not edit. -->\n\n\
     Every decision, warning and error has a code: `PCL` and four digits. A code never changes its\n\
     meaning, so scripts and dashboards may rely on it. Refusals, redirects and errors also carry an\n\
-    *incident* of 16 characters, which the page shows to the user: look for it in the log.\n\n\
+    *incident* of 16 characters, which the page shows to the user: look for it in the log. The four\n\
+    behind its dash stand for the node that gave it.\n\n\
     A line never holds a token, a password, a cookie's value or a query string.\n";
 
 /// Sections by the first digit of a code.

@@ -18,6 +18,7 @@ use portcullis_engine::{
         self, Config, Place, Problem, Properties, Repository, RulesOnly, ScrubNames, Secrets,
         Severity as Grade, Snapshot, Source,
     },
+    contract::NodeMark,
     event::{Code, Severity},
 };
 use portcullis_shm::{InstanceId, InstanceState, Mapping, StatusWord, clock};
@@ -28,7 +29,7 @@ use crate::{
     ended::EndedFile,
     known_good::KnownGood,
     logs::{HostLog, Logs, System, wall_ms},
-    memory, mode, published,
+    memory, mode, node, published,
     recording::Elsewhere,
     state_files::StateFiles,
     untold::Untold,
@@ -89,6 +90,8 @@ pub struct Instance {
     id: OnceLock<InstanceId>,
     /// Which AM server answers this process; its client knows.
     serving: OnceLock<Arc<AtomicUsize>>,
+    /// In the id of every incident.
+    node: NodeMark,
 }
 
 /// Why an instance could not be added.
@@ -164,6 +167,8 @@ impl Agent {
             return Err(AddError::Configuration);
         }
         let index = self.instances.len();
+        let named = start.as_ref().map(|start| &start.config);
+        let node = node::mark(named, path);
         self.instances.push(Instance {
             index,
             path: path.to_path_buf(),
@@ -177,6 +182,7 @@ impl Agent {
             elsewhere: Elsewhere::default(),
             id: OnceLock::new(),
             serving: OnceLock::new(),
+            node,
         });
         Ok(index)
     }
@@ -396,6 +402,11 @@ impl Instance {
     pub(crate) fn served_by(&self, at: Arc<AtomicUsize>) {
         // A second client of one process is none that anybody keeps.
         let _ = self.serving.set(at);
+    }
+
+    /// What an incident of here is marked with.
+    pub(crate) fn node(&self) -> NodeMark {
+        self.node
     }
 
     /// Its place in the generation.

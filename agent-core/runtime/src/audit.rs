@@ -4,10 +4,9 @@
 
 use portcullis_engine::{
     config::{AuditAccess, AuditTo, Config, Dialect},
-    contract::{Decision, Fill, Opinion, Outcome, RequestView, Why},
+    contract::{Decision, Fill, Incident, Opinion, Outcome, RequestView, Why},
     decide::{ClientAddress, audited_user, client_address},
     event::Code,
-    page::incident_text,
 };
 use serde_json::{Value, json};
 
@@ -238,7 +237,7 @@ fn event(
         } },
         "response": { "status": status, "detail": {
             "reason": format!("PCL{:04}", decision.reason.number()),
-            "incident": incident(decision),
+            "incident": decision.incident.to_string(),
         } },
     });
     if decision.age > 0 {
@@ -275,17 +274,10 @@ fn text(client: &str, req: &RequestView<'_>, decision: &Decision<'_>, age: u64) 
     if age > 0 {
         line.push_str(&format!(" age={age}ms"));
     }
-    if decision.incident != [0; 10] {
-        line.push_str(&format!(" incident={}", incident(decision)));
+    if decision.incident != Incident::NONE {
+        line.push_str(&format!(" incident={}", decision.incident));
     }
     line
-}
-
-fn incident(decision: &Decision<'_>) -> String {
-    match decision.incident {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0] => String::new(),
-        id => String::from_utf8_lossy(&incident_text(&id)).into_owned(),
-    }
 }
 
 pub(crate) fn origin(req: &RequestView<'_>) -> String {

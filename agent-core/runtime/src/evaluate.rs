@@ -339,6 +339,7 @@ impl<'w> Run<'w> {
             state: self.instance.state(mapping),
             now: self.now,
             serving: self.instance.serving(),
+            node: self.instance.node(),
         }
     }
 

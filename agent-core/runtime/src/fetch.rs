@@ -7,7 +7,7 @@ use std::{cell::Cell, rc::Rc, sync::Arc, time::Instant};
 
 use portcullis_engine::{
     am::{AmError, a::policy::Question},
-    contract::{Act, Ask, Cause, FactError, Need, Receipt, SessionKey, UnixMillis},
+    contract::{Act, Ask, Cause, FactError, Need, NodeMark, Receipt, SessionKey, UnixMillis},
     event::Code,
     record::{Policy, Session},
     token::Secret,
@@ -404,6 +404,7 @@ impl Fetcher {
             state: self.state(),
             now: now(),
             serving: None,
+            node: NodeMark::NONE,
         };
         view.stored(session_of(ask), of)
     }

@@ -11,7 +11,7 @@ use std::{
 use portcullis_engine::{
     contract::{
         Act, Age, AttributesKey, Cause, CookieKey, FactError, Facts, KeysKey, Known, MonoMillis,
-        Now, Opened, PolicyKey, Receipt, SessionKey, UnixMillis,
+        NodeMark, Now, Opened, PolicyKey, Receipt, SessionKey, UnixMillis,
     },
     decide::ReplayedHeader,
     record::{Attributes, Policy, PublishedKeys, Session},
@@ -238,6 +238,8 @@ pub(crate) struct View<'m> {
     pub(crate) now: Now,
     /// Which AM server answers this worker.
     pub(crate) serving: Option<&'m AtomicUsize>,
+    /// Where it is decided.
+    pub(crate) node: NodeMark,
 }
 
 impl<'m> View<'m> {
@@ -506,6 +508,10 @@ impl Facts for View<'_> {
 
     fn am_serving(&self) -> usize {
         self.serving.map_or(0, |at| at.load(Ordering::Relaxed))
+    }
+
+    fn node(&self) -> NodeMark {
+        self.node
     }
 
     fn seed(&self) -> &[u8; 32] {

@@ -79,6 +79,7 @@ impl Host {
                 mono: MonoMillis(self.now),
             },
             serving: None,
+            node: NodeMark::NONE,
         }
     }
 

@@ -7,14 +7,15 @@
 use std::fmt::{Display, Write};
 
 use portcullis_engine::{
-    contract::Fill,
+    contract::{Fill, NodeMark},
     event::{Code, Severity},
 };
-use portcullis_shm::{InstanceState, Mapping, StatusWord, clock};
+use portcullis_shm::{InstanceState, Mapping, StatusWord, Usage, clock};
 use serde_json::{Value, json};
 
 use crate::{
     agent::Instance,
+    logs::{format_timestamp, wall_ms},
     meter::{AGES, Ending, Event, FACTS, Numbers, Operation, RESULTS, TIMES_MS, Times, age_end_ms},
     worker::Worker,
 };
@@ -29,6 +30,7 @@ pub(crate) fn body(fill: Fill, instance: &Instance, worker: &Worker) -> Vec<u8> 
             Some(_) => None,
             None => Some(instance.trouble(mapping)),
         },
+        node: instance.node(),
     };
     match fill {
         Fill::Nothing => Vec::new(),
@@ -44,6 +46,8 @@ struct Host<'m> {
     state: InstanceState<'m>,
     /// Why there is no configuration.
     trouble: Option<Code>,
+    /// What incidents of here are marked with.
+    node: NodeMark,
 }
 
 /// Text in the format of Prometheus: each family once, with its type before its samples.
@@ -98,6 +102,9 @@ impl Text {
         self.sample(&format!("{name}_count"), labels, so_far);
     }
 }
+
+/// One number of a size class of a table.
+type OfClass = fn(&Usage) -> u64;
 
 /// Decisions as the Web Agent counts them.
 struct Decisions {
@@ -154,6 +161,13 @@ impl Host<'_> {
             remote,
             cached: self.decided(by_policy).saturating_sub(remote),
         }
+    }
+
+    /// Records that had to go before they had expired.
+    fn evictions(&self) -> u64 {
+        let tables = [self.mapping.sessions(), self.mapping.decisions()];
+        let classes = tables.iter().flat_map(|table| table.usage());
+        classes.map(|class| class.pushed_out).sum()
     }
 
     /// Records in the tables, as a sample says.
@@ -305,18 +319,31 @@ impl Host<'_> {
             ("decisions", self.mapping.decisions().usage()),
             ("dead", self.mapping.dead().usage()),
         ];
-        for (name, help, used) in [
-            ("portcullis_table_slots", "Room in the shared table.", false),
+        let families: [(&str, &str, &str, OfClass); 3] = [
+            (
+                "portcullis_table_slots",
+                "gauge",
+                "Room in the shared table.",
+                |class| class.slots as u64,
+            ),
             (
                 "portcullis_table_used",
+                "gauge",
                 "Records in it, as a sample says.",
-                true,
+                |class| class.used as u64,
             ),
-        ] {
-            text.family(name, "gauge", help);
+            (
+                "portcullis_table_evictions_total",
+                "counter",
+                "Records that had to go for others before they had expired, of all instances.",
+                |class| class.pushed_out,
+            ),
+        ];
+        for (name, kind, help, of) in families {
+            text.family(name, kind, help);
             for (table, classes) in &tables {
                 for class in classes {
-                    let value = if used { class.used } else { class.slots };
+                    let value = of(class);
                     let labels: &[(&str, &dyn Display)] =
                         &[("table", table), ("bytes", &class.capacity)];
                     text.sample(name, labels, value);
@@ -381,6 +408,13 @@ impl Host<'_> {
         let help = "1 once a configuration is in force.";
         let configured = u8::from(self.trouble.is_none());
         text.one("portcullis_configured", "gauge", help, configured);
+        let name = "portcullis_node_info";
+        text.family(
+            name,
+            "gauge",
+            "Always 1; the mark of this node's incidents.",
+        );
+        text.sample(name, &[("mark", &self.node.text())], 1);
         let help = "Worker processes of the host.";
         text.one("portcullis_workers", "gauge", help, workers.registered());
         let help = "Requests of the host that wait for AM.";
@@ -402,6 +436,9 @@ impl Host<'_> {
         );
         let help = "Counts the changes of that worker.";
         text.one("portcullis_leader_term", "gauge", help, leader.1);
+        let help = "Since when it does, in seconds since 1970; 0: nobody does.";
+        let since = leader.2 / 1000;
+        text.one("portcullis_leader_since_seconds", "gauge", help, since);
         let help = "Counts what made decisions of before stale.";
         text.one("portcullis_policy_epoch", "gauge", help, self.state.epoch());
         let help = "Counts what ended or changed sessions.";
@@ -412,19 +449,22 @@ impl Host<'_> {
         text.one("portcullis_shared_memory_bytes", "gauge", help, bytes);
     }
 
-    /// Process and term of the leader.
-    fn leader(&self) -> (u32, u64) {
+    /// Process and term of the leader, and since when it leads by the wall clock, in milliseconds.
+    fn leader(&self) -> (u32, u64, u64) {
         let holder = self.state.lease_holder();
-        let holder = holder.filter(|holder| holder.deadline > clock::boottime_ms());
-        holder.map_or((0, 0), |holder| {
+        let now = clock::boottime_ms();
+        let holder = holder.filter(|holder| holder.deadline > now);
+        holder.map_or((0, 0, 0), |holder| {
             let pid = self.mapping.workers().pid_at(holder.worker);
-            (pid.unwrap_or(0), holder.term)
+            let since = wall_ms().saturating_sub(now.saturating_sub(holder.since));
+            (pid.unwrap_or(0), holder.term, since)
         })
     }
 
-    /// The Web Agent's objects. Its garbage collection has no counterpart: it never runs.
+    /// The Web Agent's objects, and one of ours. Its garbage collection has no counterpart: it never runs.
     fn json(&self) -> Value {
         let (n, d) = (self.numbers(), self.decisions());
+        let (pid, term, since) = self.leader();
         json!({
             "cache-invalidation": {
                 "policy": n.event(Event::PolicyChange),
@@ -444,8 +484,17 @@ impl Host<'_> {
                 "deletes": n.event(Event::Removed),
                 "write-faults": n.event(Event::NotStored),
                 "occupancy": self.occupancy(),
+                "evictions": self.evictions(),
             },
+            "leader": { "pid": pid, "term": term, "since": self.time(since) },
         })
+    }
+
+    fn time(&self, wall: u64) -> Value {
+        match wall {
+            0 => Value::Null,
+            at => json!(format_timestamp(at)),
+        }
     }
 
     fn health(&self) -> Value {
@@ -457,7 +506,9 @@ impl Host<'_> {
             "am": if away { "away" } else { "not known to be away" },
             "notifications": told,
             "leader": self.leader().0 != 0,
+            "leader_since": self.time(self.leader().2),
             "workers": self.mapping.workers().registered(),
+            "node": self.node.text(),
         })
     }
 }

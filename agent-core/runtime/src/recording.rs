@@ -13,8 +13,8 @@ use parking_lot::Mutex;
 use portcullis_engine::{
     config::{Kind, PROPERTIES, Snapshot, Source, fingerprint},
     contract::{
-        Act, AttributesKey, Cause, CookieKey, Decision, FactError, Facts, KeysKey, Known, Now,
-        Opened, PolicyKey, Receipt, RequestView, SessionKey, Sink,
+        Act, AttributesKey, Cause, CookieKey, Decision, FactError, Facts, KeysKey, Known, NodeMark,
+        Now, Opened, PolicyKey, Receipt, RequestView, SessionKey, Sink,
     },
     decide::{
         answers_a_login, outcome_word, pseudonym, why_not_again, written_form, written_headers,
@@ -242,6 +242,10 @@ impl Facts for Notes<'_> {
             self.note(What::Serving, || json!({ "am_serving": at }));
         }
         at
+    }
+
+    fn node(&self) -> NodeMark {
+        self.facts.node()
     }
 
     fn seed(&self) -> &[u8; 32] {

@@ -1,7 +1,7 @@
 use std::thread;
 
 use portcullis_engine::{
-    contract::{Ask, Facts, Known, MonoMillis, PolicyKey, SessionKey, UnixMillis},
+    contract::{Ask, Facts, Known, MonoMillis, NodeMark, PolicyKey, SessionKey, UnixMillis},
     token::Secret,
 };
 use portcullis_shm::{InstanceId, Mapping};
@@ -56,6 +56,7 @@ fn failure(ticket: &Ticket, key: u128) -> Option<FactError> {
         state: mapping.instance_at(InstanceId::FIRST),
         now: ticket.now,
         serving: None,
+        node: NodeMark::NONE,
     };
     match view.session(SessionKey(key)) {
         Known::Failed(error, _) => Some(error),
@@ -154,6 +155,7 @@ fn the_first_answer_about_a_thing_stays() {
         state: mapping.instance_at(InstanceId::FIRST),
         now: holder.now,
         serving: None,
+        node: NodeMark::NONE,
     };
     assert!(matches!(view.policy(PolicyKey(1)), Known::Missing));
 }

@@ -13,10 +13,9 @@ use std::{
 };
 
 use portcullis_engine::{
-    config,
-    contract::{Decision, Outcome, RequestView},
+    config::{self, Config},
+    contract::{Decision, NodeMark, Outcome, RequestView},
     decide::{ClientAddress, client_address, outcome_word},
-    page::incident_text,
 };
 use portcullis_shm::Mapping;
 use serde_json::{Value, json};
@@ -26,6 +25,7 @@ use crate::{
     audit,
     logs::{format_timestamp, wall_ms},
     memo::View,
+    node,
 };
 
 /// Name of the mapping's file, as `/proc` shows it.
@@ -55,10 +55,9 @@ pub(crate) fn keep(
     let code = decision.would.as_ref().map_or(decision.reason, |w| w.code);
     let now = wall_ms();
     let rule = decision.rule.zip(snap.as_ref());
-    let id = incident_text(&decision.incident);
     let mut trace = json!({
         "time": format_timestamp(now),
-        "incident": String::from_utf8_lossy(&id),
+        "incident": decision.incident.to_string(),
         "code": format!("PCL{:04}", code.number()),
         "outcome": outcome_word(status, decision.reason),
         "status": status,
@@ -109,16 +108,7 @@ pub enum Unread {
 /// # Errors
 /// See [`Unread`].
 pub fn traces(conf: &Path) -> Result<Vec<Value>, Unread> {
-    let wrong = |what: String| Unread::Conf(conf.to_path_buf(), what);
-    let text = fs::read_to_string(conf).map_err(|e| wrong(e.to_string()))?;
-    let source = config::Source::File("agent.conf".into());
-    let (typed, problems) = config::read(&config::Properties::parse(&text, source), None);
-    if let Some(problem) = problems
-        .iter()
-        .find(|p| p.severity == config::Severity::Error)
-    {
-        return Err(wrong(problem.to_string()));
-    }
+    let typed = typed(conf)?;
     let identity = config::identity(&typed);
     let (mut all, mut found) = (Vec::new(), false);
     for mapping in mappings() {
@@ -134,6 +124,26 @@ pub fn traces(conf: &Path) -> Result<Vec<Value>, Unread> {
     all.sort_by_key(|(at, _)| *at);
     let read = |(_, text): (u64, Vec<u8>)| serde_json::from_slice(&text).ok();
     Ok(all.into_iter().filter_map(read).collect())
+}
+
+/// The mark of incidents of the instance of an `agent.conf` on this machine.
+///
+/// # Errors
+/// See [`Unread`].
+pub fn node_mark(conf: &Path) -> Result<NodeMark, Unread> {
+    Ok(node::mark(Some(&typed(conf)?), conf))
+}
+
+fn typed(conf: &Path) -> Result<Config, Unread> {
+    let wrong = |what: String| Unread::Conf(conf.to_path_buf(), what);
+    let text = fs::read_to_string(conf).map_err(|e| wrong(e.to_string()))?;
+    let source = config::Source::File("agent.conf".into());
+    let (typed, problems) = config::read(&config::Properties::parse(&text, source), None);
+    let error = |p: &&config::Problem| p.severity == config::Severity::Error;
+    match problems.iter().find(error) {
+        Some(problem) => Err(wrong(problem.to_string())),
+        None => Ok(typed),
+    }
 }
 
 /// The mappings of the hosts that this user may look into: only their parents keep the file open.

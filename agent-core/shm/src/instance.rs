@@ -26,6 +26,7 @@ const LEASE_HOLDER: usize = 5;
 const LEASE_DEADLINE: usize = 6;
 const AGENT_STATE: usize = 7;
 const PROFILE_STATE: usize = 8;
+const LEASE_SINCE: usize = 9;
 const STATUS: usize = 16;
 const SPARE: usize = 32;
 const BREAKER: usize = SPARE + SPARE_COUNTERS;
@@ -79,6 +80,8 @@ pub struct LeaseHolder {
     pub term: u64,
     /// When the lease ends unless renewed, in milliseconds of [`crate::clock`].
     pub deadline: u64,
+    /// When it took the lease.
+    pub since: u64,
 }
 
 /// What a leader lets the others know about itself; numbers only.
@@ -206,6 +209,7 @@ impl<'m> InstanceState<'m> {
         self.words[LEASE_HOLDER].store(0, Ordering::Release);
         self.words[LEASE_TERM].store(number, Ordering::Release);
         self.words[LEASE_DEADLINE].store(now.saturating_add(ttl_ms), Ordering::Release);
+        self.words[LEASE_SINCE].store(now, Ordering::Release);
         self.words[LEASE_HOLDER].store(u64::from(worker.index()) + 1, Ordering::Release);
         Some(Term {
             number,
@@ -250,6 +254,7 @@ impl<'m> InstanceState<'m> {
             worker,
             term,
             deadline,
+            since: self.words[LEASE_SINCE].load(Ordering::Acquire),
         })
     }
 

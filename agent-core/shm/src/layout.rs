@@ -7,7 +7,7 @@
 use crate::sum::Sum;
 
 /// Changes whenever the meaning of any byte in the mapping changes.
-pub const LAYOUT_VERSION: u64 = 6;
+pub const LAYOUT_VERSION: u64 = 7;
 /// Size of the record cache when the operator says nothing.
 pub const DEFAULT_CACHE_BYTES: usize = 16 << 20;
 /// Smaller wishes are raised to this.
@@ -55,6 +55,8 @@ const CACHE_BYTES_A_TRACE: usize = 1600;
 /// Room for one mutex: more than any C library needs (x86-64: 40 bytes, aarch64: 48).
 pub(crate) const LOCK_WORDS: usize = LINE;
 
+/// Size classes of all tables together: sessions, decisions, definite deaths.
+const TABLE_CLASSES: usize = 2 * CLASSES.len() + 1;
 /// Bytes of a value in each size class. The steps are wide because a look-up visits each class.
 const CLASSES: [usize; 5] = [128, 512, 2048, 8192, LARGEST_VALUE];
 /// Sixteenths of a table's bytes for each class: sessions run large when tokens are client-side or
@@ -76,6 +78,8 @@ pub(crate) struct Region {
     pub(crate) capacity: usize,
     pub(crate) first_lock: usize,
     pub(crate) locks: usize,
+    /// The word that counts records pushed out; of a table only.
+    pub(crate) pushed_out: usize,
 }
 
 /// All places of a mapping.
@@ -109,6 +113,8 @@ pub struct Layout {
 struct Plan {
     word: usize,
     lock: usize,
+    /// The next word for a count of records pushed out.
+    pushed_out: usize,
 }
 
 impl Plan {
@@ -134,6 +140,7 @@ impl Plan {
             capacity: 0,
             first_lock,
             locks,
+            pushed_out: 0,
         }
     }
 
@@ -146,7 +153,10 @@ impl Plan {
         };
         let slot_words = SLOT_HEAD + capacity / WORD;
         let region = self.region(bytes, TAGS + ways * slot_words, 64);
+        let pushed_out = self.pushed_out;
+        self.pushed_out += 1;
         Region {
+            pushed_out,
             ways,
             slot_words,
             capacity,
@@ -191,8 +201,10 @@ impl Layout {
         let mut plan = Plan {
             word: PAGE,
             lock: 0,
+            pushed_out: 0,
         };
         let workers = plan.take(crate::WORKERS * WORKER_WORDS, PAGE);
+        plan.pushed_out = plan.take(TABLE_CLASSES, LINE);
         let sessions = plan.table(cache_bytes / 2, SESSION_SHARES);
         let decisions = plan.table(cache_bytes / 2, DECISION_SHARES);
         let dead = [plan.class(cache_bytes / 32, CLASSES[0])];
@@ -261,6 +273,7 @@ impl Layout {
                 r.slot_words,
                 r.first_lock,
                 r.locks,
+                r.pushed_out,
             ] {
                 sum.add(n as u64);
             }
@@ -297,7 +310,8 @@ mod tests {
         for bytes in [0, MIN_CACHE_BYTES, 3_333_333, DEFAULT_CACHE_BYTES, 1 << 30] {
             let l = Layout::for_cache_bytes(bytes).unwrap();
             let mut end = l.workers + crate::WORKERS * WORKER_WORDS;
-            let mut lock = 0;
+            let (mut lock, mut pushed_out) = (0, end);
+            end += TABLE_CLASSES;
             let tables = l.sessions.iter().chain(&l.decisions).chain(&l.dead);
             for r in tables.chain([&l.spent, &l.ended, &l.flights]) {
                 assert!(r.first >= end && r.sets >= 1 && r.locks >= 1 && r.locks <= r.sets);
@@ -305,9 +319,14 @@ mod tests {
                 assert!(r.ways * r.slot_words <= r.set_words);
                 assert_eq!(r.first_lock, lock);
                 lock += r.locks;
+                if r.pushed_out > 0 {
+                    assert_eq!(r.pushed_out, pushed_out);
+                    pushed_out += 1;
+                }
                 end = r.first + r.sets * r.set_words;
             }
             assert!(l.instances >= end);
+            assert_eq!(pushed_out, l.dead[0].pushed_out + 1);
             end = l.instances + crate::INSTANCES * crate::instance::BLOCK_WORDS;
             assert_eq!(l.instance_lock, lock);
             assert!(l.first_lock_word >= end);

@@ -96,9 +96,18 @@ impl<'m> Table<'m> {
         match set {
             None => Put::TooLarge,
             Some(set) => {
-                set.store(key, owner, &stamp, value);
+                if set.store(key, owner, &stamp, value) {
+                    self.count_pushed_out(set.region);
+                }
                 Put::Stored
             }
+        }
+    }
+
+    /// Once the table is full this happens with most puts, under one of the class's mutexes: one word will do.
+    fn count_pushed_out(&self, region: &Region) {
+        for word in self.mapping.words(region.pushed_out, 1) {
+            word.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -210,8 +219,9 @@ impl<'m> Set<'m> {
     }
 
     /// Under the stripe's mutex. The tag is taken away first and set last: a slot whose writer
-    /// dies in between is free, and readers don't see it.
-    fn store(&self, key: Key, owner: u64, stamp: &Stamp, value: &[u8]) {
+    /// dies in between is free, and readers don't see it. `true`: another key's record had to go that had not
+    /// expired.
+    fn store(&self, key: Key, owner: u64, stamp: &Stamp, value: &[u8]) -> bool {
         debug_assert!(value.len() <= (self.region.slot_words - SLOT_HEAD) * 8);
         let tag = tag_of(key);
         let owns = |tag_word: &AtomicU64, slot: Slot<'_>| {
@@ -238,12 +248,17 @@ impl<'m> Set<'m> {
             .slots()
             .min_by_key(|(_, tag_word, slot)| rank(tag_word, *slot));
         let Some((way, tag_word, slot)) = best else {
-            return;
+            return false;
         };
+        // Whoever stores looked at the clock just now.
+        let pushed_out = rank(tag_word, slot).0 >= 2
+            && tag_word.load(Ordering::Relaxed) != 0
+            && slot.expires_at() > stamp.stored_at;
         tag_word.store(0, Ordering::Relaxed);
         slot.write(key, owner, stamp, value);
         tag_word.store(tag, Ordering::Release);
         self.drop_tag(tag, Some(way));
+        pushed_out
     }
 
     /// Under the stripe's mutex: empties the slots with this tag, but for one.

@@ -17,6 +17,8 @@ pub struct Usage {
     pub slots: usize,
     /// Records in it, expired ones included; as the sample says.
     pub used: usize,
+    /// Records that had to go for others before they had expired, since the mapping was made.
+    pub pushed_out: u64,
 }
 
 impl Table<'_> {
@@ -43,6 +45,7 @@ impl Table<'_> {
             capacity: region.capacity,
             slots: region.sets * region.ways,
             used: used * region.sets / looked.max(1),
+            pushed_out: self.mapping.words(region.pushed_out, 1)[0].load(Ordering::Relaxed),
         }
     }
 }
@@ -78,5 +81,33 @@ mod tests {
             "{small:?}"
         );
         assert_eq!(table.usage()[1].used, 0);
+    }
+
+    #[test]
+    fn records_that_had_to_go_are_counted_in_their_class() {
+        let mapping = Mapping::create(0).unwrap();
+        let table = mapping.decisions();
+        let stamp = |stored_at, expires_at| Stamp {
+            stored_at,
+            expires_at,
+            epoch: 0,
+            revocations: 0,
+        };
+        // All of one set: the place follows from the high half of the key.
+        let key = |n: u128| Key(7 << 100 | n);
+        let pushed_out = || -> Vec<u64> { table.usage().iter().map(|c| c.pushed_out).collect() };
+        let put = |n, stored_at, expires_at| {
+            let put = table.put(key(n), stamp(stored_at, expires_at), b"small");
+            assert_eq!(put, Put::Stored);
+        };
+        (1..=8).for_each(|n| put(n, 1, 100));
+        put(3, 2, 100);
+        assert_eq!(pushed_out(), [0; 5], "there was room, and its own place");
+        put(9, 50, 200);
+        assert_eq!(pushed_out(), [1, 0, 0, 0, 0]);
+        put(10, 100, 200);
+        assert_eq!(pushed_out(), [1, 0, 0, 0, 0], "what had expired is no loss");
+        let other = mapping.sessions().usage();
+        assert!(other.iter().all(|class| class.pushed_out == 0));
     }
 }

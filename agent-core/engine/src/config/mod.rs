@@ -264,6 +264,8 @@ pub struct Config {
     pub max_log_files: u32,
     /// `com.sun.identity.agents.config.local.log.size`, bytes; 0: never rotated
     pub audit_file_size: u32,
+    /// `portcullis.audit.rotate.hours`; 0: whatever its age
+    pub audit_rotate_hours: u32,
     /// `portcullis.method.override`: whether methods that a request names beside its own count
     pub method_override_checked: bool,
     /// `com.sun.identity.agents.config.audit.path.fullurl`
@@ -352,6 +354,8 @@ pub struct Config {
     pub client_ip_header: Option<String>,
     /// `portcullis.trusted.proxies`: whose word about clients counts (rule U2)
     pub trusted_proxies: AddressSet,
+    /// `portcullis.node.name`; empty: the machine's
+    pub node_name: String,
     // --- monitoring (rule W1)
     /// `portcullis.monitor.enable`
     pub monitor: bool,
@@ -641,6 +645,7 @@ impl Default for Config {
             debug_file_rotate: true,
             max_log_files: 0,
             audit_file_size: 52_428_800,
+            audit_rotate_hours: 0,
             method_override_checked: true,
             audit_full_url: false,
             record_file: None,
@@ -683,6 +688,7 @@ impl Default for Config {
             client_ip_reauth: false,
             client_ip_header: None,
             trusted_proxies: AddressSet::default(),
+            node_name: String::new(),
             monitor: false,
             monitor_user: "monitor".to_string(),
             monitor_addresses: AddressSet::default(),

@@ -4,6 +4,7 @@ use alloc::{borrow::Cow, boxed::Box, string::String, vec::Vec};
 
 use super::{
     facts::Opened,
+    incident::Incident,
     need::{Ask, CookieKey, SessionKey},
 };
 use crate::{
@@ -241,8 +242,8 @@ pub struct Decision<'a> {
     pub edits: Edits<'a>,
     /// What it rests on.
     pub basis: Basis,
-    /// Incident id on the page and in the log; all-zero where there is none.
-    pub incident: [u8; 10],
+    /// Incident id on the page and in the log.
+    pub incident: Incident,
     /// Who it was about, for the audit line: (universal id, realm, tracking id).
     pub subject: Option<Session<'a>>,
     /// Age of the oldest fact the decision rests on, milliseconds.

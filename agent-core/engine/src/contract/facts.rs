@@ -1,6 +1,9 @@
 //! What is known: the memo of one request, as the engine sees it. Never waits.
 
-use super::need::{Act, AttributesKey, CookieKey, KeysKey, PolicyKey, Receipt, SessionKey};
+use super::{
+    incident::NodeMark,
+    need::{Act, AttributesKey, CookieKey, KeysKey, PolicyKey, Receipt, SessionKey},
+};
 use crate::record::{Attributes, Policy, PublishedKeys, Session};
 
 /// Wall clock, milliseconds since 1970 (UTC).
@@ -139,6 +142,10 @@ pub trait Facts {
     /// Which of the servers in `naming.url` answers at the moment, from 0: lists of login pages follow it.
     fn am_serving(&self) -> usize {
         0
+    }
+    /// Where this is decided; part of an incident's id.
+    fn node(&self) -> NodeMark {
+        NodeMark::NONE
     }
     /// 32 random bytes, drawn at first use; state, nonce, seals and incident id derive from them.
     fn seed(&self) -> &[u8; 32];

@@ -3,6 +3,7 @@
 
 mod decision;
 mod facts;
+mod incident;
 mod need;
 mod request;
 
@@ -11,6 +12,7 @@ pub use decision::{
     Second, Shadow, Sink, Why, Would,
 };
 pub use facts::{Age, Cause, FactError, Facts, Known, MonoMillis, Now, Opened, UnixMillis};
+pub use incident::{Incident, NodeMark};
 pub use need::{
     Act, Ask, AttributesKey, CookieKey, Environment, KeysKey, Need, PolicyKey, Receipt, SessionKey,
     Step,

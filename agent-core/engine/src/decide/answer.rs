@@ -7,7 +7,7 @@ use alloc::{borrow::Cow, string::String};
 use super::{Cx, endpoint, pages, reader, words};
 use crate::{
     config::Snapshot,
-    contract::{Decision, Outcome, Response},
+    contract::{Decision, Incident, Outcome, Response},
     event::Code,
     page,
 };
@@ -98,7 +98,7 @@ pub(crate) const PAGES: [&str; 5] = ["login", "denied", "loop", "unavailable", "
 
 /// The same in JSON. A redirect becomes its address, for the program to act upon: it could not follow
 /// one to AM itself.
-fn in_json(cx: &Cx<'_, '_>, code: Code, response: &mut Response, incident: &[u8; 10]) {
+fn in_json(cx: &Cx<'_, '_>, code: Code, response: &mut Response, incident: &Incident) {
     let config = &cx.snap.config;
     let real = response.status;
     let location = response.headers.iter().find(|h| h.0 == "Location");

@@ -57,8 +57,8 @@ pub use written::{
 use crate::{
     config::{Enforcement, Paths, Snapshot},
     contract::{
-        Ask, Basis, Decision, Edits, Facts, Fill, Grant, Need, Now, Outcome, RequestView, Response,
-        Step, Why,
+        Ask, Basis, Decision, Edits, Facts, Fill, Grant, Incident, Need, Now, Outcome, RequestView,
+        Response, Step, Why,
     },
     event::Code,
     page,
@@ -385,7 +385,7 @@ pub(crate) fn allow<'a>(cx: &Cx<'a, '_>, why: Why, code: Code, edits: Edits<'a>)
             ..edits
         },
         basis: Basis::default(),
-        incident: [0; 10],
+        incident: Incident::NONE,
         subject,
         age: 0,
         rule: None,
@@ -444,12 +444,12 @@ fn bad_request<'a>(facts: &dyn Facts, code: Code, detail: Cow<'static, str>) -> 
     refuse(facts, code, 400, None, detail)
 }
 
-/// Random 80 bits of this request; a node tag comes with the trace ring.
-fn incident(facts: &dyn Facts) -> [u8; 10] {
-    let seed = facts.seed();
-    let mut id = [0; 10];
-    id.copy_from_slice(&seed[22..32]);
-    id
+/// Random 80 bits of this request, and where it is decided (rule W2).
+fn incident(facts: &dyn Facts) -> Incident {
+    let mut number = [0; 10];
+    number.copy_from_slice(&facts.seed()[22..32]);
+    let node = facts.node();
+    Incident { number, node }
 }
 
 /// 16 bytes that stand for the request in logs here and at AM. They say nothing of state or nonce.

@@ -1,10 +1,13 @@
-//! Rows about who may look at the agent's numbers. They count in `agent.conf` alone (rule W1): whoever may
+//! Rows about who may look at the agent's numbers, and what its machine is called. They count in `agent.conf` alone (rule W1): whoever may
 //! edit profiles in AM does not open them.
 
 use super::{Kind::*, Property, nothing, works};
 
 #[rustfmt::skip]
 pub(super) const MONITORING: &[Property] = &[
+    works("portcullis.node.name", Text, "", "own",
+        "Name of this machine for the mark behind the numbers of incidents; without one, its host name. Containers whose host name is a new one each time need it. The mark is made of this name and the path of agent.conf, and tells neither.",
+        |c, v| v.text(&mut c.node_name)).boot().test("an_incident_names_its_node"),
     works("portcullis.monitor.enable", Switch, "false", "own",
         "Answer /agent/health to everybody, and /agent/metrics and /agent/monitor to whoever monitor.addresses and monitor.password let. docs/monitoring.md.",
         |c, v| v.switch(&mut c.monitor)).boot().test("numbers_are_those_of_all_workers"),
