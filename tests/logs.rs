@@ -4,13 +4,18 @@
 // Scenarios are functions of their own: Clippy does not take them for tests.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use std::{collections::BTreeSet, fs, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use am_simulator::{Damage, Fault};
 use portcullis_tests::{
     both_servers,
     client::Request,
-    outage::evaluations,
+    outage::{Crowd, evaluations},
     site::{Site, USER, site},
     wait_until,
 };
@@ -64,6 +69,34 @@ both_servers! {
             seen.len() == paths.len()
         });
         assert!(files(&site, "audit").len() > 1, "{:?}", files(&site, "audit"));
+        site.stop();
+    }
+
+    fn an_audit_file_of_before_is_rotated_once(kind: Kind) {
+        // So long that none begins while this runs.
+        let site = site(kind).workers(4).audited().property("portcullis.audit.rotate.hours", "8784").start();
+        configured(&site);
+        let ask = |names: &str| {
+            let request = |n: i32| Request::get(&format!("/app/{names}-{n}"));
+            Crowd::send(&site, (0..40).map(request).collect()).rest();
+            wait_until("all events", || {
+                let events = audit_events(&site);
+                let path = |e: &Value| e["http"]["request"]["path"].as_str().unwrap_or_default().to_owned();
+                let written = events.iter().filter(|e| path(e).contains(&format!("/{names}-"))).count();
+                assert!(written <= 40, "an event was written twice");
+                written == 40
+            });
+        };
+        ask("before");
+        assert_eq!(files(&site, "audit").len(), 1);
+        let file = fs::File::options().append(true).open(&files(&site, "audit")[0]).expect("audit.log");
+        file.set_modified(SystemTime::now() - Duration::from_secs(8784 * 3600)).expect("an old file");
+        ask("after");
+        ask("later");
+        let files = files(&site, "audit");
+        assert_eq!(files.len(), 2, "{files:?}");
+        let text = fs::read_to_string(&files[0]).expect("audit.log");
+        assert!(text.contains("/later-") && !text.contains("/before-"), "{text}");
         site.stop();
     }
 

@@ -1,5 +1,6 @@
 //! How is a log file written by many processes, and how does it stay small? One write a line, appended;
-//! the process whose line makes the file too long renames it, and everybody opens the path again.
+//! the process whose line makes the file too long, or is the first of another day, renames it, and everybody
+//! opens the path again.
 //!
 //! The same holds when somebody else renamed it (logrotate). It must not interpret lines, and it never
 //! fails for want of room: the host goes on.
@@ -14,7 +15,10 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use rustix::fs::{FlockOperation, flock};
+use rustix::{
+    fs::{FlockOperation, flock},
+    time::{ClockId, clock_gettime},
+};
 
 use crate::logs::timestamp;
 
@@ -32,6 +36,9 @@ pub(crate) struct Rotation {
     pub(crate) bytes: u64,
     /// Files to keep, the current one among them; 0: all.
     pub(crate) keep: u32,
+    /// A file holds lines of one such stretch of time only, in seconds; they are counted from 1970 (UTC), so
+    /// that all processes mean the same ones, also after a restart. 0: of any time.
+    pub(crate) stretch: u64,
 }
 
 /// One file that lines are appended to.
@@ -72,18 +79,25 @@ impl LogFile {
             open.looked = Instant::now();
             self.follow(&mut open);
         }
+        let resting = open.rests.is_some_and(|until| Instant::now() < until);
+        let rotates = |due: bool| due && !resting;
+        // Before the line, which makes the file one of today.
+        let old = match rotates(rotation.stretch > 0 && is_of_before(&open.file, rotation.stretch))
+        {
+            true => self.rotate(&mut open, rotation.keep),
+            false => Ok(()),
+        };
         let mut bytes = Vec::with_capacity(text.len() + 1);
         bytes.extend_from_slice(text.as_bytes());
         bytes.push(b'\n');
         // A full disk must not stop the host; the next line may succeed.
         let _ = open.file.write_all(&bytes);
-        let resting = open.rests.is_some_and(|until| Instant::now() < until);
-        if rotation.bytes == 0 || resting || open.file.metadata()?.len() < rotation.bytes {
-            return Ok(());
+        old?;
+        let long = rotation.bytes > 0 && open.file.metadata()?.len() >= rotation.bytes;
+        match rotates(long) {
+            true => self.rotate(&mut open, rotation.keep),
+            false => Ok(()),
         }
-        let rotated = self.rotate(&mut open, rotation.keep);
-        open.rests = rotated.is_err().then(|| Instant::now() + TRY_AGAIN);
-        rotated.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.path.display())))
     }
 
     /// Opens the path again when it is another file by now.
@@ -102,8 +116,15 @@ impl LogFile {
         }
     }
 
-    /// Renames the file, unless another process does or did. The lock goes with whoever holds it.
+    /// Renames the file, unless another process does or did. One that can't be renamed rests for a while.
     fn rotate(&self, open: &mut Open, keep: u32) -> io::Result<()> {
+        let rotated = self.rename(open, keep);
+        open.rests = rotated.is_err().then(|| Instant::now() + TRY_AGAIN);
+        rotated.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", self.path.display())))
+    }
+
+    /// The lock goes with whoever holds it.
+    fn rename(&self, open: &mut Open, keep: u32) -> io::Result<()> {
         if flock(&open.file, FlockOperation::NonBlockingLockExclusive).is_err() {
             return Ok(());
         }
@@ -127,6 +148,18 @@ impl LogFile {
             let _ = fs::remove_file(file);
         }
     }
+}
+
+/// Whether the last line of a file was written in a stretch of time before this one. The clock is the one that
+/// files are stamped with: a finer one would call a line of just now one of before.
+fn is_of_before(file: &File, stretch: u64) -> bool {
+    let now = clock_gettime(ClockId::RealtimeCoarse)
+        .tv_sec
+        .cast_unsigned();
+    file.metadata().is_ok_and(|about| {
+        let written = about.mtime().cast_unsigned();
+        about.len() > 0 && written / stretch < now / stretch
+    })
 }
 
 /// `debug.log-20260820091200015`.
@@ -163,7 +196,17 @@ fn append(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
-    const NEVER: Rotation = Rotation { bytes: 0, keep: 0 };
+    const NEVER: Rotation = Rotation {
+        bytes: 0,
+        keep: 0,
+        stretch: 0,
+    };
+    /// So long that none begins while a test runs.
+    const STRETCH: u64 = 366 * 86_400;
+    const YEARLY: Rotation = Rotation {
+        stretch: STRETCH,
+        ..NEVER
+    };
 
     fn contents(path: &Path) -> String {
         fs::read_to_string(path).unwrap()
@@ -185,7 +228,7 @@ mod tests {
     fn a_long_file_is_rotated_once_whoever_writes() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.log");
-        let at = |bytes| Rotation { bytes, keep: 0 };
+        let at = |bytes| Rotation { bytes, ..NEVER };
         let logs = [(); 2].map(|()| LogFile::open(path.to_str().unwrap()).unwrap());
         logs[0].line("first", at(100)).unwrap();
         logs[0].line("second", at(10)).unwrap();
@@ -218,7 +261,15 @@ mod tests {
             fs::write(dir.path().join(other), "x").unwrap();
         }
         let log = LogFile::open(path.to_str().unwrap()).unwrap();
-        log.line("now", Rotation { bytes: 1, keep: 3 }).unwrap();
+        log.line(
+            "now",
+            Rotation {
+                bytes: 1,
+                keep: 3,
+                ..NEVER
+            },
+        )
+        .unwrap();
         let mut kept = rotated_files(&path);
         kept.sort_unstable();
         assert_eq!(kept.len(), 2, "{kept:?}");
@@ -234,9 +285,64 @@ mod tests {
         fs::create_dir(path.parent().unwrap()).unwrap();
         let log = LogFile::open(path.to_str().unwrap()).unwrap();
         fs::rename(path.parent().unwrap(), dir.path().join("moved")).unwrap();
-        let rotation = Rotation { bytes: 1, keep: 0 };
+        let rotation = Rotation { bytes: 1, ..NEVER };
         assert!(log.line("one", rotation).is_err());
         assert!(log.line("two", rotation).is_ok());
         assert_eq!(contents(&dir.path().join("moved/debug.log")), "one\ntwo\n");
+    }
+
+    /// As if its last line had been written so long ago.
+    fn age(path: &Path, seconds: u64) {
+        let file = OpenOptions::new().append(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(seconds))
+            .unwrap();
+    }
+
+    #[test]
+    fn a_file_of_before_is_renamed_before_the_next_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("audit.log");
+        let log = LogFile::open(path.to_str().unwrap()).unwrap();
+        log.line("old", YEARLY).unwrap();
+        age(&path, STRETCH);
+        log.line("kept", NEVER).unwrap();
+        age(&path, STRETCH);
+        log.line("new", YEARLY).unwrap();
+        log.line("newer", YEARLY).unwrap();
+        assert_eq!(contents(&path), "new\nnewer\n");
+        let rotated = rotated_files(&path);
+        assert_eq!(rotated.len(), 1, "{rotated:?}");
+        assert_eq!(contents(&rotated[0]), "old\nkept\n");
+        // One without a line is as good as a new one.
+        fs::write(&path, "").unwrap();
+        age(&path, STRETCH);
+        log.line("first", YEARLY).unwrap();
+        assert_eq!(rotated_files(&path).len(), 1);
+    }
+
+    #[test]
+    fn of_many_writers_one_renames_an_old_file_and_no_line_is_lost() {
+        for _ in 0..20 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("audit.log");
+            let open = || LogFile::open(path.to_str().unwrap()).unwrap();
+            let writers: Vec<LogFile> = (0..8).map(|_| open()).collect();
+            writers[0].line("old", YEARLY).unwrap();
+            age(&path, 2 * STRETCH);
+            let start = std::sync::Barrier::new(writers.len());
+            std::thread::scope(|scope| {
+                for log in &writers {
+                    scope.spawn(|| {
+                        start.wait();
+                        (0..10).for_each(|_| log.line("new", YEARLY).unwrap());
+                    });
+                }
+            });
+            let rotated = rotated_files(&path);
+            assert_eq!(rotated.len(), 1, "{rotated:?}");
+            let (old, new) = (contents(&rotated[0]), contents(&path));
+            assert!(old.starts_with("old\n"), "{old}");
+            assert_eq!((old + &new).matches("new").count(), 80);
+        }
     }
 }

@@ -40,6 +40,7 @@ impl System {
             rotation: Rotation {
                 bytes: told.bytes,
                 keep: told.keep,
+                stretch: 0,
             },
         }))
     }
@@ -82,10 +83,12 @@ impl Rotations {
             debug: Rotation {
                 bytes: debug,
                 keep: config.max_log_files,
+                stretch: 0,
             },
             audit: Rotation {
                 bytes: u64::from(config.audit_file_size),
                 keep: 0,
+                stretch: u64::from(config.audit_rotate_hours) * 3600,
             },
         }
     }

@@ -160,6 +160,10 @@ pub(super) const AUDIT: &[Property] = &[
         "Bytes after which the local audit file is renamed, with the time behind its name, and begun anew; 0 is never.",
         |c, v| v.number(&mut c.audit_file_size, 0, u32::MAX, "bytes"))
         .hot().from(From::ProfileFirst).test("a_long_audit_file_is_rotated_and_loses_nothing"),
+    works("portcullis.audit.rotate.hours", Number, "0", "own",
+        "Hours after which the local audit file is renamed as well, counted from midnight UTC of 1 January 1970: with 24 each day, with 1 each hour has a file of its own. 0: its size alone decides.",
+        |c, v| v.number(&mut c.audit_rotate_hours, 0, 8784, "hours"))
+        .hot().from(From::FileFirst).test("an_audit_file_of_before_is_rotated_once"),
     idle("com.sun.identity.agents.config.local.log.rotate", Switch, "false", "4.x",
         "Older switch for the same.", "local.log.size alone decides"),
     works("com.sun.identity.agents.config.audit.path.fullurl", Switch, "false", "2024.6",
