@@ -7,9 +7,11 @@ use std::{fs, process::Stdio};
 
 use portcullis_tests::{
     both_servers,
-    second::{agentadmin, words},
+    processes::{agent_workers, wait_for_successors},
+    second::{Second, agentadmin, words},
     server::Kind,
     site::{Site, site},
+    wait_until,
 };
 
 const P: &str = "com.sun.identity.agents.config";
@@ -125,6 +127,35 @@ both_servers! {
             assert!(found.is_some_and(|l| l.contains("PCL0601") && l.contains("; ")), "{part}: {said}");
         }
         assert!(!said.contains("AM_MAX_AGENTS"), "its default: {said}");
+        site.stop();
+    }
+
+    fn one_instance_too_many_does_not_end_a_server_that_runs(kind: Kind) {
+        let mut site = site(kind).prepare();
+        site.server.variable("AM_MAX_AGENTS", "1");
+        // Ours, and what httpd and nginx say of it.
+        for line in ["PCL0722", "agent_2/config/agent.conf", "has no AmAgentConf: denied"] {
+            site.server.expect(line);
+        }
+        site.server.start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        let mut second = Second::add(&site);
+        let old = agent_workers(&site);
+        site.server.reload();
+        wait_until("the refusal", || site.server.said().contains("PCL0722"));
+        match kind {
+            Kind::Httpd => {
+                wait_for_successors(&site, &old);
+                for page in ["/app/page", "/off/page"] {
+                    assert_eq!(second.get(&site, page).status, 503, "{page}");
+                }
+            }
+            // It goes on with the configuration of before.
+            Kind::Nginx => assert_eq!(agent_workers(&site), old),
+        }
+        assert_eq!(visitor.get("/app/page").status, 200);
+        assert_eq!(site.get("/public/a.html").status, 200);
         site.stop();
     }
 
