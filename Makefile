@@ -19,7 +19,7 @@ test: compiler
 # For reading: what is printed passes and fails nothing, but for the models.
 bench: compiler
 	LOOM_MAX_PREEMPTIONS=3 $(CARGO) test -p portcullis-shm-model
-	PORTCULLIS_KILL_SECONDS=60 $(CARGO) test --test lifecycle killed -- --nocapture --test-threads 1
+	PORTCULLIS_KILL_SECONDS=60 $(CARGO) test --test lifecycle -- killed stopped --nocapture --test-threads 1
 	$(CARGO) bench --profile dev --bench cached_allow --bench hung_am --bench told --bench reloads
 
 demo: compiler

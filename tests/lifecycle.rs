@@ -23,27 +23,39 @@ use portcullis_tests::{
         agent_workers, file_of, is_closed, mapping_fds, mappings, shm_files, signal, threads,
         users_of, wait_for_successors,
     },
-    server::{Kind, Mpm, alive},
+    reloads::{assert_no_worse, bare, compare},
+    server::{Kind, Layout, Mpm, Server, alive},
     site::{Builder, Site, site},
     wait_until,
 };
 
 /// What a client does whose connection closes before the first byte: tries once more, and here a few
 /// times more, because a hard restart can hit it twice.
-fn insist(site: &Site, request: &Request) -> (Response, usize) {
+fn insist(server: &Server, authority: &str, request: &Request) -> (Response, usize) {
     for broken in 0..50 {
-        match request.send(site.server.address(), &site.authority()) {
+        match request.send(server.address(), authority) {
             Ok(answer) => return (answer, broken),
             Err(_) => std::thread::yield_now(),
         }
     }
-    panic!("no connection lasted\n{}", site.server.said());
+    panic!("no connection lasted\n{}", server.said());
 }
 
-/// Runs `disturb` while four clients ask for pages; each answer must be the right one. Returns how
-/// many connections broke.
-fn under_load(site: &Site, cookie: &str, disturb: impl FnOnce()) -> usize {
-    let (over, broken, done) = (
+/// What four clients got.
+struct Load {
+    broken: usize,
+    answered: usize,
+}
+
+/// Runs `disturb` while four clients ask for what `cases` gives for the next number; each answer must have
+/// its status.
+fn load(
+    server: &Server,
+    authority: &str,
+    cases: &(dyn Fn(usize) -> Vec<(Request, u16)> + Sync),
+    disturb: impl FnOnce(),
+) -> Load {
+    let (over, broken, answered) = (
         AtomicBool::new(false),
         AtomicUsize::new(0),
         AtomicUsize::new(0),
@@ -53,33 +65,43 @@ fn under_load(site: &Site, cookie: &str, disturb: impl FnOnce()) -> usize {
         for _ in 0..4 {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
-                    let unknown = format!("/app/load-{}", fresh.fetch_add(1, Ordering::Relaxed));
-                    let cases = [
-                        (Request::get("/public/a.html"), 200),
-                        (Request::get("/app/known").header("Cookie", cookie), 200),
-                        (Request::get(&unknown).header("Cookie", cookie), 200),
-                        (Request::get("/app/known"), 302),
-                        (Request::get("/secret/a.html").header("Cookie", cookie), 403),
-                    ];
-                    for (request, status) in cases {
-                        let (answer, failed) = insist(site, &request);
+                    for (request, status) in cases(fresh.fetch_add(1, Ordering::Relaxed)) {
+                        let (answer, failed) = insist(server, authority, &request);
                         assert_eq!(
                             answer.status,
                             status,
                             "{request:?}: {answer:?}\n{}",
-                            site.server.said()
+                            server.said()
                         );
                         broken.fetch_add(failed, Ordering::Relaxed);
-                        done.fetch_add(1, Ordering::Relaxed);
+                        answered.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             });
         }
-        wait_until("load", || done.load(Ordering::Relaxed) > 20);
+        wait_until("load", || answered.load(Ordering::Relaxed) > 20);
         disturb();
         over.store(true, Ordering::Relaxed);
     });
-    broken.into_inner()
+    Load {
+        broken: broken.into_inner(),
+        answered: answered.into_inner(),
+    }
+}
+
+/// The same for all that a site answers: pages for all, pages that are known, unknown, refused, and a login.
+fn under_load(site: &Site, cookie: &str, disturb: impl FnOnce()) -> Load {
+    let cases = |n: usize| {
+        let with = |page: &str| Request::get(page).header("Cookie", cookie);
+        vec![
+            (Request::get("/public/a.html"), 200),
+            (with("/app/known"), 200),
+            (with(&format!("/app/load-{n}")), 200),
+            (Request::get("/app/known"), 302),
+            (with("/secret/a.html"), 403),
+        ]
+    };
+    load(&site.server, &site.authority(), &cases, disturb)
 }
 
 /// A leader that is stopped loses the lease; what it had heard and not done before, it does not do when it
@@ -89,22 +111,29 @@ fn stop_the_leader(site: Builder) {
     site.wait_for_line("PCL0640");
     let (shared, am) = (Shared::of(&site), site.am.simulator());
     let heard = || site.debug_log().matches("PCL0644").count();
+    let listening = || site.debug_log().matches("PCL0640").count();
     for round in 0..5 {
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in("/app/known").status, 200);
         wait_until("one socket", || am.sockets() == 1);
-        let before = heard();
+        let (before, earlier) = (heard(), listening());
         let (old, held) = shared.leader().expect("a leader");
         signal(old, "STOP");
-        wait_until("another leader, with a socket", || {
+        // A socket that has asked for nothing yet hears nothing.
+        wait_until("another leader that listens", || {
             shared
                 .leader()
                 .is_some_and(|(pid, now)| pid != old && now.term > held.term)
                 && am.sockets() == 2
+                && listening() > earlier
         });
         // Both are told; one of them reads it later.
         assert!(am.end_session(&visitor.am_token()));
         wait_until("word of it", || heard() == before + 1);
+        if minute_of_kills().is_some() {
+            // What is done meanwhile is done by the other one.
+            std::thread::sleep(STOPPED);
+        }
         let then = shared.numbers();
         signal(old, "CONT");
         wait_until("the end of the old socket", || am.sockets() == 1);
@@ -128,7 +157,7 @@ fn reload_under_load(site: Builder) {
     let mut visitor = site.visitor();
     assert_eq!(visitor.log_in("/app/known").status, 200);
     let cookie = visitor.cookie_header();
-    let broken = under_load(&site, &cookie, || {
+    let load = under_load(&site, &cookie, || {
         for _ in 0..5 {
             let old = agent_workers(&site);
             site.server.reload();
@@ -136,7 +165,7 @@ fn reload_under_load(site: Builder) {
         }
     });
     // Each request has a connection of its own, and a graceful reload takes in every one.
-    assert_eq!(broken, 0, "connections broken by graceful reloads");
+    assert_eq!(load.broken, 0, "connections broken by graceful reloads");
     site.stop();
 }
 
@@ -148,9 +177,49 @@ fn minute_of_kills() -> Option<Duration> {
 
 /// The pace of the long form, not a wait for an event: what is killed must have had time to take work up.
 const BETWEEN_KILLS: Duration = Duration::from_millis(100);
+/// With it, how long a leader is stopped: several times the life of its lease.
+const STOPPED: Duration = Duration::from_secs(10);
 
-fn kill_under_load(site: Builder) {
-    let mut site = site.listens().start();
+/// Kills as many workers of a server without the agent, one each tenth of a second, under as much load.
+fn kill_bare(site: &Site, mpm: Mpm, kills: usize) -> Load {
+    let home = tempfile::tempdir().expect("folder");
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("mode");
+    let layout = Layout {
+        workers: Some(4),
+        mpm,
+        ..Layout::default()
+    };
+    let mut bare = bare(site.server.kind(), site, home.path(), &layout);
+    for line in ["exited on signal 9", "exit signal Killed"] {
+        bare.expect(line);
+    }
+    let cases = |n: usize| {
+        let page = |name: &str| (Request::get(name), 200);
+        let mut all = vec![page(&format!("/app/load-{n}"))];
+        all.extend((0..4).map(|_| page("/docs/a.html")));
+        all
+    };
+    let load = load(&bare, &site.authority(), &cases, || {
+        for kill in 0..kills {
+            let mut workers = bare.workers();
+            workers.sort_unstable();
+            let victim = workers[kill % workers.len()];
+            signal(victim, "KILL");
+            std::thread::sleep(BETWEEN_KILLS);
+            wait_until("a worker", || {
+                let now = bare.workers();
+                !now.is_empty() && !now.contains(&victim)
+            });
+        }
+    });
+    bare.stop();
+    load
+}
+
+fn kill_under_load(site: Builder, mpm: Mpm) {
+    // One client begins more logins here than anybody should.
+    let site = site.mpm(mpm).property("portcullis.login.starts.max", "0");
+    let mut site = site.workers(4).listens().start();
     for line in ["exited on signal 9", "exit signal Killed"] {
         site.server.expect(line);
     }
@@ -162,7 +231,7 @@ fn kill_under_load(site: Builder) {
     am.reset_calls();
     let end = minute_of_kills().map(|length| Instant::now() + length);
     let (mut kills, mut leaders) = (0, 0);
-    let broken = under_load(&site, &cookie, || {
+    let load = under_load(&site, &cookie, || {
         while kills < 12 || end.is_some_and(|end| Instant::now() < end) {
             let workers: Vec<u32> = agent_workers(&site).into_iter().collect();
             let leader = shared.leader().map(|(pid, _)| pid);
@@ -185,14 +254,21 @@ fn kill_under_load(site: Builder) {
     wait_until("a socket", || am.sockets() == 1);
     let back = last.elapsed().as_millis();
     println!(
-        "{kills} kills, {leaders} of leaders; {broken} connections broken; the socket back after {back} ms"
+        "{kills} kills, {leaders} of leaders; {} of {} connections broken; the socket back after {back} ms",
+        load.broken, load.answered
     );
+    if end.is_some() {
+        let Load { broken, answered } = kill_bare(&site, mpm, kills);
+        println!("{kills} kills without the agent; {broken} of {answered} connections broken");
+    }
     assert!(leaders > 0, "somebody else led each time");
     assert_eq!(logins(am), 0, "the agent's session is everybody's");
     // Somebody leads, and hears what AM says.
     assert!(am.end_session(&visitor.am_token()));
     let known = Request::get("/app/known").header("Cookie", &cookie);
-    wait_until("word of it", || insist(&site, &known).0.status == 302);
+    wait_until("word of it", || {
+        insist(&site.server, &site.authority(), &known).0.status == 302
+    });
     for answer in Crowd::send(&site, vec![known; 40]).rest() {
         assert_eq!(answer.status, 302, "{answer:?}");
     }
@@ -203,6 +279,11 @@ fn kill_under_load(site: Builder) {
 both_servers! {
     fn reloads_under_load_give_only_right_answers(kind: Kind) {
         reload_under_load(site(kind));
+    }
+
+    /// The long form is the bench `reloads`.
+    fn reloads_leave_no_more_behind_than_those_of_a_bare_server(kind: Kind) {
+        assert_no_worse(&compare(kind, 5));
     }
 
     fn killed_workers_cost_nothing_that_was_known(kind: Kind) {
@@ -221,21 +302,21 @@ both_servers! {
             signal(*pid, "KILL");
         }
         let known = Request::get("/app/known").header("Cookie", &cookie);
-        assert_eq!(insist(&site, &known).0.status, 200, "the next request works");
-        assert_eq!(insist(&site, &Request::get("/public/a.html")).0.status, 200, "the profile holds");
+        assert_eq!(insist(&site.server, &site.authority(), &known).0.status, 200, "the next request works");
+        assert_eq!(insist(&site.server, &site.authority(), &Request::get("/public/a.html")).0.status, 200, "the profile holds");
         wait_for_successors(&site, &old);
-        assert_eq!(insist(&site, &known).0.status, 200);
+        assert_eq!(insist(&site.server, &site.authority(), &known).0.status, 200);
         assert_eq!(site.am.simulator().calls(), [], "everything was known already");
         // Somebody leads again: what the agent's session is needed for works, with the old session.
-        assert_eq!(insist(&site, &Request::get("/app/unknown").header("Cookie", &cookie)).0.status, 200);
+        assert_eq!(insist(&site.server, &site.authority(), &Request::get("/app/unknown").header("Cookie", &cookie)).0.status, 200);
         site.am.simulator().kill_agent_sessions(None);
-        assert_eq!(insist(&site, &Request::get("/app/other").header("Cookie", &cookie)).0.status, 200);
+        assert_eq!(insist(&site.server, &site.authority(), &Request::get("/app/other").header("Cookie", &cookie)).0.status, 200);
         assert_eq!(logins(site.am.simulator()), 1);
         site.stop();
     }
 
     fn workers_killed_again_and_again_cost_nobody_a_wrong_answer(kind: Kind) {
-        kill_under_load(site(kind).workers(4));
+        kill_under_load(site(kind), Mpm::Event);
     }
 
     fn a_leader_that_was_stopped_writes_nothing_when_it_goes_on(kind: Kind) {
@@ -344,7 +425,7 @@ fn reloads_of_httpd_with_the_worker_mpm_give_only_right_answers() {
 
 #[test]
 fn killed_workers_of_the_worker_mpm_cost_nobody_a_wrong_answer() {
-    kill_under_load(site(Kind::Httpd).workers(4).mpm(Mpm::Worker));
+    kill_under_load(site(Kind::Httpd), Mpm::Worker);
 }
 
 #[test]
@@ -359,7 +440,7 @@ fn reloads_of_httpd_prefork_give_only_right_answers() {
 
 #[test]
 fn killed_processes_of_httpd_prefork_cost_nobody_a_wrong_answer() {
-    kill_under_load(site(Kind::Httpd).workers(4).mpm(Mpm::Prefork));
+    kill_under_load(site(Kind::Httpd), Mpm::Prefork);
 }
 
 /// nginx has no signal for a hard restart; httpd's breaks connections, but answers nothing wrong.

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeSet,
     fs, io,
     os::unix::fs::PermissionsExt,
+    path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
@@ -72,7 +73,7 @@ pub fn compare(kind: Kind, reloads: usize) -> (Outcome, Outcome) {
     let cookie = visitor.cookie_header();
     let home = tempfile::tempdir().expect("folder");
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("mode");
-    let mut bare = bare(kind, &site, home.path());
+    let mut bare = bare(kind, &site, home.path(), &Layout::default());
     bare.expect("AH03490");
 
     let request = Request::get(PAGE).header("Cookie", &cookie);
@@ -122,9 +123,13 @@ impl Drop for Raise<'_> {
     }
 }
 
-/// A server of the same pages without the agent.
-fn bare(kind: Kind, site: &Site, folder: &std::path::Path) -> Server {
-    let mut server = Server::prepare(kind, folder, site.backend.address(), &Layout::default());
+/// A server of the same pages without the agent, with its files in `folder`.
+///
+/// # Panics
+/// When it does not start.
+#[must_use]
+pub fn bare(kind: Kind, site: &Site, folder: &Path, layout: &Layout) -> Server {
+    let mut server = Server::prepare(kind, folder, site.backend.address(), layout);
     // Without the module httpd knows no level of its messages.
     let conf = fs::read_to_string(server.conf()).expect("configuration");
     fs::write(server.conf(), conf.replace(" amagent:info", "")).expect("configuration");
