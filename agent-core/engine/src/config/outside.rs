@@ -150,9 +150,9 @@ pub const OUTSIDE: &[Outside] = &[
         "File with the authorities of AM's certificate.", Works)
         .sets("com.forgerock.agents.config.cert.ca.file").test("the_environment_fills_the_template"),
     row(Tool, "APACHE_RUN_USER", "",
-        "User of httpd's workers, where httpd.conf names none.", Works).test("the_worker_is_named_in_the_file"),
+        "User of httpd's workers, where httpd.conf names none.", Works).test("the_worker_is_named_in_the_file_or_beside_it"),
     row(Tool, "APACHE_RUN_GROUP", "",
-        "Their group.", Works).test("the_worker_is_named_in_the_file"),
+        "Their group.", Works).test("the_worker_is_named_in_the_file_or_beside_it"),
     row(Tool, "PORTCULLIS_HOME", "",
         "Folder of the instances; without it the one above that of agentadmin, or /var/lib/portcullis for the one of packages.", Works)
         .test("installing_twice_is_refused_and_removing_restores_every_byte"),
