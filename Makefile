@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEV = $(CARGO) run --bin portcullis-dev --
 
-.PHONY: help test bench demo modules compiler
+.PHONY: help test bench demo modules nginx-module deb compiler
 
 help:
 	@echo 'make test              format, lints, unit tests, tests on real servers; ONLY=word: what matches'
@@ -12,6 +12,8 @@ help:
 	@echo 'make demo ONCE=1       ends after the tour, with an exit code'
 	@echo 'make demo AM=openam    with a real OpenAM instead of the simulator'
 	@echo 'make modules           builds both modules and agentadmin, in release mode'
+	@echo 'make nginx-module NGINX=dir  the module for any tree of nginx source; OPTIONS="--more --of=configure"'
+	@echo 'make deb               builds the Debian packages'
 
 test: compiler
 	@$(DEV) test --only '$(ONLY)'
@@ -27,6 +29,13 @@ demo: compiler
 
 modules: compiler
 	@$(DEV) modules
+
+nginx-module: compiler
+	@test -n '$(NGINX)' || { echo 'Say which: make nginx-module NGINX=/path/to/nginx-source'; exit 2; }
+	@$(DEV) nginx-module '$(NGINX)' -- $(OPTIONS)
+
+deb: compiler
+	@$(DEV) deb
 
 # Rust needs a linker before it can build the program that installs the other packages.
 compiler:

@@ -1,7 +1,8 @@
-//! The two commands of the Makefile: `make test` and `make demo`.
+//! The commands of the Makefile: `make test`, `make demo` and those that build.
 //!
 //! It decides what runs in which order and tells how it went; what is tested is not its business.
 
+mod deb;
 mod demo;
 mod ending;
 mod openam;
@@ -12,7 +13,7 @@ mod suite;
 mod tally;
 mod tour;
 
-use std::process::ExitCode;
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -28,6 +29,16 @@ struct Arguments {
 enum Action {
     /// Build both modules and agentadmin; says where they are.
     Modules,
+    /// Build the nginx module for a tree of nginx's source; says where it is.
+    NginxModule {
+        /// Folder of the source.
+        source: PathBuf,
+        /// More options of nginx's configure.
+        #[arg(last = true)]
+        options: Vec<String>,
+    },
+    /// Build the Debian packages for this machine's release; says where they are.
+    Deb,
     /// Run format check, lints, unit tests and the tests on real servers.
     Test {
         /// Only the tests with this word in their names.
@@ -48,6 +59,8 @@ enum Action {
 fn main() -> ExitCode {
     let good = match Arguments::parse().command {
         Action::Modules => suite::modules_only(),
+        Action::NginxModule { source, options } => suite::nginx_module(&source, &options),
+        Action::Deb => deb::make(),
         Action::Test { only } => Ok(suite::run_all(only.as_deref().filter(|w| !w.is_empty()))),
         Action::Demo { once, am } => demo::run(am, once),
     };

@@ -20,6 +20,8 @@ pub(crate) enum For {
     OpenAm,
     /// Run the rest of the tests.
     Tests,
+    /// Build Debian packages.
+    Debs,
 }
 
 /// A program of the `PATH` or an absolute path, the package that brings it, and what for.
@@ -38,6 +40,8 @@ const NEEDS: &[(&str, &str, For)] = &[
     ("valgrind", "valgrind", For::Tests),
     ("pkg-config", "pkg-config", For::Tests),
     ("curl", "curl", For::Tests),
+    ("dh", "debhelper", For::Debs),
+    ("dpkg-buildpackage", "dpkg-dev", For::Debs),
 ];
 
 /// Installs what is missing for any of `uses`; asks `sudo` when not root.

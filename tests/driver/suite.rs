@@ -2,9 +2,12 @@
 //!
 //! OpenAM takes about a minute to start; it does so while the unit tests run.
 
-use std::path::PathBuf;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{bail, ensure};
+use anyhow::{Context, bail, ensure};
 use portcullis_tests::{modules, server::Kind};
 
 use crate::{
@@ -166,6 +169,28 @@ pub(crate) fn modules_only() -> anyhow::Result<bool> {
         println!("{}", modules::module(kind).display());
     }
     println!("{}", modules::agentadmin().display());
+    Ok(true)
+}
+
+/// `make nginx-module`: the module for the nginx whose source is in a folder; says where it is.
+///
+/// # Errors
+/// When there is no nginx, or anything does not build.
+pub(crate) fn nginx_module(source: &Path, options: &[String]) -> anyhow::Result<bool> {
+    let source = fs::canonicalize(source).with_context(|| source.display().to_string())?;
+    let Some(version) = modules::nginx_version(&source) else {
+        bail!(
+            "{}: no source of nginx (src/core/nginx.h with its version)",
+            source.display()
+        );
+    };
+    run(&mut modules::library_build())?;
+    let folder = modules::directory().join(format!("nginx-{version}"));
+    fs::create_dir_all(&folder)?;
+    let to = folder.join("ngx_http_portcullis_module.so");
+    let options: Vec<&str> = options.iter().map(String::as_str).collect();
+    modules::nginx_module(&source, &options, &modules::library(), &to);
+    println!("{}", to.display());
     Ok(true)
 }
 

@@ -13,6 +13,9 @@ use std::{
 
 use crate::server::Kind;
 
+/// Where Debian has the headers of its nginx.
+const NGINX: &str = "/usr/share/nginx/src";
+
 /// Root of the source tree.
 pub fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -61,7 +64,7 @@ pub fn built() {
         let lock = fs::File::create(directory().join(".lock")).expect("lock file");
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).expect("lock");
         run(&mut library_build());
-        let library = target().join(profile()).join("libportcullis.a");
+        let library = library();
         if stale(
             &module(Kind::Httpd),
             &[&library, &root().join("apache-module")],
@@ -72,9 +75,19 @@ pub fn built() {
             &module(Kind::Nginx),
             &[&library, &root().join("nginx-module")],
         ) {
-            nginx_module(&library);
+            let headers = Path::new(NGINX);
+            assert!(
+                headers.is_dir(),
+                "nginx's headers are missing; see README, \"Build\""
+            );
+            nginx_module(headers, &[], &library, &module(Kind::Nginx));
         }
     });
+}
+
+/// The library that the modules are linked with.
+pub fn library() -> PathBuf {
+    target().join(profile()).join("libportcullis.a")
 }
 
 /// The command that builds the library and the installer.
@@ -166,22 +179,26 @@ fn httpd_module(library: &Path) {
     run(&mut cc);
 }
 
-fn nginx_module(library: &Path) {
-    let headers = Path::new("/usr/share/nginx/src");
-    assert!(
-        headers.is_dir(),
-        "nginx's headers are missing; see README, \"Build\""
-    );
+/// Builds the module for the nginx whose source, or headers with `configure`, are in a folder, which
+/// stays as it is. `options` are more ones of nginx's `configure`.
+///
+/// # Panics
+/// When it can't be built.
+pub fn nginx_module(source: &Path, options: &[&str], library: &Path, to: &Path) {
     let work = target().join(format!("nginx-build-{}", profile()));
     let _ = fs::remove_dir_all(&work);
-    run(Command::new("cp").arg("-r").arg(headers).arg(&work));
-    let flags = "-g -O2 -fPIC";
+    run(Command::new("cp").arg("-rL").arg(source).arg(&work));
+    // nginx's own archives have it at the top, its repository does not.
+    let configure = match work.join("configure").is_file() {
+        true => "./configure",
+        false => "auto/configure",
+    };
     run(Command::new("bash")
         .current_dir(&work)
         .env("PORTCULLIS_LIB", library)
         .env("PORTCULLIS_INCLUDE", root().join("include"))
-        .args(["./configure", "--with-compat"])
-        .arg(format!("--with-cc-opt={flags}"))
+        .args([configure, "--with-compat", "--with-cc-opt=-g -O2 -fPIC"])
+        .args(options)
         .arg(format!(
             "--add-dynamic-module={}",
             root().join("nginx-module").display()
@@ -190,5 +207,28 @@ fn nginx_module(library: &Path) {
         .current_dir(&work)
         .args(["-f", "objs/Makefile", "modules"]));
     let built = work.join("objs/ngx_http_portcullis_module.so");
-    fs::copy(&built, module(Kind::Nginx)).expect("nginx module");
+    fs::copy(&built, to).expect("nginx module");
+}
+
+/// Version of the nginx whose source or headers are in a folder; `None` when there are none.
+pub fn nginx_version(source: &Path) -> Option<String> {
+    let text = fs::read_to_string(source.join("src/core/nginx.h")).ok()?;
+    let mut lines = text.lines();
+    let version = lines.find_map(|line| line.strip_prefix("#define NGINX_VERSION"))?;
+    Some(version.trim().trim_matches('"').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_an_nginx_is_in_its_headers() {
+        assert_eq!(nginx_version(&root()), None);
+        let version = nginx_version(Path::new(NGINX)).expect("nginx-dev");
+        assert!(
+            version.split('.').all(|n| n.parse::<u32>().is_ok()),
+            "{version}"
+        );
+    }
 }
