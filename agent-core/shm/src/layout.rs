@@ -7,7 +7,7 @@
 use crate::sum::Sum;
 
 /// Changes whenever the meaning of any byte in the mapping changes.
-pub const LAYOUT_VERSION: u64 = 7;
+pub const LAYOUT_VERSION: u64 = 8;
 /// Size of the record cache when the operator says nothing.
 pub const DEFAULT_CACHE_BYTES: usize = 16 << 20;
 /// Smaller wishes are raised to this.
@@ -55,14 +55,16 @@ const CACHE_BYTES_A_TRACE: usize = 1600;
 /// Room for one mutex: more than any C library needs (x86-64: 40 bytes, aarch64: 48).
 pub(crate) const LOCK_WORDS: usize = LINE;
 
+/// Size classes of a table: bytes of a value, and sixteenths of the table's bytes. Few, because a look-up
+/// visits each. What OpenAM says of a session is some 900 bytes, and more where its properties are many;
+/// decisions are many and small.
+const SESSIONS: [(usize, usize); 4] = [(1024, 8), (3072, 4), (8192, 2), (LARGEST_VALUE, 2)];
+const DECISIONS: [(usize, usize); 5] =
+    [(128, 4), (512, 5), (2048, 3), (8192, 2), (LARGEST_VALUE, 2)];
+/// Bytes of a value of a dead token: there is nothing to say of it.
+const DEAD: usize = 0;
 /// Size classes of all tables together: sessions, decisions, definite deaths.
-const TABLE_CLASSES: usize = 2 * CLASSES.len() + 1;
-/// Bytes of a value in each size class. The steps are wide because a look-up visits each class.
-const CLASSES: [usize; 5] = [128, 512, 2048, 8192, LARGEST_VALUE];
-/// Sixteenths of a table's bytes for each class: sessions run large when tokens are client-side or
-/// attributes many, decisions are many and small.
-const SESSION_SHARES: [usize; 5] = [1, 4, 4, 5, 2];
-const DECISION_SHARES: [usize; 5] = [4, 5, 3, 2, 2];
+const TABLE_CLASSES: usize = SESSIONS.len() + DECISIONS.len() + 1;
 
 /// Sets of slots of one size, and the mutexes that guard them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,8 +92,8 @@ pub struct Layout {
     pub(crate) first_lock_word: usize,
     pub(crate) locks: usize,
     pub(crate) workers: usize,
-    pub(crate) sessions: [Region; 5],
-    pub(crate) decisions: [Region; 5],
+    pub(crate) sessions: [Region; SESSIONS.len()],
+    pub(crate) decisions: [Region; DECISIONS.len()],
     pub(crate) dead: [Region; 1],
     pub(crate) spent: Region,
     pub(crate) ended: Region,
@@ -164,8 +166,8 @@ impl Plan {
         }
     }
 
-    fn table(&mut self, bytes: usize, shares: [usize; 5]) -> [Region; 5] {
-        std::array::from_fn(|i| self.class(bytes / 16 * shares[i], CLASSES[i]))
+    fn table<const N: usize>(&mut self, bytes: usize, classes: [(usize, usize); N]) -> [Region; N] {
+        classes.map(|(capacity, share)| self.class(bytes / 16 * share, capacity))
     }
 
     fn keyset(&mut self, bytes: usize) -> Region {
@@ -205,9 +207,9 @@ impl Layout {
         };
         let workers = plan.take(crate::WORKERS * WORKER_WORDS, PAGE);
         plan.pushed_out = plan.take(TABLE_CLASSES, LINE);
-        let sessions = plan.table(cache_bytes / 2, SESSION_SHARES);
-        let decisions = plan.table(cache_bytes / 2, DECISION_SHARES);
-        let dead = [plan.class(cache_bytes / 32, CLASSES[0])];
+        let sessions = plan.table(cache_bytes / 2, SESSIONS);
+        let decisions = plan.table(cache_bytes / 2, DECISIONS);
+        let dead = [plan.class(cache_bytes / 32, DEAD)];
         let spent = plan.keyset(cache_bytes / 16);
         let ended = plan.keyset(cache_bytes / 8);
         let flights = plan.flights();

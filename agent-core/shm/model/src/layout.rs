@@ -11,7 +11,11 @@ pub(crate) struct Region {
     pub(crate) capacity: usize,
     pub(crate) first_lock: usize,
     pub(crate) locks: usize,
+    pub(crate) pushed_out: usize,
 }
+
+/// No word: what is counted there is lost.
+const NOWHERE: usize = usize::MAX - 1;
 
 pub(crate) const SLOT_HEAD: usize = 8;
 pub(crate) const TAGS: usize = 2;
@@ -45,6 +49,7 @@ impl Default for Region {
             capacity: 0,
             first_lock: 0,
             locks: 1,
+            pushed_out: NOWHERE,
         }
     }
 }
@@ -61,6 +66,7 @@ impl Region {
             capacity: slot_words.saturating_sub(SLOT_HEAD) * 8,
             first_lock: 0,
             locks: 1,
+            pushed_out: NOWHERE,
         }
     }
 }

@@ -37,11 +37,13 @@ impl Mapping {
         let mut layout = Layout::default();
         let (words, locks) = match contents {
             Contents::Sessions(ways) => {
-                let small = Region::new(0, TAGS, ways, SLOT_HEAD + 1);
+                let mut small = Region::new(0, TAGS, ways, SLOT_HEAD + 1);
                 let mut large = Region::new(small.set_words, TAGS, ways, SLOT_HEAD + 2);
                 large.first_lock = 1;
+                small.pushed_out = small.set_words + large.set_words;
+                large.pushed_out = small.pushed_out + 1;
                 layout.sessions = vec![small, large];
-                (small.set_words + large.set_words, 2)
+                (large.pushed_out + 1, 2)
             }
             Contents::Sets(ways) => {
                 layout.spent = Region::new(0, KEYSET_HEAD, ways, KEYSET_ENTRY);

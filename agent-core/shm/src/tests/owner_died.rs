@@ -38,7 +38,7 @@ fn die_writing(mapping: &Mapping, lock: usize, words: &[(usize, u64)]) {
 #[test]
 fn the_next_writer_empties_half_written_slots_and_only_those() {
     let m = mapping();
-    let region = &m.layout().sessions[1];
+    let region = &m.layout().sessions[0];
     let value = [7u8; 300];
     // A neighbour in the same stripe, in another set when there are several.
     let neighbour = Key(KEY.0 ^ 0xff);
@@ -77,7 +77,7 @@ fn the_next_writer_empties_half_written_slots_and_only_those() {
 #[test]
 fn a_held_stripe_drops_the_put_and_never_waits() {
     let m = mapping();
-    let region = &m.layout().sessions[1];
+    let region = &m.layout().sessions[0];
     let _held = lock::try_lock(&m, stripe_of(region, KEY), Patience::None, || ());
     assert_eq!(m.sessions().put(KEY, stamp(), &[1; 300]), Put::Busy);
     assert!(
@@ -95,7 +95,7 @@ fn an_older_record_in_a_busy_class_stops_the_put() {
     assert_eq!(m.sessions().put(KEY, stamp(), &[1; 300]), Put::Stored);
     let held = lock::try_lock(
         &m,
-        stripe_of(&m.layout().sessions[1], KEY),
+        stripe_of(&m.layout().sessions[0], KEY),
         Patience::None,
         || (),
     );
