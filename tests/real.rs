@@ -9,12 +9,15 @@ use portcullis_openam::{OpenAm, seed::Am};
 use portcullis_tests::{
     backend::Seen,
     client::Request,
+    outage::Crowd,
     outcome::{clears_session, in_every_worker},
     real,
     server::Kind,
     site::{AmServer, Site, site},
     visitor::Visitor,
+    wait_until,
 };
+use serde_json::json;
 
 /// Stands in every forged value.
 const MARK: &str = "forged";
@@ -37,13 +40,17 @@ fn tour(kind: Kind, openam: &OpenAm) {
     let site = site(kind)
         .am(AmServer::Real(am))
         .host(remote_user, "")
+        .listens()
         .start();
+    site.wait_for_line("PCL0640");
     nobody_is_sent_to_am(&site);
     let mut visitor = site.visitor();
     the_application_sees_the_user(&mut visitor);
     forged_headers_reach_nobody(&mut visitor);
     what_no_policy_allows_is_refused(&mut visitor);
     logout_ends_the_session_everywhere(&mut visitor);
+    a_changed_policy_counts_in_every_worker(&site);
+    a_logout_at_am_counts_in_every_worker(&site);
     site.stop();
 }
 
@@ -132,5 +139,52 @@ fn logout_ends_the_session_everywhere(visitor: &mut Visitor<'_>) {
     for answer in in_every_worker(site, "PCL0201", &kept) {
         assert_eq!(answer.status, 302, "{answer:?}");
         assert!(answer.location().contains("/oauth2/authorize?"));
+    }
+}
+
+/// Allows or forbids GET below `/docs`, by a policy of the same name and resources as before.
+fn allow(site: &Site, get: bool) {
+    let patterns = [format!("{}/docs/*", site.url())];
+    let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+    let members = json!({ "actionValues": { "GET": get } });
+    let name = format!("docs-{}", site.agent);
+    let admin = site.am.admin();
+    admin
+        .replace_policy("/", &name, &patterns, &members)
+        .expect("policy");
+}
+
+/// Logs in; a request for a page that every worker has let in.
+fn let_in_everywhere(visitor: &mut Visitor<'_>) -> Request {
+    assert_eq!(visitor.log_in("/docs/a.html").status, 200);
+    let page = Request::get("/docs/a.html").header("Cookie", &visitor.cookie_header());
+    for _ in 0..3 {
+        for answer in Crowd::send(visitor.site(), vec![page.clone(); 40]).rest() {
+            assert_eq!(answer.status, 200, "{answer:?}");
+        }
+    }
+    page
+}
+
+fn a_changed_policy_counts_in_every_worker(site: &Site) {
+    let mut visitor = site.visitor();
+    let page = let_in_everywhere(&mut visitor);
+    allow(site, false);
+    wait_until("the changed policy", || site.send(&page).status == 403);
+    for answer in in_every_worker(site, "PCL0300", &page) {
+        assert_eq!(answer.status, 403, "{answer:?}");
+    }
+    allow(site, true);
+    wait_until("the policy of before", || site.send(&page).status == 200);
+}
+
+fn a_logout_at_am_counts_in_every_worker(site: &Site) {
+    let mut visitor = site.visitor();
+    let page = let_in_everywhere(&mut visitor);
+    let token = visitor.am_token();
+    site.am.client().logout(&token, &token).expect("logout");
+    wait_until("the end of the session", || site.send(&page).status == 302);
+    for answer in in_every_worker(site, "PCL0201", &page) {
+        assert_eq!(answer.status, 302, "{answer:?}");
     }
 }
