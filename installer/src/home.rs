@@ -88,9 +88,14 @@ impl Home {
 
     /// The module of a server; an error when it is not there.
     pub(crate) fn module(&self, kind: Kind) -> Result<PathBuf> {
-        let file = self.modules.join(kind.module());
+        let file = self.module_file(kind);
         fs::metadata(&file).with_context(|| format!("the module {} is missing", file.display()))?;
         Ok(file)
+    }
+
+    /// Where the module of a server is, or would be.
+    pub(crate) fn module_file(&self, kind: Kind) -> PathBuf {
+        self.modules.join(kind.module())
     }
 
     /// The first free name, `agent_1` and so on.

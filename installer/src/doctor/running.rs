@@ -10,7 +10,7 @@ use std::{
 use portcullis_runtime::examine;
 
 use super::{check::Finding, patient::Patient};
-use crate::server::Kind;
+use crate::{home::Home, server::Kind};
 
 /// How long a worker may take to end.
 const STOP: Duration = Duration::from_secs(5);
@@ -24,9 +24,15 @@ struct Loaded {
 }
 
 /// Whether the module of the running server is the file that is installed.
-pub(crate) fn version(_: &mut Patient) -> Finding {
+pub(crate) fn version(patient: &mut Patient) -> Finding {
+    let entry = patient.wish.instance.entry.as_ref();
+    let installed = installed(entry.map(|entry| entry.kind));
     let (mut current, mut old) = (Vec::new(), Vec::new());
-    for (pid, loaded) in processes() {
+    // A server with the module of another installation is no concern of this one.
+    let ours = processes()
+        .into_iter()
+        .filter(|(_, loaded)| installed.contains(&loaded.path));
+    for (pid, loaded) in ours {
         match is_current(&loaded) {
             true => current.push(pid),
             false => old.push(format!("process {pid}: {}", loaded.path.display())),
@@ -45,6 +51,18 @@ pub(crate) fn version(_: &mut Patient) -> Finding {
             "{count} processes run with the module that is installed"
         )),
     }
+}
+
+/// The modules of this installation, as a process has them: links are followed.
+fn installed(kind: Option<Kind>) -> Vec<PathBuf> {
+    let Ok(home) = Home::find() else {
+        return Vec::new();
+    };
+    let kinds = kind.map_or(vec![Kind::Httpd, Kind::Nginx], |kind| vec![kind]);
+    let files = kinds.into_iter().map(|kind| home.module_file(kind));
+    files
+        .map(|file| fs::canonicalize(&file).unwrap_or(file))
+        .collect()
 }
 
 fn is_current(loaded: &Loaded) -> bool {
