@@ -15,7 +15,10 @@ use tokio::time::timeout;
 use super::{agent, check::Finding, patient::Patient};
 
 /// Until AM has said that a session has ended: measured 50 ms, a cluster takes about a second.
-const NEWS: Duration = Duration::from_secs(10);
+const NEWS: Duration = Duration::from_secs(5);
+/// Sessions that are ended for it: OpenAM 16.0.5 does not tell the end of every one that lived for
+/// milliseconds only.
+const SESSIONS: usize = 3;
 
 const AM_URL: &str = "com.sun.identity.agents.config.naming.url";
 
@@ -206,35 +209,52 @@ pub(crate) fn news(patient: &mut Patient) -> Finding {
             );
         }
     }
-    let second = match patient.log_in(&password) {
-        Some(Ok(second)) => second,
-        _ => return Finding::skipped("the agent could not be given a second session"),
-    };
-    let ended = patient.wait(async { am.logout(&second, patient.call()).await });
-    if is_client_side(second.expose()) {
-        return Finding::not_needed(
-            "subscriptions are taken; the agent's sessions are client-side, whose ends AM does not tell",
-        );
+    let mut ended: Vec<Secret> = Vec::new();
+    for _ in 0..SESSIONS {
+        let second = match patient.log_in(&password) {
+            Some(Ok(second)) => second,
+            _ => return Finding::skipped("the agent could not be given a second session"),
+        };
+        let done = patient.wait(async { am.logout(&second, patient.call()).await });
+        if is_client_side(second.expose()) {
+            return Finding::not_needed(
+                "subscriptions are taken; the agent's sessions are client-side, whose ends AM does not tell",
+            );
+        }
+        if let Err(error) = done {
+            return Finding::skipped(format!(
+                "the agent's second session could not be ended: {error}"
+            ));
+        }
+        ended.push(normalize_token(second.expose()));
+        match patient.wait(async { timeout(NEWS, told(&mut socket, &ended)).await }) {
+            Ok(Ok(())) => return heard(ended.len()),
+            Ok(Err(why)) => {
+                return Finding::not_ok(
+                    format!("the WebSocket broke before an event came: {why}"),
+                    "the proxy before AM: its limits for open WebSockets",
+                );
+            }
+            Err(_) => {}
+        }
     }
-    if let Err(error) = ended {
-        return Finding::skipped(format!(
-            "the agent's second session could not be ended: {error}"
-        ));
-    }
-    match patient.wait(async { timeout(NEWS, told(&mut socket, &second)).await }) {
-        Ok(Ok(())) => Finding::ok("AM said that a session of the agent's own has ended"),
-        Ok(Err(why)) => Finding::not_ok(
-            format!("the WebSocket broke before an event came: {why}"),
-            "the proxy before AM: its limits for open WebSockets",
+    Finding::not_ok(
+        format!(
+            "subscriptions are taken, but the ends of {SESSIONS} sessions were not told within {} s each",
+            NEWS.as_secs()
         ),
-        Err(_) => Finding::not_ok(
-            format!(
-                "subscriptions are taken, but the end of a session was not told within {} s",
-                NEWS.as_secs()
-            ),
-            "org.forgerock.openam.notifications.agents.enabled = true among AM's server properties; \
-             and the proxy before AM must not collect messages",
-        ),
+        "org.forgerock.openam.notifications.agents.enabled = true among AM's server properties; \
+         and the proxy before AM must not collect messages",
+    )
+}
+
+fn heard(sessions: usize) -> Finding {
+    let found = Finding::ok("AM said that a session of the agent's own has ended");
+    match sessions {
+        1 => found,
+        more => found.and(format!(
+            "but only of one of {more}: what AM does not tell counts until a cache's time is over"
+        )),
     }
 }
 
@@ -256,12 +276,12 @@ async fn subscribe_all(socket: &mut Socket) -> Result<(), String> {
     Ok(())
 }
 
-async fn told(socket: &mut Socket, token: &Secret) -> Result<(), String> {
-    let normal = normalize_token(token.expose());
+/// Waits for the end of one of these sessions.
+async fn told(socket: &mut Socket, ended: &[Secret]) -> Result<(), String> {
     loop {
         if let Heard::Text(text) = socket.hear().await?
             && let Notice::SessionOver(over) = parse(text.as_bytes())
-            && over == normal
+            && ended.contains(&over)
         {
             return Ok(());
         }
