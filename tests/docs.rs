@@ -28,9 +28,10 @@ use portcullis_tests::{
 use serde_json::json;
 
 /// The pages whose every block is tried here.
-const PAGES: [&str; 12] = [
+const PAGES: [&str; 13] = [
     "docs/README.md",
     "docs/am-versions.md",
+    "docs/doctor.md",
     "docs/farm.md",
     "docs/login.md",
     "docs/post-data.md",
@@ -360,6 +361,7 @@ both_servers! {
     fn trouble_is_found_as_the_guide_says(kind: Kind) {
         let mut site = named("more_lines").prepare(kind);
         guide::set(&site, "portcullis.monitor.enable = true");
+        Shell::at(&mut site).types(&named("doctor_worker"));
         site.server.start();
         let mut visitor = site.visitor();
         let refused = visitor.log_in("/secret/a.html");
@@ -374,13 +376,15 @@ both_servers! {
             Kind::Nginx => "size_nginx",
         }));
         shell.has_read(&refused.text());
-        for setup in ["incident", "circles", "ask", "ask_am", "health"] {
+        shell.keeps("demo.password", USER_PASSWORD);
+        for setup in ["incident", "circles", "ask", "ask_am", "health", "doctor"] {
             shell.types(&named(setup));
         }
         stop_am(shell.site());
         assert_eq!(shell.site().send(&unknown(&cookies)).status, 503);
         shell.site().wait_for_line("PCL0515");
         shell.types(&named("unavailable"));
+        shell.types(&named("doctor_finds"));
         guide::set(shell.site(), "com.sun.identity.agents.config.sso.only = perhaps");
         shell.types(&named(match kind {
             Kind::Httpd => "no_start_httpd",

@@ -16,7 +16,7 @@ use crate::{
     front::Certificates,
     modules,
     server::Kind,
-    site::{AmServer, Builder, Site, site},
+    site::{AmServer, Builder, Site, USER, site},
     visitor::origin_of,
 };
 
@@ -352,6 +352,16 @@ impl<'s> Shell<'s> {
         self.folder.path().join(name)
     }
 
+    /// Has a secret in such a file, which nobody else reads.
+    ///
+    /// # Panics
+    /// When it can't be written.
+    pub fn keeps(&self, name: &str, secret: &str) {
+        let file = self.file(name);
+        fs::write(&file, secret).expect("file");
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).expect("mode");
+    }
+
     /// The site.
     pub fn site(&mut self) -> &mut Site {
         self.site
@@ -366,7 +376,9 @@ impl<'s> Shell<'s> {
             .here(self.site, text)
             .replace(HOME, &home)
             .replace(INCIDENT, &self.incident)
-            .replace("/root/node1", &format!("{folder}/node1"))
+            .replace("/root/", &format!("{folder}/"))
+            .replace("--user demo ", &format!("--user {USER} "))
+            .replace("/etc/demo.password", &format!("{folder}/demo.password"))
             .replace("/etc/nginx/nginx.conf", &conf)
             .replace("/etc/apache2/apache2.conf", &conf)
             .replace("/etc/wa1.password", &format!("{folder}/wa1.password"))

@@ -294,11 +294,18 @@ pub(crate) fn documentation() -> String {
 const HEAD: &str = "\
 # What is wrong with an installation?
 
-    agentadmin doctor agent_1
-    agentadmin doctor agent_1 --json
-    agentadmin doctor agent_1 --user demo --password-file /etc/demo.password --realm /
-    agentadmin --V agent_1
-    agentadmin --Vi agent_1
+```sh doctor
+agentadmin doctor agent_1
+agentadmin doctor agent_1 --json
+agentadmin doctor agent_1 --user demo --password-file /etc/demo.password --realm /
+agentadmin --V agent_1
+```
+
+While no web server runs with the instance, `--Vi` also starts a worker and ends it:
+
+```sh doctor_worker
+agentadmin --Vi agent_1
+```
 
 `doctor` asks one question after the other with the module's own code: the same reader of configurations, the same client
 with the same settings for TLS and the proxy, the same names and addresses. A check is *ok*, *not ok* or *skipped*, the last
@@ -322,7 +329,11 @@ texts that are no secret; everything else is `***`.
 
 `doctor --key FINGERPRINT` compares the key with the fingerprint that `doctor` shows on another node of the farm.
 
-`doctor --bundle FILE` writes what was found to a new file, mode 0600, for somebody who helps: with the properties that are
+```sh doctor
+agentadmin doctor agent_1 --bundle /root/agent_1.json
+```
+
+This also writes what was found to a new file, mode 0600, for somebody who helps: with the properties that are
 set, of which only switches, numbers and words of a list show their value, and with a digest in place of the user's name.
 Names of machines and paths are in it.
 
