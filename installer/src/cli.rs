@@ -6,10 +6,10 @@ use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::{
-    doctor, explain,
+    doctor, explain, flush,
     home::Home,
     install::{self, Import, Password, Request},
-    plan, remove, secrets, trace,
+    plan, remove, secrets, status, trace,
 };
 
 const EXAMPLES: &str = "\
@@ -22,9 +22,13 @@ Examples:
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
   agentadmin explain --conf agent_1 --human requests.jsonl
-  agentadmin trace --conf agent_1 7Q2W0H5M3R9T1B4C
   agentadmin doctor agent_1
   agentadmin --V agent_1 demo /etc/demo.password /
+  agentadmin explain 7Q2W0H5M3R9T1B4C
+  agentadmin status
+  agentadmin flush --all agent_1
+  agentadmin rules agent_1
+  agentadmin trace --last 20
 
 Environment:
   PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program;
@@ -115,6 +119,9 @@ pub(crate) struct Arguments {
 enum Command {
     Doctor(doctor::Options),
     Explain(explain::Options),
+    Flush(flush::Options),
+    Rules(explain::check::Options),
+    Status(status::Options),
     Trace(trace::Options),
 }
 
@@ -123,6 +130,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Some(Command::Doctor(options)) => return doctor::run(options),
         Some(Command::Explain(options)) => return explain::run(options),
+        Some(Command::Flush(options)) => return flush::run(options),
+        Some(Command::Rules(options)) => return explain::check::run(options),
+        Some(Command::Status(options)) => return status::run(options),
         Some(Command::Trace(options)) => return trace::run(options),
         None => {}
     }

@@ -32,7 +32,6 @@ pub(crate) struct Written {
     /// The file as it is.
     pub(crate) text: String,
     /// Its lines.
-    #[allow(dead_code)]
     pub(crate) files: Properties,
     /// Typed; in centralized mode without what stands in the profile.
     pub(crate) config: Config,
@@ -40,8 +39,6 @@ pub(crate) struct Written {
     pub(crate) problems: Vec<Problem>,
 }
 
-// What only some commands ask for.
-#[allow(dead_code)]
 impl Instance {
     /// The instance of this name or file, or the only one there is.
     ///
@@ -52,6 +49,26 @@ impl Instance {
         match named {
             Some(named) => Instance::named(&home, named),
             None => Instance::only(&home),
+        }
+    }
+
+    /// The instance that is named, or every one of the register.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(crate) fn some_or_all(named: Option<&Path>) -> Result<Vec<Instance>> {
+        let home = Home::find()?;
+        if let Some(named) = named {
+            return Ok(vec![Instance::named(&home, named)?]);
+        }
+        let entries = home.entries()?;
+        match entries.is_empty() {
+            // Says what is missing.
+            true => Instance::only(&home).map(|only| vec![only]),
+            false => Ok(entries
+                .into_iter()
+                .map(|e| Instance::registered(&home, e))
+                .collect()),
         }
     }
 

@@ -4,6 +4,7 @@
 mod cli;
 mod doctor;
 mod explain;
+mod flush;
 mod home;
 mod httpd;
 mod includes;
@@ -14,6 +15,7 @@ mod plan;
 mod remove;
 mod secrets;
 mod server;
+mod status;
 mod trace;
 mod validate;
 

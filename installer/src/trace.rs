@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
 };
 
@@ -38,8 +38,8 @@ pub(crate) struct Options {
 
 /// Prints what is kept.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let conf = Instance::find(options.conf.as_deref())?.conf;
-    let mut traces = portcullis_runtime::traces(&conf)?;
+    let instance = Instance::find(options.conf.as_deref())?;
+    let mut traces = portcullis_runtime::traces(&instance.conf)?;
     match (&options.incident, options.last) {
         (Some(incident), _) => {
             let (number, mark) = Incident::read(incident);
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
                 Incident::read(known).0 == number
             });
             if traces.is_empty() {
-                bail!(unknown(&conf, &number, &mark)?);
+                bail!(unknown(&instance, &number, &mark)?);
             }
         }
         (None, last) => {
@@ -66,12 +66,14 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Why an incident is not among the traces.
-fn unknown(conf: &Path, number: &str, mark: &str) -> Result<String> {
-    let here = portcullis_runtime::node_mark(conf)?;
+/// Why an incident is not among the traces, and where to look besides.
+pub(crate) fn unknown(instance: &Instance, number: &str, mark: &str) -> Result<String> {
+    let here = portcullis_runtime::node_mark(&instance.conf)?;
     if mark.is_empty() || mark == here.text() {
+        let log = instance.read().ok().and_then(|w| w.config.local_logfile);
+        let command = log.map_or_else(String::new, |log| format!(": grep {number} {log}*"));
         return Ok(format!(
-            "incident {number} is not kept (any more); look for it in the log"
+            "incident {number} is not kept (any more); look for it in the log{command}"
         ));
     }
     Ok(format!(

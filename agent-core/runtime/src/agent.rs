@@ -78,6 +78,8 @@ pub struct Instance {
     snapshot: ArcSwapOption<Snapshot>,
     /// A number that no other configuration of this process has, changed after each.
     configuration: AtomicU64,
+    /// Since when it counts in this process, in milliseconds since 1970.
+    configured_at: AtomicU64,
     /// What counts while there is none: the exemptions of the file (rule O4).
     fallback: ArcSwapOption<Snapshot>,
     /// Published version that [`Agent::catch_up`] has looked at; 0: none.
@@ -175,6 +177,7 @@ impl Agent {
             start,
             snapshot: ArcSwapOption::empty(),
             configuration: AtomicU64::new(next_configuration()),
+            configured_at: AtomicU64::new(wall_ms()),
             fallback: ArcSwapOption::empty(),
             looked_at: AtomicU64::new(0),
             logs: Logs::default(),
@@ -479,12 +482,18 @@ impl Instance {
     fn configured(&self) {
         let number = next_configuration();
         self.configuration.store(number, Ordering::Release);
+        self.configured_at.store(wall_ms(), Ordering::Relaxed);
     }
 
     /// Tells this configuration from every other that the process has had. Read before the configuration
     /// itself, it never names a newer one than was used.
     pub(crate) fn configuration(&self) -> u64 {
         self.configuration.load(Ordering::Acquire)
+    }
+
+    /// Since when it counts in this process, in milliseconds since 1970.
+    pub(crate) fn configured_at(&self) -> u64 {
+        self.configured_at.load(Ordering::Relaxed)
     }
 
     /// From now on there is none.

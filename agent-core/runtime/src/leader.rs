@@ -129,6 +129,9 @@ async fn keep_lease(fetcher: Rc<Fetcher>, duty: Rc<Duty>) {
             }
             _ => {}
         }
+        if let Some(term) = duty.term.get() {
+            say_who_serves(&fetcher, &state, term);
+        }
         if state.profile_version() != duty.applied.get() {
             fetcher.kick.notify_one();
         }
@@ -147,6 +150,17 @@ fn hold(fetcher: &Fetcher, duty: &Duty, now: Option<Term>) {
     terms.extend(now.map(|t| (fetcher.index, t)));
     duty.term.set(now);
     duty.changed.notify_one();
+}
+
+/// Lets tools know which of AM's addresses answers.
+fn say_who_serves(fetcher: &Fetcher, state: &InstanceState<'_>, term: Term) {
+    let Some(at) = fetcher.instance().serving() else {
+        return;
+    };
+    let number = at.load(std::sync::atomic::Ordering::Relaxed) as u64 + 1;
+    if state.status(StatusWord::Serving) != number {
+        state.set_status(term, StatusWord::Serving, number);
+    }
 }
 
 /// What the leader owes the others now.

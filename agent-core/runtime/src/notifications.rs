@@ -14,7 +14,7 @@ use portcullis_engine::{
     record::Session,
     token::Secret,
 };
-use portcullis_shm::{Key, StatusWord, Term, clock};
+use portcullis_shm::{InstanceState, Key, Mapping, StatusWord, Term, clock};
 use rand_core::{RngCore as _, TryRngCore as _};
 use tokio::time::{Instant, timeout};
 
@@ -221,18 +221,23 @@ fn trust(fetcher: &Fetcher, term: Term) {
         return;
     }
     let now = clock::boottime_ms();
-    // First of all: what is under way now was asked for before.
-    state.bump_revocations();
-    if let Some(since) = state.spare(VALID_SINCE) {
-        since.fetch_max(now, Ordering::AcqRel);
-    }
-    state.bump_epoch();
+    stale(&state, now);
     state.set_status(term, StatusWord::NotifiedSince, now);
     read_profile_again(fetcher, term);
     fetcher.worker.write(
         fetcher.index,
         Line::log(Code::NotificationsOpen, String::new()),
     );
+}
+
+/// Nothing that was learnt before `now` counts any more: AM is asked again. What has ended stays ended.
+pub(crate) fn stale(state: &InstanceState<'_>, now: u64) {
+    // First of all: what is under way now was asked for before.
+    state.bump_revocations();
+    if let Some(since) = state.spare(VALID_SINCE) {
+        since.fetch_max(now, Ordering::AcqRel);
+    }
+    state.bump_epoch();
 }
 
 fn distrust(fetcher: &Fetcher, term: Term, why: Option<String>) {
@@ -381,6 +386,16 @@ fn session_over(fetcher: &Fetcher, token: &Secret) {
     say(fetcher, "a session has ended");
 }
 
+/// What is known of a session goes, and with it what was decided about it.
+pub(crate) fn forget(mapping: &Mapping, state: &InstanceState<'_>, key: u128, now: u64) {
+    if !mapping.sessions().remove(Key(key))
+        && let Some(since) = state.spare(VALID_SINCE)
+    {
+        // Somebody was writing there: then no session that was learnt before counts.
+        since.fetch_max(now, Ordering::AcqRel);
+    }
+}
+
 /// Rule S6: the session is asked about again, and what was decided about another state of it does not
 /// count any more.
 fn session_changed(fetcher: &Fetcher, token: &Secret) {
@@ -397,12 +412,7 @@ fn session_changed(fetcher: &Fetcher, token: &Secret) {
         return;
     }
     fetcher.count(Event::Removed);
-    if !mapping.sessions().remove(Key(key))
-        && let Some(since) = fetcher.state().spare(VALID_SINCE)
-    {
-        // Somebody was writing there: then no session that was learnt before counts.
-        since.fetch_max(now, Ordering::AcqRel);
-    }
+    forget(mapping, &fetcher.state(), key, now);
     fetcher.count(Event::SessionChange);
     say(fetcher, "a session was changed");
 }

@@ -1,24 +1,16 @@
 //! Why was this request refused, sent elsewhere or not answered? The last of them, kept in shared memory
-//! for `agentadmin trace`, which reads them while the host runs.
+//! for `agentadmin`, which reads them while the host runs (`running.rs`).
 //!
 //! Like a log line a trace holds no token, cookie or query (rule W2), and a client can push out only what
 //! is in its share.
 
-use std::{
-    collections::HashSet,
-    fs::{self, File},
-    io,
-    os::{fd::AsFd, unix::fs::MetadataExt},
-    path::{Path, PathBuf},
-};
+use std::path::Path;
 
 use portcullis_engine::{
-    config::{self, Config},
     contract::{Decision, NodeMark, Outcome, RequestView},
     decide::{ClientAddress, client_address, outcome_word},
 };
-use portcullis_shm::Mapping;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     agent::Instance,
@@ -26,10 +18,9 @@ use crate::{
     logs::{format_timestamp, wall_ms},
     memo::View,
     node,
+    running::{self, Unread},
 };
 
-/// Name of the mapping's file, as `/proc` shows it.
-const MEMFD: &str = "/memfd:portcullis";
 /// Longest text of a detail or a URL in a trace.
 const MAX_PART: usize = 160;
 
@@ -65,7 +56,8 @@ pub(crate) fn keep(
         "url": cut(audit::origin(req) + &audit::path(req)),
         "client": audit::client(instance, req),
         "configuration": {
-            "agent_conf": instance.start().map_or("", |start| &start.fingerprint),
+            "agent_conf": snap.as_ref().map_or("", |snap| &snap.agent_conf),
+            "since": format_timestamp(instance.configured_at()),
             "profile": view.state.profile_version(),
         },
     });
@@ -89,87 +81,10 @@ pub(crate) fn keep(
     }
 }
 
-/// Why traces can't be read.
-#[derive(Debug, thiserror::Error)]
-pub enum Unread {
-    /// `agent.conf`.
-    #[error("{0}: {1}")]
-    Conf(PathBuf, String),
-    /// No process that this user may look into has the instance in its shared memory.
-    #[error(
-        "no running web server with this instance was found; run it as root, on the same machine and in the same container"
-    )]
-    NotRunning,
-}
-
-/// The traces of the instance of an `agent.conf`, oldest first, from every host on this machine that has it
-/// and that the caller may look into. Nothing is written there.
-///
-/// # Errors
-/// See [`Unread`].
-pub fn traces(conf: &Path) -> Result<Vec<Value>, Unread> {
-    let typed = typed(conf)?;
-    let identity = config::identity(&typed);
-    let (mut all, mut found) = (Vec::new(), false);
-    for mapping in mappings() {
-        let Some(state) = mapping.find_instance(identity) else {
-            continue;
-        };
-        found = true;
-        all.extend(mapping.traces().of(state.id()));
-    }
-    if !found {
-        return Err(Unread::NotRunning);
-    }
-    all.sort_by_key(|(at, _)| *at);
-    let read = |(_, text): (u64, Vec<u8>)| serde_json::from_slice(&text).ok();
-    Ok(all.into_iter().filter_map(read).collect())
-}
-
 /// The mark of incidents of the instance of an `agent.conf` on this machine.
 ///
 /// # Errors
 /// See [`Unread`].
 pub fn node_mark(conf: &Path) -> Result<NodeMark, Unread> {
-    Ok(node::mark(Some(&typed(conf)?), conf))
-}
-
-fn typed(conf: &Path) -> Result<Config, Unread> {
-    let wrong = |what: String| Unread::Conf(conf.to_path_buf(), what);
-    let text = fs::read_to_string(conf).map_err(|e| wrong(e.to_string()))?;
-    let source = config::Source::File("agent.conf".into());
-    let (typed, problems) = config::read(&config::Properties::parse(&text, source), None);
-    let error = |p: &&config::Problem| p.severity == config::Severity::Error;
-    match problems.iter().find(error) {
-        Some(problem) => Err(wrong(problem.to_string())),
-        None => Ok(typed),
-    }
-}
-
-/// The mappings of the hosts that this user may look into: only their parents keep the file open.
-fn mappings() -> Vec<Mapping> {
-    let mut seen = HashSet::new();
-    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
-    let files = processes
-        .filter(|process| {
-            process
-                .file_name()
-                .as_encoded_bytes()
-                .iter()
-                .all(u8::is_ascii_digit)
-        })
-        .filter_map(|process| fs::read_dir(process.path().join("fd")).ok())
-        .flat_map(|fds| fds.flatten().map(|fd| fd.path()));
-    let ours = files
-        .filter(|path| fs::read_link(path).is_ok_and(|to| to.to_string_lossy().starts_with(MEMFD)));
-    let mut open = |path: PathBuf| -> io::Result<Option<Mapping>> {
-        let file = File::open(path)?;
-        let about = file.metadata()?;
-        if !seen.insert((about.dev(), about.ino())) {
-            return Ok(None);
-        }
-        // Of another version of this program: its traces can't be read.
-        Ok(Mapping::look(file.as_fd()).ok())
-    };
-    ours.filter_map(|path| open(path).ok().flatten()).collect()
+    Ok(node::mark(Some(&running::read(conf)?), conf))
 }

@@ -39,6 +39,13 @@ impl Breaker<'_> {
         self.words[OPENED_AT].load(Ordering::Acquire) != 0
     }
 
+    /// Since when AM is known to be away, in milliseconds of [`crate::clock`].
+    #[must_use]
+    pub fn open_since(&self) -> Option<u64> {
+        let since = self.words[OPENED_AT].load(Ordering::Acquire);
+        (since != 0).then_some(since)
+    }
+
     /// Notes that a call about a session failed (rule O1). `true`: the caller is the one that asks AM
     /// now whether it is there, and has until `until` for that; times are of [`crate::clock`].
     /// A session counts once in ten seconds, whoever sends its token how often.

@@ -100,6 +100,8 @@ pub enum StatusWord {
     NotifiedSince = 4,
     /// When the last notification arrived.
     LastNotificationAt = 5,
+    /// Which of AM's addresses answers the leader, from 1; 0: not known.
+    Serving = 6,
 }
 
 /// State of one instance.

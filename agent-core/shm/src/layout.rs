@@ -7,7 +7,7 @@
 use crate::sum::Sum;
 
 /// Changes whenever the meaning of any byte in the mapping changes.
-pub const LAYOUT_VERSION: u64 = 8;
+pub const LAYOUT_VERSION: u64 = 9;
 /// Size of the record cache when the operator says nothing.
 pub const DEFAULT_CACHE_BYTES: usize = 16 << 20;
 /// Smaller wishes are raised to this.

@@ -22,6 +22,8 @@ const HEAD_CACHE_BYTES: usize = 2;
 const HEAD_FINGERPRINT: usize = 3;
 const HEAD_BOOT_KEY: usize = 4; // and 5
 const HEAD_WORKERS_HIGH: usize = 8;
+/// Version of the program that made it: major, minor and patch, 16 bits each.
+const HEAD_PROGRAM: usize = 9;
 const HEAD_WORDS: usize = 16;
 
 /// Nobody may change the size (a shorter file would be SIGBUS in every process), or lift the seals.
@@ -111,6 +113,7 @@ impl Mapping {
         head[HEAD_BOOT_KEY + 1].store(word_of(high), Ordering::Relaxed);
         head[HEAD_CACHE_BYTES].store(mapping.layout.cache_bytes as u64, Ordering::Relaxed);
         head[HEAD_FINGERPRINT].store(mapping.layout.fingerprint(), Ordering::Relaxed);
+        head[HEAD_PROGRAM].store(program(), Ordering::Relaxed);
         head[HEAD_VERSION].store(LAYOUT_VERSION, Ordering::Relaxed);
         head[HEAD_MAGIC].store(MAGIC, Ordering::Release);
         Ok(mapping)
@@ -219,6 +222,13 @@ impl Mapping {
         let low = u128::from(head[HEAD_BOOT_KEY].load(Ordering::Relaxed));
         let high = u128::from(head[HEAD_BOOT_KEY + 1].load(Ordering::Relaxed));
         (low | high << 64).to_le_bytes()
+    }
+
+    /// Version of the program that made the mapping: major, minor, patch.
+    #[must_use]
+    pub fn program(&self) -> [u16; 3] {
+        let word = self.head()[HEAD_PROGRAM].load(Ordering::Relaxed);
+        [32, 16, 0].map(|shift| (word >> shift) as u16)
     }
 
     /// The state of the instance with this identity (a digest), taking a free place at the first
@@ -343,6 +353,17 @@ impl Drop for Mapping {
         // SAFETY: exactly the range that was mapped; everything handed out borrows `self`.
         unsafe { libc::munmap(self.base.as_ptr().cast(), self.layout.total_bytes()) };
     }
+}
+
+/// See [`HEAD_PROGRAM`].
+fn program() -> u64 {
+    let parts = [
+        env!("CARGO_PKG_VERSION_MAJOR"),
+        env!("CARGO_PKG_VERSION_MINOR"),
+        env!("CARGO_PKG_VERSION_PATCH"),
+    ];
+    let numbers = parts.map(|part| part.parse::<u16>().map_or(0, u64::from));
+    numbers.into_iter().fold(0, |word, n| word << 16 | n)
 }
 
 fn random_key() -> Result<[u8; 16], MapError> {

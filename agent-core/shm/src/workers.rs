@@ -120,6 +120,16 @@ impl<'m> Workers<'m> {
         (pid != 0).then_some(pid)
     }
 
+    /// The processes that are registered and live, each as its id. Reads `/proc` once per slot in use.
+    #[must_use]
+    pub fn alive(&self) -> Vec<u32> {
+        let owners = self
+            .used()
+            .map(|(_, slot)| slot[OWNER].load(Ordering::Acquire));
+        let alive = owners.filter(|owner| *owner != 0 && lives(*owner));
+        alive.map(|owner| (owner >> 32) as u32).collect()
+    }
+
     /// How many processes are registered, dead ones that nobody noticed included.
     #[must_use]
     pub fn registered(&self) -> usize {

@@ -47,9 +47,9 @@ struct Entry {
 
 /// A recorded request that cannot be decided again.
 #[derive(Serialize)]
-pub(super) struct Skipped<'s> {
+pub(super) struct Skipped {
     pub(super) id: Value,
-    pub(super) not_replayable: &'s str,
+    pub(super) not_replayable: String,
 }
 
 /// A line that could not be answered.
@@ -182,7 +182,7 @@ impl Answer {
 }
 
 /// The configured line that decided.
-fn matched(
+pub(super) fn matched(
     decision: &Decision<'_>,
     trace: &Trace,
     rules: &Rules,

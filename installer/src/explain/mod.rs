@@ -1,49 +1,50 @@
-//! `agentadmin explain`: what would the agent do with this request, and why?
+//! `agentadmin explain`: what did the agent do with this request, or what would it do, and why?
 //!
 //! The engine of the module decides, with the configuration of a file and with facts that the input
 //! states. It asks no AM, reads no key and no password, and changes nothing. Keys are made up and the
 //! time stands still, so that the same input always prints the same.
 
+mod access_log;
 mod answer;
+pub(crate) mod check;
+mod decider;
 mod facts;
+mod incident;
 mod question;
 mod recorded;
 mod rules;
+mod survey;
 
 use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     fs::File,
     io::{self, BufRead, BufReader, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use anyhow::{Context, Result, anyhow, bail};
 use clap::Args;
-use portcullis_engine::{
-    config::{self, Problem, Properties, Repository, Secrets, Severity, Snapshot, Source},
-    contract::{Ask, Header, Local, Need, RequestView, Step},
-    decide::{ROUNDS, TOKEN as TOKEN_PSEUDONYM, cookie_of, explain, rounds_cookie_of},
-    decide_unanswered,
-    event::Code,
-    token::{Secret, cookie},
-};
+use portcullis_engine::config::{self, Repository, Severity};
+use portcullis_runtime::Running;
+use serde_json::json;
 
+use access_log::Format;
 use answer::{Answer, Failed, Skipped};
-use facts::Told;
+use decider::Decider;
 use question::{Question, Unreadable};
 use recorded::{Elsewhere, Head};
-use rules::Rules;
+use survey::{Assumed, Survey, Verdict};
 
 use crate::instance::{Instance, Written};
 
 /// Longest line of input, bytes.
 const MAX_LINE: usize = 1 << 20;
-/// The token that a given session is taken to have.
-const TOKEN: &[u8] = b"the token of the given session";
 /// Exit code when lines were not answered.
 const UNANSWERED: u8 = 3;
+/// Exit code when requests change their outcome.
+const CHANGED: u8 = 4;
 
 const EXAMPLES: &str = r#"Input, one JSON object a line; only method and url are needed:
   {"id":1, "method":"GET", "url":"http://www.example.com:80/x", "client_ip":"192.0.2.7",
@@ -56,14 +57,19 @@ knew, in the order in which it asks: {"session":{"fresh":{…}}}, {"policy":{"fa
 on; docs/explain.md has all of them. What portcullis.record.file holds is read as it is.
 
 Examples:
+  agentadmin explain 7Q2W0H5M3R9T1B4C
   echo '{"method":"GET","url":"https://www.example.com/docs/"}' |
-      agentadmin explain --conf instances/agent_1/config/agent.conf --human
+      agentadmin explain --conf agent_1 --human
   agentadmin explain --conf agent.conf requests.jsonl > answers.jsonl
+  agentadmin explain --conf agent_1 --access-log combined --as-user demo access.log
+  agentadmin explain --conf agent_1 --against new.conf requests.jsonl
 
-Exit code: 0 when every line was answered, 3 when some were not, 1 when the configuration cannot be
-used or the input not be read."#;
+With an incident: what the web server that runs keeps of it, as root on its machine.
 
-/// Tell what the agent would do with requests, without a server or AM
+Exit code: 0 when the incident is known or every line was answered, 3 when some were not, 4 when --against finds
+a request that changes its outcome, 1 when the configuration cannot be used or the input not be read."#;
+
+/// Tell what the agent did with a request, or would do with one, and why
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
@@ -72,19 +78,41 @@ pub(crate) struct Options {
     #[arg(long, value_name = "AGENT")]
     conf: Option<PathBuf>,
 
+    /// Of an incident and of counts, print JSON
+    #[arg(long, conflicts_with = "human")]
+    json: bool,
+
+    /// Count what would become of the requests in an access log of httpd or nginx
+    #[arg(long, value_name = "FORMAT", conflicts_with = "human")]
+    access_log: Option<Format>,
+
+    /// With --access-log: everybody is logged in as this user, and AM's policy allows everything
+    #[arg(long, value_name = "NAME", requires = "access_log")]
+    as_user: Option<String>,
+
+    /// With --access-log: scheme, host and port of the requests, where the log lacks them
+    #[arg(long, value_name = "URL", requires = "access_log")]
+    url: Option<String>,
+
+    /// Count which requests change their outcome with this other instance or agent.conf
+    #[arg(long, value_name = "AGENT", conflicts_with = "human")]
+    against: Option<PathBuf>,
+
     /// Print text: every rule in order, with hit, miss or not reached
     #[arg(long)]
     human: bool,
 
-    /// File with the requests; standard input without it
-    #[arg(value_name = "INPUT")]
+    /// The incident that a page or the log names; or a file with requests; standard input without it
+    #[arg(value_name = "INCIDENT|INPUT")]
     input: Option<PathBuf>,
 }
 
-/// A configuration that decides.
-struct Decider {
-    snap: Snapshot,
-    rules: Rules,
+/// What a line of input is.
+enum Line {
+    Question(Box<Question>),
+    /// It says what others were decided with.
+    Elsewhere,
+    Skipped(Skipped),
 }
 
 /// What requests are decided with: a file, and what recorded requests were decided with besides.
@@ -99,23 +127,82 @@ struct Deciders {
     other_text: Cell<u64>,
 }
 
-/// Answers every line of the input.
+/// Tells of an incident, or answers every line of the input.
 pub(crate) fn run(options: &Options) -> Result<ExitCode> {
-    let decider = Deciders::read(&Instance::find(options.conf.as_deref())?)?;
+    let named = options.input.as_deref().and_then(Path::to_str);
+    let incident = named.filter(|text| incident::is_incident(text) && !Path::new(text).exists());
+    if let Some(incident) = incident {
+        let instances = Instance::some_or_all(options.conf.as_deref())?;
+        return incident::tell(incident, &instances, options.json).map(|()| ExitCode::SUCCESS);
+    }
+    let instance = Instance::find(options.conf.as_deref())?;
+    let decider = Deciders::read(&instance)?;
     let mut out = io::BufWriter::new(io::stdout().lock());
-    let all = match &options.input {
+    let input: Box<dyn BufRead> = match &options.input {
         Some(path) => {
             let file = File::open(path).with_context(|| format!("{}", path.display()))?;
-            decider.answer_all(BufReader::new(file), options.human, &mut out)?
+            Box::new(BufReader::new(file))
         }
-        None => decider.answer_all(io::stdin().lock(), options.human, &mut out)?,
+        None => Box::new(io::stdin().lock()),
     };
+    if options.access_log.is_some() || options.against.is_some() {
+        return survey(options, &instance, &decider, input, &mut out);
+    }
+    let all = decider.answer_all(input, options.human, &mut out)?;
     out.flush()?;
     decider.notes();
     Ok(match all {
         true => ExitCode::SUCCESS,
         false => ExitCode::from(UNANSWERED),
     })
+}
+
+/// Counts what becomes of the input, or what would change.
+fn survey(
+    options: &Options,
+    instance: &Instance,
+    before: &Deciders,
+    input: impl BufRead,
+    out: &mut impl Write,
+) -> Result<ExitCode> {
+    let other = options.against.as_deref();
+    let other = other.map(|other| Instance::find(Some(other))).transpose()?;
+    let after = other.as_ref().map(Deciders::read).transpose()?;
+    let assumed = match options.access_log {
+        None => None,
+        Some(format) => Some(assumed(options, instance, format)?),
+    };
+    let survey = Survey::new(before, after.as_ref(), assumed, options.json);
+    let (all, same) = survey.run(input, out)?;
+    out.flush()?;
+    before.notes();
+    Ok(match (all, same) {
+        (false, _) => ExitCode::from(UNANSWERED),
+        (true, false) => ExitCode::from(CHANGED),
+        (true, true) => ExitCode::SUCCESS,
+    })
+}
+
+/// What no access log says.
+fn assumed(options: &Options, instance: &Instance, format: Format) -> Result<Assumed> {
+    Ok(Assumed {
+        format,
+        base: base(options.url.as_deref(), instance)?,
+        user: options.as_user.clone(),
+        realm: instance.read()?.config.organization_name,
+    })
+}
+
+/// Scheme, host and port of an instance, unless they are given.
+fn base(given: Option<&str>, instance: &Instance) -> Result<String> {
+    let registered = || instance.entry.as_ref().map(|e| e.agent.clone());
+    let base = given.map(str::to_owned).or_else(registered);
+    let base = base.or(instance.read()?.config.agenturi_prefix);
+    let base = base.context("name scheme, host and port with --url")?;
+    // Without a path: agenturi.prefix has one.
+    let host = base.find("://").map_or(0, |at| at + 3);
+    let end = base[host..].find('/').map_or(base.len(), |at| host + at);
+    Ok(base[..end].to_owned())
 }
 
 impl Deciders {
@@ -144,6 +231,26 @@ impl Deciders {
             );
         }
         Ok(Deciders::new(text, decider))
+    }
+
+    /// The configuration that counts now: with the profile of AM where a web server runs with it, else what
+    /// the file says. Mistakes go to standard error.
+    fn in_force(instance: &Instance) -> Result<Decider> {
+        let Written { text, config, .. } = instance.read()?;
+        let hosts = match config.repository {
+            Repository::Centralized => Running::all(&instance.conf).unwrap_or_default(),
+            Repository::Local => Vec::new(),
+        };
+        let published = hosts.iter().find_map(Running::published);
+        let elsewhere = published.map(|(profile, name)| Elsewhere::published(profile, name));
+        let (decider, problems) = Decider::of(&text, elsewhere.as_ref());
+        problems.iter().for_each(|problem| eprintln!("{problem}"));
+        if config.repository == Repository::Centralized && elsewhere.is_none() {
+            eprintln!(
+                "note: the profile in AM adds to this file, and no web server that runs with it can be looked into"
+            );
+        }
+        decider.with_context(|| format!("{} cannot be used", instance.conf.display()))
     }
 
     fn new(text: String, plain: Option<Decider>) -> Deciders {
@@ -218,29 +325,25 @@ impl Deciders {
             id: serde_json::Value::Null,
             what: error.to_string(),
         })?;
-        let head = Head::read(line);
+        let question = match self.read_line(line)? {
+            Line::Question(question) => question,
+            Line::Elsewhere => return Ok(None),
+            Line::Skipped(skipped) => {
+                self.skipped.set(self.skipped.get() + 1);
+                let text = match human {
+                    true => {
+                        let why = &skipped.not_replayable;
+                        format!("recorded, not to be decided again: {why}\n")
+                    }
+                    false => json!(skipped).to_string(),
+                };
+                return Ok(Some(text));
+            }
+        };
         let wrong = |what: String| Unreadable {
-            id: head.id.clone(),
+            id: question.id.clone(),
             what,
         };
-        if let Some(elsewhere) = head.elsewhere(line) {
-            let added = elsewhere.and_then(|e| self.add(e));
-            return added.map(|()| None).map_err(|e| wrong(e.to_string()));
-        }
-        if let Some(why) = head.not_replayable() {
-            self.skipped.set(self.skipped.get() + 1);
-            let skipped = Skipped {
-                id: head.id.clone(),
-                not_replayable: why,
-            };
-            return match human {
-                true => Ok(Some(format!("recorded, not to be decided again: {why}\n"))),
-                false => serde_json::to_string(&skipped)
-                    .map(Some)
-                    .map_err(|e| wrong(e.to_string())),
-            };
-        }
-        let question = Question::read(line)?;
         let answer = self.decide(&question).map_err(|e| wrong(e.to_string()))?;
         let text = match human {
             true => {
@@ -252,6 +355,25 @@ impl Deciders {
             false => serde_json::to_string(&answer),
         };
         text.map(Some).map_err(|e| wrong(e.to_string()))
+    }
+
+    /// What a line says; what belongs to others is kept for them.
+    fn read_line(&self, line: &str) -> Result<Line, Unreadable> {
+        let head = Head::read(line);
+        if let Some(elsewhere) = head.elsewhere(line) {
+            let added = elsewhere.and_then(|e| self.add(e));
+            return added.map(|()| Line::Elsewhere).map_err(|error| Unreadable {
+                id: head.id,
+                what: error.to_string(),
+            });
+        }
+        if let Some(why) = head.not_replayable() {
+            return Ok(Line::Skipped(Skipped {
+                id: head.id.clone(),
+                not_replayable: why.to_owned(),
+            }));
+        }
+        Ok(Line::Question(Box::new(Question::read(line)?)))
     }
 
     /// Takes what a recording says beside `agent.conf`.
@@ -273,196 +395,37 @@ impl Deciders {
     }
 
     fn decide(&self, question: &Question) -> Result<Answer> {
+        self.with(question, |decider| decider.decide(question))
+    }
+
+    /// What becomes of a request, without how.
+    fn verdict(&self, question: &Question) -> Result<Verdict> {
+        self.with(question, |decider| decider.verdict(question))
+    }
+
+    /// The configuration that a request is to be decided with.
+    fn with<T>(
+        &self,
+        question: &Question,
+        decide: impl FnOnce(&Decider) -> Result<T>,
+    ) -> Result<T> {
         let plain = || {
             let plain = self.plain.as_ref();
             plain.ok_or_else(|| anyhow!("agent.conf cannot be used without the profile in AM"))
         };
         let Some(recorded) = &question.recorded else {
-            return plain()?.decide(question);
+            return decide(plain()?);
         };
         if recorded.agent_conf != config::fingerprint(self.text.as_bytes()) {
             self.other_text.set(self.other_text.get() + 1);
         }
         match &recorded.elsewhere {
-            None => plain()?.decide(question),
+            None => decide(plain()?),
             Some(name) => match self.elsewhere.borrow().get(name) {
-                Some(decider) => decider.decide(question),
+                Some(decider) => decide(decider),
                 None => bail!("the line of the recording with \"elsewhere\":\"{name}\" is missing"),
             },
         }
-    }
-}
-
-impl Decider {
-    /// The text of `agent.conf`, compiled with what a recording says besides; and every mistake.
-    fn of(text: &str, elsewhere: Option<&Elsewhere>) -> (Option<Decider>, Vec<Problem>) {
-        let mut files = Properties::parse(text, Source::File("agent.conf".to_owned()));
-        if let Some(elsewhere) = elsewhere {
-            files.append(elsewhere.environment());
-        }
-        let profile = elsewhere.and_then(Elsewhere::profile);
-        let (mut config, mut problems) = config::read(&files, profile.as_ref());
-        if let Some(elsewhere) = elsewhere {
-            elsewhere.complete(&mut config);
-        }
-        // As the agent: with a profile, hosts and patterns come with it.
-        if profile.is_none() {
-            problems.extend(config::mistakes(&config, &files, &problems));
-        }
-        let secrets = Secrets {
-            password: Secret::new(b"made up: explain reads no password".to_vec()),
-            agent_key: Secret::new(vec![0x5a; 32]),
-            cert_key_password: None,
-            proxy_password: None,
-            monitor_password: None,
-        };
-        if problems.iter().any(|p| p.severity == Severity::Error) {
-            return (None, problems);
-        }
-        match Snapshot::build(config, secrets, [0; 16]) {
-            Ok(snap) => {
-                if let Some(profile) = profile {
-                    files.append(profile);
-                }
-                let rules = Rules::of(&files);
-                (Some(Decider { snap, rules }), problems)
-            }
-            Err(more) => {
-                problems.extend(more);
-                (None, problems)
-            }
-        }
-    }
-
-    fn decide(&self, question: &Question) -> Result<Answer> {
-        let told = Told::of(question, &self.snap)?;
-        let mut fields = question.headers.clone();
-        if question.recorded.is_some() {
-            self.seal_tokens(question, &told, &mut fields);
-        } else if told.token_sent.get() {
-            self.send_token(question, &told, &mut fields);
-        }
-        let headers = headers(&fields);
-        let req = view(question, &headers);
-        let (step, trace) = explain(&req, &self.snap, &told, question.now);
-        let decision = match step {
-            Step::Done(decision) => decision,
-            Step::Need(_) if question.stored_only => {
-                decide_unanswered(&req, &self.snap, &told, question.now, Code::NotStored)
-            }
-            Step::Need(need) => bail!("the facts lack what the agent asks for: {}", needed(&need)),
-        };
-        Ok(Answer::of(
-            question.id.clone(),
-            &decision,
-            &trace,
-            &told.asked(),
-            &req,
-            &self.snap,
-            &self.rules,
-        ))
-    }
-
-    /// Seals the pseudonyms of tokens that stand for cookies which opened, and the rounds of a login.
-    fn seal_tokens(&self, question: &Question, told: &Told, fields: &mut [(String, String)]) {
-        let name = self.snap.config.jwt_name.as_bytes();
-        let seal = |value: &[u8]| {
-            let sealed = cookie_of(&view(question, &[]), &self.snap, told, question.now, value);
-            sealed.unwrap_or_default().into_bytes()
-        };
-        for (_, value) in fields
-            .iter_mut()
-            .filter(|f| f.0.eq_ignore_ascii_case("cookie"))
-        {
-            let sealed = cookie::rewritten(value.as_bytes(), |n, v| {
-                if n == name && v.starts_with(TOKEN_PSEUDONYM.as_bytes()) {
-                    return seal(v);
-                }
-                let rounds = v.strip_prefix(ROUNDS.as_bytes());
-                let rounds = rounds.and_then(|text| std::str::from_utf8(text).ok());
-                let sealed = rounds.and_then(|text| {
-                    let view = view(question, &[]);
-                    rounds_cookie_of(&view, &self.snap, told, question.now, text)
-                });
-                sealed.map_or_else(|| v.to_vec(), String::into_bytes)
-            });
-            *value = String::from_utf8_lossy(&sealed).into_owned();
-        }
-    }
-
-    /// Adds the session cookie, in place of one that only another agent could open. Where there are
-    /// two already, there are two: which of them the session was of, nobody knows.
-    fn send_token(&self, question: &Question, told: &Told, fields: &mut Vec<(String, String)>) {
-        let value = {
-            let headers = headers(fields);
-            cookie_of(
-                &view(question, &headers),
-                &self.snap,
-                told,
-                question.now,
-                TOKEN,
-            )
-        };
-        let Some(value) = value else { return };
-        let name = self.snap.config.jwt_name.as_str();
-        let is_cookie = |f: &(String, String)| f.0.eq_ignore_ascii_case("cookie");
-        let sent = fields
-            .iter()
-            .filter(|f| is_cookie(f))
-            .map(|f| f.1.as_bytes());
-        if let cookie::One::One(_) = cookie::only(sent, name.as_bytes()) {
-            for field in fields.iter_mut().filter(|f| is_cookie(f)) {
-                let mut rest = Vec::new();
-                if cookie::without([field.1.as_bytes()], |n| n == name.as_bytes(), &mut rest) {
-                    field.1 = String::from_utf8_lossy(&rest).into_owned();
-                }
-            }
-            fields.retain(|f| !is_cookie(f) || !f.1.is_empty());
-        }
-        fields.push(("Cookie".to_owned(), format!("{name}={value}")));
-    }
-}
-
-fn headers(fields: &[(String, String)]) -> Vec<Header<'_>> {
-    let pairs = fields.iter();
-    pairs
-        .map(|(name, value)| Header {
-            name: name.as_bytes(),
-            value: value.as_bytes(),
-        })
-        .collect()
-}
-
-fn view<'q>(question: &'q Question, headers: &'q [Header<'q>]) -> RequestView<'q> {
-    RequestView {
-        method: question.method.as_bytes(),
-        target: question.target.as_bytes(),
-        host: question.authority.as_bytes(),
-        headers,
-        merged: question.merged,
-        peer: question.peer,
-        client: question.client,
-        local: Local {
-            tls: question.tls,
-            port: question.port,
-            path: question.path.as_bytes(),
-            path_info: question.path_info.as_bytes(),
-            authorizes: question.host_authorizes,
-        },
-    }
-}
-
-fn needed(need: &Need) -> &'static str {
-    match need {
-        Need::Ask(asks) => match asks.first() {
-            Some(Ask::Session { .. }) => "a session",
-            Some(Ask::Policy { .. }) => "a policy",
-            Some(Ask::Attributes { .. }) => "attributes",
-            Some(Ask::Keys { .. }) => "AM's keys",
-            Some(Ask::Form { .. }) => "the form",
-            None => "nothing",
-        },
-        Need::Do(_) => "a receipt",
     }
 }
 

@@ -87,6 +87,34 @@ pub(super) struct SessionGiven {
     pub(super) idle_ends: Option<u64>,
 }
 
+impl SessionGiven {
+    /// A session of a user of whom nothing else is known.
+    pub(super) fn of(user: &str, realm: &str) -> SessionGiven {
+        SessionGiven {
+            user: user.to_owned(),
+            realm: realm.to_owned(),
+            attributes: Values::new(),
+            universal_id: None,
+            application: false,
+            client_side: false,
+            ends: None,
+            idle_ends: None,
+        }
+    }
+}
+
+impl PolicyGiven {
+    /// AM allows this method.
+    pub(super) fn allows(method: &str) -> PolicyGiven {
+        PolicyGiven {
+            ttl: None,
+            actions: BTreeMap::from([(method.to_owned(), true)]),
+            advices: Values::new(),
+            attributes: Values::new(),
+        }
+    }
+}
+
 fn root() -> String {
     "/".to_owned()
 }
@@ -231,6 +259,35 @@ impl Question {
         })?;
         let id = line.id.clone();
         Question::of(line).map_err(|what| Unreadable { id, what })
+    }
+
+    /// A request that a log names: nothing is known of it but this.
+    ///
+    /// # Errors
+    /// The URL is none.
+    pub(super) fn logged(
+        (method, url): (&str, &str),
+        client: Option<IpAddr>,
+        headers: Vec<(String, String)>,
+        (session, policy): (Option<SessionGiven>, Option<PolicyGiven>),
+    ) -> Result<Question, String> {
+        Question::of(Line {
+            id: Value::Null,
+            method: method.to_owned(),
+            url: url.to_owned(),
+            client_ip: client.map(|client| client.to_string()),
+            headers,
+            body: None,
+            host_authorizes: false,
+            session,
+            policy,
+            am: None,
+            facts: None,
+            server: None,
+            stored_only: false,
+            recorded: None,
+            now: None,
+        })
     }
 
     fn of(line: Line) -> Result<Question, String> {

@@ -62,6 +62,20 @@ impl Head {
 }
 
 impl Elsewhere {
+    /// What AM said to a web server that runs.
+    pub(super) fn published(
+        profile: Option<Vec<(String, Vec<String>)>>,
+        cookie_name: Option<String>,
+    ) -> Elsewhere {
+        Elsewhere {
+            elsewhere: String::new(),
+            environment: Vec::new(),
+            profile,
+            cookie_name,
+            fallback: false,
+        }
+    }
+
     pub(super) fn environment(&self) -> Properties {
         let source = Source::Environment("of the recording".to_owned());
         Properties::parse(&self.environment.join("\n"), source)

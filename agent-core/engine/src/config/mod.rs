@@ -56,7 +56,7 @@ pub(crate) use rules::{Addresses, Condition, IpList, List, Rules, Test};
 pub use scrub::ScrubNames;
 pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
 pub(crate) use snapshot::Question;
-pub use snapshot::{Keys, Snapshot, fingerprint, identity, mistakes};
+pub use snapshot::{Keys, Snapshot, fingerprint, identity, mistakes, session_key};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};
 pub use tls::{CIPHERS, TlsVersions};
 pub use values::Values;

@@ -362,14 +362,24 @@ struct Digests {
     count: SipHasher24,
 }
 
+/// Begins a name of one kind, which no other instance gives.
+fn begin(config: &Config, hash_key: &[u8; 16], kind: u8) -> SipHasher24 {
+    let mut digest = SipHasher24::new_with_key(hash_key);
+    digest.write(&[kind]);
+    digest.write(&identity(config));
+    digest
+}
+
+/// [`Snapshot::session_key`] for tools, which have no snapshot.
+pub fn session_key(config: &Config, hash_key: &[u8; 16], token: &[u8]) -> SessionKey {
+    let mut digest = begin(config, hash_key, b's');
+    part(&mut digest, token);
+    SessionKey(digest.finish128().into())
+}
+
 impl Digests {
     fn begin(config: &Config, hash_key: &[u8; 16], keys: &Keys) -> Digests {
-        let begin = |kind: u8| {
-            let mut digest = SipHasher24::new_with_key(hash_key);
-            digest.write(&[kind]);
-            digest.write(&identity(config));
-            digest
-        };
+        let begin = |kind: u8| begin(config, hash_key, kind);
         let mut any_policy = begin(b'p');
         let (cookies, headers) = (&config.continuous_cookies, &config.continuous_headers);
         any_policy.write_u64((cookies.len() + headers.len()) as u64);

@@ -113,6 +113,9 @@ fn every_part_of_a_question_changes_its_key() {
     {
         assert_ne!(*other, key, "{i}");
     }
+    // Tools find it without a snapshot.
+    let found = session_key(&config(), &[1; 16], b"token");
+    assert_eq!(found.0, session.0);
     assert_ne!(
         snap.session_key(b"x").0,
         snap.state_key(b"x"),
