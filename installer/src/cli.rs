@@ -9,7 +9,8 @@ use crate::{
     doctor, explain, flush,
     home::Home,
     install::{self, Import, Password, Request},
-    plan, remove, secrets, status, trace,
+    instance::Instance,
+    password, plan, remove, rotate, secrets, status, trace, version,
 };
 
 const EXAMPLES: &str = "\
@@ -21,6 +22,8 @@ Examples:
   agentadmin --l
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
+  agentadmin --k --rotate agent_1
+  systemd-ask-password | agentadmin --p agent-key.conf -
   agentadmin explain --conf agent_1 --human requests.jsonl
   agentadmin doctor agent_1
   agentadmin --V agent_1 demo /etc/demo.password /
@@ -80,9 +83,18 @@ pub(crate) struct Arguments {
     #[arg(long = "k", group = "action")]
     key: bool,
 
-    /// Encrypt the password in a file with the key in a file, for agent-password.conf
-    #[arg(long = "p", group = "action", num_args = 2, value_names = ["KEY-FILE", "PASSWORD-FILE"])]
-    password: Option<Vec<PathBuf>>,
+    /// With --k: give this instance a new key, and encrypt its passwords with it
+    #[arg(long = "rotate", requires = "key", value_name = "AGENT")]
+    rotate: Option<PathBuf>,
+
+    /// With --rotate: hours that cookies of the old key go on to count; 0 where others may know it
+    #[arg(
+        long = "old-key-hours",
+        requires = "rotate",
+        value_name = "HOURS",
+        default_value_t = 24
+    )]
+    old_key_hours: u32,
 
     /// Examine an instance as the Web Agent does, with a user where sessions are to be looked at:
     /// instance, user, file with the password, realm; exit code 3 when something is not ok
@@ -93,7 +105,18 @@ pub(crate) struct Arguments {
     #[arg(long = "Vi", group = "action", num_args = 1..=4, value_names = ["AGENT", "USER", "PASSWORD-FILE", "REALM"])]
     validate_worker: Option<Vec<String>>,
 
-    /// Print the version
+    /// Encrypt a password for agent-password.conf: file with the key, file with the password; - reads the
+    /// password from standard input, and - - the key's line and the password's
+    #[arg(
+        long = "p",
+        group = "action",
+        num_args = 2,
+        allow_hyphen_values = true,
+        value_names = ["KEY-FILE", "PASSWORD-FILE"]
+    )]
+    password: Option<Vec<String>>,
+
+    /// Print the version of this program and of the modules beside it
     #[arg(long = "v", group = "action")]
     version: bool,
 
@@ -148,8 +171,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
 /// Does what an option asks for.
 fn options(arguments: &Arguments) -> Result<()> {
     if arguments.version {
-        println!("Portcullis Web Agent {}", env!("CARGO_PKG_VERSION"));
+        print!("{}", version::text(&Home::find()?));
         return Ok(());
+    }
+    if let Some(named) = &arguments.rotate {
+        return rotate::rotate(&Instance::find(Some(named))?, arguments.old_key_hours);
     }
     if arguments.key {
         println!(
@@ -161,7 +187,7 @@ fn options(arguments: &Arguments) -> Result<()> {
     if let Some([key, password]) = arguments.password.as_deref() {
         println!(
             "Encrypted password value: {}",
-            secrets::encrypt_files(key, password)?
+            password::encrypt(key, password)?
         );
         return Ok(());
     }

@@ -11,13 +11,16 @@ mod includes;
 mod install;
 mod instance;
 mod nginx;
+mod password;
 mod plan;
 mod remove;
+mod rotate;
 mod secrets;
 mod server;
 mod status;
 mod trace;
 mod validate;
+mod version;
 
 use std::process::ExitCode;
 

@@ -1,13 +1,18 @@
 //! Keys and passwords of an instance: drawn, encrypted, written for their owner only.
 
-use std::{fs, os::unix::fs::MetadataExt, path::Path};
+use std::{
+    fs::File,
+    io::{self, Read},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
 
 use anyhow::{Context, Result, bail};
 use portcullis_engine::{config, token::Secret};
 use rand_core::TryRngCore;
 use zeroize::{Zeroize, Zeroizing};
 
-const KEY: &str = "com.sun.identity.agents.config.key";
+pub(crate) const KEY: &str = "com.sun.identity.agents.config.key";
 pub(crate) const PASSWORD: &str = "com.sun.identity.agents.config.password";
 /// Shorter passwords can be guessed off line from what every user holds (rule K2).
 const GOOD_LENGTH: usize = 16;
@@ -33,27 +38,60 @@ pub(crate) fn new_key_text() -> Result<Zeroizing<String>> {
     Ok(config::key_text(&new_key()?))
 }
 
-/// The password in a file: its first line.
+/// The password in a file, or with `-` on standard input: the first line.
+///
+/// # Errors
+/// It cannot be read, is empty, or others may read the file (rule K3).
 pub(crate) fn read_password(path: &Path) -> Result<Secret> {
-    let text = Zeroizing::new(
-        fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
-    );
-    if fs::metadata(path)?.mode() & 0o077 != 0 {
-        eprintln!(
-            "warning: {} can be read by others; chmod 600 it",
-            path.display()
-        );
+    let line = match path == Path::new("-") {
+        true => stdin_line()?,
+        false => read_line(path)?,
+    };
+    if line.is_empty() {
+        bail!("{}: there is no password in it", path.display());
     }
-    let password = text.lines().next().unwrap_or_default();
-    if password.is_empty() {
-        bail!("{} is empty", path.display());
-    }
-    if password.len() < GOOD_LENGTH {
+    if line.len() < GOOD_LENGTH {
         eprintln!(
             "warning: the agent's password is short; {GOOD_LENGTH} random characters or more cannot be guessed"
         );
     }
-    Ok(Secret::new(password.as_bytes().to_vec()))
+    Ok(Secret::new(line.as_bytes().to_vec()))
+}
+
+/// The next line of standard input.
+pub(crate) fn stdin_line() -> Result<Zeroizing<String>> {
+    let mut line = Zeroizing::new(String::new());
+    io::stdin()
+        .read_line(&mut line)
+        .context("cannot read standard input")?;
+    Ok(without_end(&line))
+}
+
+/// The first line of a file that is its owner's alone.
+pub(crate) fn read_line(path: &Path) -> Result<Zeroizing<String>> {
+    Ok(without_end(
+        read_private(path)?.lines().next().unwrap_or_default(),
+    ))
+}
+
+fn without_end(line: &str) -> Zeroizing<String> {
+    Zeroizing::new(line.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// The text of a file of secrets; one that others may read is refused (rule K3).
+pub(crate) fn read_private(path: &Path) -> Result<Zeroizing<String>> {
+    let mut file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let mode = file.metadata()?.mode() & 0o777;
+    if mode & 0o077 != 0 {
+        bail!(
+            "{0} can be read by others (mode {mode:o}): chmod 600 {0}",
+            path.display()
+        );
+    }
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text)
 }
 
 /// The value of `agent-password.conf`.
@@ -62,21 +100,16 @@ pub(crate) fn encrypt(key: &Secret, password: &Secret) -> Result<String> {
         .map_err(|error| anyhow::anyhow!("the password {error}"))
 }
 
-/// `--p`: key from `agent-key.conf` or a file with the bare key, password from a file.
-pub(crate) fn encrypt_files(key: &Path, password: &Path) -> Result<String> {
-    let text = Zeroizing::new(
-        fs::read_to_string(key).with_context(|| format!("cannot read {}", key.display()))?,
-    );
-    let line = text
-        .lines()
-        .find(|l| !l.trim().is_empty() && !l.trim_start().starts_with('#'));
-    let line = line.unwrap_or_default().trim();
-    let value = match line.strip_prefix(KEY) {
-        Some(rest) => rest.trim_start().trim_start_matches('=').trim(),
-        None => line,
-    };
-    let key = config::parse_key(value).map_err(|error| anyhow::anyhow!("the key {error}"))?;
-    encrypt(&key, &read_password(password)?)
+/// The key in `agent-key.conf` or in a file with the bare key.
+pub(crate) fn read_key(path: &Path) -> Result<Secret> {
+    let text = read_private(path)?;
+    let mut lines = text.lines().map(str::trim);
+    let value = lines.find_map(|line| match line.strip_prefix(KEY) {
+        Some(rest) => Some(rest.trim_start().strip_prefix('=')?.trim()),
+        None => Some(line).filter(|l| !l.is_empty() && !l.starts_with('#') && !l.contains(' ')),
+    });
+    config::parse_key(value.unwrap_or_default())
+        .map_err(|error| anyhow::anyhow!("{}: the key {error}", path.display()))
 }
 
 /// `agent-key.conf` and `agent-password.conf`, each with its name; of each password its property and its encrypted
@@ -113,6 +146,8 @@ fn write_private(path: &Path, text: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, os::unix::fs::PermissionsExt};
+
     use super::*;
 
     #[test]
@@ -128,7 +163,12 @@ mod tests {
         }
         let opened = config::decrypt_password(&key, &text).unwrap();
         assert!(opened == password);
-        let again = encrypt_files(&folder.path().join("agent-key.conf"), &file).unwrap();
-        assert!(config::decrypt_password(&key, &again).unwrap() == password);
+        assert!(read_key(&folder.path().join("agent-key.conf")).unwrap() == key);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        let refused = read_password(&file).err().unwrap().to_string();
+        assert!(
+            refused.contains("mode 640") && refused.contains("chmod 600"),
+            "{refused}"
+        );
     }
 }

@@ -22,6 +22,8 @@ pub fn switch_on(site: &Site) {
     let config = site.instance.join("config");
     let plain = config.join("plain");
     fs::write(&plain, format!("{PASSWORD}\n")).expect("password");
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&plain, private).expect("mode");
     let mut encrypt = agentadmin(site, &["--p"]);
     encrypt.arg(config.join("agent-key.conf")).arg(&plain);
     let said = words(&encrypt.output().expect("agentadmin"));

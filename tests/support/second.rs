@@ -168,6 +168,8 @@ fn instance(site: &Site, am: &str) -> PathBuf {
         format!("com.sun.identity.agents.config.key = {key}\n"),
     );
     let plain = write("plain", format!("{PASSWORD}\n"));
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    fs::set_permissions(&plain, private).expect("mode");
     let mut encrypt = agentadmin(site, &["--p"]);
     encrypt.arg(&key_file).arg(&plain);
     let password = value(encrypt.output().expect("agentadmin"));

@@ -116,7 +116,7 @@ fn urls_and_rules_allocate_nothing() {
 #[test]
 fn cookies_and_seals_allocate_nothing() {
     let key = |root: &[u8]| SealKey::derive(&Secret::new(root.to_vec()), Purpose::SessionCookie);
-    let ring = KeyRing::new(key(b"new")).with_previous(key(b"old"));
+    let ring = KeyRing::new(key(b"new")).with_previous(key(b"old"), UnixMillis(u64::MAX));
     let sealed = ring.seal(&[1; 16], "h", UnixMillis(2), &[b'x'; 1000], [3; 12]);
     let header = format!("a=1; am-auth-jwt={sealed}; b=\"2\", c=3");
     let mut plain = ArrayVec::<u8, 4096>::new();

@@ -59,6 +59,7 @@ fn snapshot_of(text: &str, agent_key: Vec<u8>) -> Snapshot {
     let secrets = Secrets {
         password: Secret::new(PASSWORD.to_vec()),
         agent_key: Secret::new(agent_key),
+        previous_key: None,
         cert_key_password: None,
         proxy_password: None,
         monitor_password: None,

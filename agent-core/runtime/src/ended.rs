@@ -10,7 +10,7 @@ use aws_lc_rs::digest;
 use portcullis_engine::{
     am::a,
     contract::UnixMillis,
-    token::{Secret, sealed::Purpose},
+    token::{Secret, sealed::KeyRing},
 };
 use portcullis_shm::{Ended, Key, Mapping};
 
@@ -50,12 +50,8 @@ pub(crate) fn name(instance: &[u8; 16], token: &Secret) -> Key {
 
 impl EndedFile {
     /// Opens the file or makes it, readable by its owner only.
-    pub(crate) fn open(
-        path: &Path,
-        agent_key: &Secret,
-        instance: [u8; 16],
-    ) -> io::Result<EndedFile> {
-        SealedFile::open(path, Purpose::EndedSessions, agent_key, instance).map(EndedFile)
+    pub(crate) fn open(path: &Path, keys: KeyRing, instance: [u8; 16]) -> io::Result<EndedFile> {
+        SealedFile::open(path, keys, instance).map(EndedFile)
     }
 
     /// The instance that the names of this file are about.
@@ -114,13 +110,15 @@ impl EndedFile {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_engine::token::sealed::{Purpose, SealKey};
+
     use super::*;
 
     const INSTANCE: [u8; 16] = [7; 16];
     const NOW: (u64, u64) = (1_700_000_000_000, 5_000);
 
-    fn key(byte: u8) -> Secret {
-        Secret::new(vec![byte; 32])
+    fn key(byte: u8) -> SealKey {
+        SealKey::derive(&Secret::new(vec![byte; 32]), Purpose::EndedSessions)
     }
 
     fn token(n: usize) -> Secret {
@@ -128,7 +126,7 @@ mod tests {
     }
 
     fn open(path: &Path) -> EndedFile {
-        EndedFile::open(path, &key(1), INSTANCE).unwrap()
+        EndedFile::open(path, KeyRing::new(key(1)), INSTANCE).unwrap()
     }
 
     /// What a start finds, a day's part after the file was written.
@@ -200,7 +198,12 @@ mod tests {
         let path = folder.path().join(NAME);
         let until = UnixMillis(NOW.0 + 5000);
         open(&path).keep(name(&INSTANCE, &token(1)), until).unwrap();
-        let other_key = EndedFile::open(&path, &key(2), INSTANCE).unwrap();
+        let rotated = KeyRing::new(key(2)).with_previous(key(1), UnixMillis(u64::MAX));
+        let rotated = EndedFile::open(&path, rotated, INSTANCE).unwrap();
+        let (mapping, found) = start(&rotated, 0);
+        assert_eq!((found.ended, found.unreadable), (1, 0));
+        assert_eq!(look(&mapping, 1), Ended::Yes);
+        let other_key = EndedFile::open(&path, KeyRing::new(key(2)), INSTANCE).unwrap();
         let (mapping, found) = start(&other_key, 0);
         assert_eq!(
             found,

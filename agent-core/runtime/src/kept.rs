@@ -3,18 +3,21 @@
 //! On the host's own thread, which writes and reads files of this size itself. What may be kept, and who
 //! gets it, the engine has decided.
 
+use std::path::Path;
+
 use portcullis_engine::{
-    config::Snapshot,
+    config::{Keys, Snapshot},
     contract::{Act, Cause, FactError, Need, Receipt},
     decide::replayed_headers,
     event::Code,
+    token::pieces::PieceKey,
 };
 
 use crate::{
     agent::Instance,
     lines::Line,
     memo::{Memo, Post},
-    posts::{self, Caps, Entry, Spool},
+    posts::{self, Caps, Entry, Spool, Taken},
     worker::Worker,
 };
 
@@ -40,8 +43,9 @@ pub(crate) fn handle(
         return Handled::Not;
     };
     let path = instance.posts(&snap.config);
-    let entry = |name: u128| Entry {
-        key: &snap.keys.post_store,
+    let keys = &snap.keys;
+    let with = |key, name: u128| Entry {
+        key,
         instance: &snap.identity,
         name,
     };
@@ -55,13 +59,21 @@ pub(crate) fn handle(
         } => {
             let caps = Caps::of(&snap.config);
             let place = (*client, *expires);
-            match Spool::begin(&path, entry(*key), place, head, *limit, caps, now) {
+            match Spool::begin(
+                &path,
+                with(&keys.post_store, *key),
+                place,
+                head,
+                *limit,
+                caps,
+                now,
+            ) {
                 Ok(Ok(spool)) => return Handled::Spool(Box::new(spool)),
                 Ok(Err(receipt)) => Ok(receipt),
                 Err(trouble) => Err(trouble),
             }
         }
-        Act::TakePost { key } => posts::take(&path, entry(*key), now).and_then(|taken| {
+        Act::TakePost { key } => take(&path, keys, |of| with(of, *key), now).and_then(|taken| {
             let Some(taken) = taken else {
                 return Ok(Receipt::Gone);
             };
@@ -85,4 +97,20 @@ pub(crate) fn handle(
     });
     memo.give_receipt(act.clone(), receipt);
     Handled::Receipt
+}
+
+/// Takes an entry that the key sealed, or the one of before a rotation.
+fn take<'k>(
+    path: &Path,
+    keys: &'k Keys,
+    entry: impl Fn(&'k PieceKey) -> Entry<'k>,
+    now: u64,
+) -> Result<Option<Taken>, String> {
+    match (
+        posts::take(path, entry(&keys.post_store), now)?,
+        &keys.previous_post_store,
+    ) {
+        (None, Some(previous)) => posts::take(path, entry(previous), now),
+        (taken, _) => Ok(taken),
+    }
 }

@@ -15,10 +15,7 @@ use std::{
 use portcullis_engine::{
     contract::UnixMillis,
     event::Code,
-    token::{
-        Secret,
-        sealed::{Purpose, SealKey, Unsealed},
-    },
+    token::sealed::{KeyRing, Unsealed},
 };
 use portcullis_shm::{InstanceState, Term};
 use rand_core::TryRngCore;
@@ -45,7 +42,7 @@ const AHEAD_MS: u64 = 60_000;
 /// The file of one instance. Opened by the parent; workers write through what they inherit.
 pub(crate) struct KnownGood {
     file: File,
-    key: SealKey,
+    keys: KeyRing,
     instance: [u8; 16],
     max_age: Duration,
     said: AtomicBool,
@@ -81,13 +78,13 @@ impl KnownGood {
     /// Opens the file or makes it, readable by its owner only.
     pub(crate) fn open(
         path: &Path,
-        agent_key: &Secret,
+        keys: KeyRing,
         instance: [u8; 16],
         max_age: Duration,
     ) -> io::Result<KnownGood> {
         Ok(KnownGood {
             file: sealed_file::owned(path, false)?,
-            key: SealKey::derive(agent_key, Purpose::LastKnownGood),
+            keys,
             instance,
             max_age,
             said: AtomicBool::new(false),
@@ -117,7 +114,7 @@ impl KnownGood {
             .try_fill_bytes(&mut nonce)
             .map_err(|error| io::Error::other(error.to_string()))?;
         let until = UnixMillis(self.until(now));
-        let mut line = self.key.seal(&self.instance, "", until, &plain, nonce);
+        let mut line = self.keys.seal(&self.instance, "", until, &plain, nonce);
         line.push('\n');
         if line.len() as u64 > PLACE {
             return Err(io::Error::other("it is too long"));
@@ -182,7 +179,7 @@ impl KnownGood {
         if line.iter().all(|byte| *byte == 0) {
             return Ok(None);
         }
-        let opened = self.key.open_long(&self.instance, UnixMillis(now), line);
+        let opened = self.keys.open_long(&self.instance, UnixMillis(now), line);
         let (plain, _) = match opened {
             Ok(opened) => opened,
             Err(Unsealed::Expired) => {
@@ -286,14 +283,25 @@ pub(crate) fn words(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use portcullis_engine::token::{
+        Secret,
+        sealed::{Purpose, SealKey},
+    };
+
     use super::*;
 
     const NOW: u64 = 1_700_000_000_000;
     const HOUR: u64 = 3_600_000;
 
     fn open(path: &Path, key: u8) -> KnownGood {
-        let key = Secret::new(vec![key; 32]);
-        KnownGood::open(path, &key, [7; 16], Duration::from_millis(HOUR)).unwrap()
+        let key = SealKey::derive(&Secret::new(vec![key; 32]), Purpose::LastKnownGood);
+        KnownGood::open(
+            path,
+            KeyRing::new(key),
+            [7; 16],
+            Duration::from_millis(HOUR),
+        )
+        .unwrap()
     }
 
     fn kept(read_at: u64, bytes: &[u8]) -> Kept {

@@ -15,7 +15,7 @@ use portcullis_engine::{
     contract::UnixMillis,
     token::{
         Secret,
-        sealed::{Purpose, SealKey, Unsealed, sealed_len},
+        sealed::{KeyRing, Unsealed, sealed_len},
     },
 };
 use rand_core::TryRngCore;
@@ -37,7 +37,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(2);
 pub(crate) struct SealedFile {
     path: PathBuf,
     file: File,
-    key: SealKey,
+    keys: KeyRing,
     instance: [u8; 16],
 }
 
@@ -64,16 +64,11 @@ pub(crate) struct Contents {
 
 impl SealedFile {
     /// Opens the file or makes it, readable by its owner only.
-    pub(crate) fn open(
-        path: &Path,
-        purpose: Purpose,
-        agent_key: &Secret,
-        instance: [u8; 16],
-    ) -> io::Result<SealedFile> {
+    pub(crate) fn open(path: &Path, keys: KeyRing, instance: [u8; 16]) -> io::Result<SealedFile> {
         Ok(SealedFile {
             path: path.to_owned(),
             file: owned(path, true)?,
-            key: SealKey::derive(agent_key, purpose),
+            keys,
             instance,
         })
     }
@@ -100,7 +95,7 @@ impl SealedFile {
         rand_core::OsRng
             .try_fill_bytes(&mut nonce)
             .map_err(|error| io::Error::other(error.to_string()))?;
-        let mut line = self.key.seal(&self.instance, "", until, plain, nonce);
+        let mut line = self.keys.seal(&self.instance, "", until, plain, nonce);
         line.push('\n');
         // Not while another process takes lines out. The lock is the process's: it holds between a
         // parent and its workers, and ends with whoever dies.
@@ -130,7 +125,7 @@ impl SealedFile {
         };
         for raw in text.split(|b| *b == b'\n').filter(|l| !l.is_empty()) {
             let mut room: ArrayVec<u8, { sealed_len(MOST_PLAIN) }> = ArrayVec::new();
-            match self.key.open(&self.instance, "", wall, raw, &mut room) {
+            match self.keys.open(&self.instance, "", wall, raw, &mut room) {
                 Ok((plain, until)) => found.lines.push(SealedLine {
                     raw: raw.to_vec(),
                     plain: Secret::new(plain.to_vec()),

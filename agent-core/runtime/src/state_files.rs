@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_engine::{config, event::Code};
+use portcullis_engine::{config, event::Code, token::sealed::Purpose};
 use portcullis_shm::{Mapping, clock};
 
 use crate::{
@@ -48,9 +48,16 @@ impl StateFiles {
         mapping: &Mapping,
     ) -> (StateFiles, Vec<(Code, String)>) {
         let folder = folder(conf, start);
-        let (key, identity) = (&start.secrets.agent_key, config::identity(&start.config));
+        let (keys, identity) = (
+            |of| start.secrets.file_ring(of),
+            config::identity(&start.config),
+        );
         let (mut all, mut wrong, mut closed) = (StateFiles::default(), Vec::new(), Vec::new());
-        match EndedFile::open(&folder.join(ended::NAME), key, identity) {
+        match EndedFile::open(
+            &folder.join(ended::NAME),
+            keys(Purpose::EndedSessions),
+            identity,
+        ) {
             Ok(file) => {
                 wrong.extend(unread(&file, mapping).map(|what| {
                     let path = folder.join(ended::NAME);
@@ -60,7 +67,11 @@ impl StateFiles {
             }
             Err(error) => closed.push((ended::NAME, error)),
         }
-        match Untold::open(&folder.join(untold::NAME), key, identity) {
+        match Untold::open(
+            &folder.join(untold::NAME),
+            keys(Purpose::UntoldLogouts),
+            identity,
+        ) {
             Ok(file) => all.untold = Some(file),
             Err(error) => closed.push((untold::NAME, error)),
         }
@@ -70,7 +81,7 @@ impl StateFiles {
                 folder.join(known_good::NAME),
                 Duration::from_secs(minutes * 60),
             );
-            match KnownGood::open(&path, key, identity, age) {
+            match KnownGood::open(&path, keys(Purpose::LastKnownGood), identity, age) {
                 Ok(file) => all.known_good = Some(file),
                 Err(error) => closed.push((known_good::NAME, error)),
             }

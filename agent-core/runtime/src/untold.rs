@@ -9,7 +9,7 @@ use std::{io, path::Path, rc::Rc, time::Instant};
 use portcullis_engine::{
     contract::{FactError, UnixMillis},
     event::Code,
-    token::{Secret, sealed::Purpose},
+    token::{Secret, sealed::KeyRing},
 };
 
 use crate::{
@@ -26,8 +26,8 @@ pub(crate) struct Untold(SealedFile);
 
 impl Untold {
     /// Opens the file or makes it, readable by its owner only.
-    pub(crate) fn open(path: &Path, agent_key: &Secret, instance: [u8; 16]) -> io::Result<Untold> {
-        SealedFile::open(path, Purpose::UntoldLogouts, agent_key, instance).map(Untold)
+    pub(crate) fn open(path: &Path, keys: KeyRing, instance: [u8; 16]) -> io::Result<Untold> {
+        SealedFile::open(path, keys, instance).map(Untold)
     }
 }
 

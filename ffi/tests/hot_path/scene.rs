@@ -333,6 +333,7 @@ fn write_instance(home: &Path, conf: &str) -> Secrets {
     let secrets = Secrets {
         password: Secret::new(b"not-a-real-Password-0123456789ab".to_vec()),
         agent_key: Secret::new((1..=32).collect()),
+        previous_key: None,
         cert_key_password: None,
         proxy_password: None,
         monitor_password: None,

@@ -57,6 +57,7 @@ impl Decider {
         let secrets = Secrets {
             password: Secret::new(b"made up: explain reads no password".to_vec()),
             agent_key: Secret::new(vec![0x5a; 32]),
+            previous_key: None,
             cert_key_password: None,
             proxy_password: None,
             monitor_password: None,

@@ -54,7 +54,10 @@ pub use reset::CookieReset;
 pub use rules::RuleLine;
 pub(crate) use rules::{Addresses, Condition, IpList, List, Rules, Test};
 pub use scrub::ScrubNames;
-pub use secrets::{SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key};
+pub use secrets::{
+    SecretError, Secrets, decrypt_password, encrypt_password, key_text, parse_key,
+    parse_previous_key,
+};
 pub(crate) use snapshot::Question;
 pub use snapshot::{Keys, Snapshot, fingerprint, identity, mistakes, session_key};
 pub use table::{From, Kind, PROPERTIES, Property, Reload, SECTIONS, Set, State};

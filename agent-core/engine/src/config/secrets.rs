@@ -18,14 +18,22 @@ use sha2::Sha256;
 use zeroize::Zeroizing;
 
 use super::{
+    mode,
     parse::{Problem, Severity, problem},
-    raw::{Properties, Source},
+    raw::{Line, Properties, Source},
     values::is_template_word,
 };
-use crate::token::Secret;
+use crate::{
+    contract::UnixMillis,
+    token::{
+        Secret,
+        sealed::{KeyRing, Purpose, SealKey},
+    },
+};
 
 const PASSWORD: &str = "com.sun.identity.agents.config.password";
 const KEY: &str = "com.sun.identity.agents.config.key";
+const PREVIOUS_KEY: &str = "portcullis.key.previous";
 const CERT_KEY_PASSWORD: &str = "com.forgerock.agents.config.cert.key.password";
 const PROXY_PASSWORD: &str = "com.sun.identity.agents.config.forward.proxy.password";
 const MONITOR_PASSWORD: &str = "portcullis.monitor.password";
@@ -64,6 +72,9 @@ pub enum SecretError {
     /// The root key is all one byte, or a template word.
     #[error("is a placeholder, not a key")]
     PlaceholderKey,
+    /// Not a key, a space and a date.
+    #[error("is not a key, a space and a date such as 2027-01-31T12:00:00Z")]
+    BadPrevious,
     /// Not this product's layout: not base64, too short, or written by another agent.
     #[error("was not written by this agent, so it cannot be opened")]
     OtherLayout,
@@ -85,6 +96,8 @@ pub struct Secrets {
     pub password: Secret,
     /// The 32 bytes of `agent-key.conf` that every other key is derived from.
     pub agent_key: Secret,
+    /// Those of before the last rotation, and until when cookies that they sealed count (rule K1).
+    pub previous_key: Option<(Secret, UnixMillis)>,
     /// Pass phrase of the key that belongs to the agent's certificate.
     pub cert_key_password: Option<Secret>,
     /// Password for the forward proxy.
@@ -107,10 +120,15 @@ impl Secrets {
             },
         };
         let mut problems = vec![];
+        let previous_key = match previous(files) {
+            Ok(previous) => previous,
+            Err(problem) => return Err(vec![problem]),
+        };
         let mut open = |name: &str| {
             // A line without a value is the template's.
             let line = files.last(name).filter(|line| !line.value.is_empty())?;
-            decrypt_password(&key, &line.value)
+            let before = previous_key.as_ref().map(|(key, _)| key);
+            decrypt_with_either(&key, before, &line.value)
                 .map_err(|error| problems.push(unusable(line, name, error, MAKE_PASSWORD)))
                 .ok()
         };
@@ -122,6 +140,7 @@ impl Secrets {
             Some(password) if problems.is_empty() => Ok(Secrets {
                 password,
                 agent_key: key,
+                previous_key,
                 cert_key_password,
                 proxy_password,
                 monitor_password,
@@ -133,6 +152,58 @@ impl Secrets {
             )]),
             _ => Err(problems),
         }
+    }
+
+    /// What cookies and whatever else clients bring is sealed with, for this purpose.
+    pub fn ring(&self, purpose: Purpose) -> KeyRing {
+        self.ring_until(purpose, |until| until)
+    }
+
+    /// The same for files that only the agent's parent can have written: what the previous key sealed there is
+    /// read for as long as that key stands in `agent-key.conf`, because an ended session must not be forgotten.
+    pub fn file_ring(&self, purpose: Purpose) -> KeyRing {
+        self.ring_until(purpose, |_| UnixMillis(u64::MAX))
+    }
+
+    fn ring_until(&self, purpose: Purpose, until: impl Fn(UnixMillis) -> UnixMillis) -> KeyRing {
+        let ring = KeyRing::new(SealKey::derive(&self.agent_key, purpose));
+        match &self.previous_key {
+            None => ring,
+            Some((key, at)) => ring.with_previous(SealKey::derive(key, purpose), until(*at)),
+        }
+    }
+}
+
+/// The key of before the last rotation, and until when it counts.
+fn previous(files: &Properties) -> Result<Option<(Secret, UnixMillis)>, Problem> {
+    let Some(line) = files.last(PREVIOUS_KEY) else {
+        return Ok(None);
+    };
+    parse_previous_key(&line.value)
+        .map(Some)
+        .map_err(|error| unusable(line, PREVIOUS_KEY, error, "remove the line"))
+}
+
+/// Reads the value of `portcullis.key.previous`: the key, a space, the date until which it counts.
+///
+/// # Errors
+/// [`SecretError::BadPrevious`], and those of [`parse_key`].
+pub fn parse_previous_key(text: &str) -> Result<(Secret, UnixMillis), SecretError> {
+    let (key, date) = text.split_once(' ').ok_or(SecretError::BadPrevious)?;
+    let until = mode::moment(date.trim()).ok_or(SecretError::BadPrevious)?;
+    Ok((parse_key(key)?, UnixMillis(until)))
+}
+
+/// Opens a password with the key, or with the one of before: a rotation writes one file after the other.
+fn decrypt_with_either(
+    key: &Secret,
+    before: Option<&Secret>,
+    text: &str,
+) -> Result<Secret, SecretError> {
+    let opened = decrypt_password(key, text);
+    match (before, &opened) {
+        (Some(before), Err(SecretError::WrongKey)) => decrypt_password(before, text),
+        _ => opened,
     }
 }
 
@@ -147,7 +218,7 @@ fn missing(property: &str, file: &str, remedy: &str) -> Problem {
     }
 }
 
-fn unusable(line: &super::raw::Line, property: &str, error: SecretError, remedy: &str) -> Problem {
+fn unusable(line: &Line, property: &str, error: SecretError, remedy: &str) -> Problem {
     problem(
         Severity::Error,
         line,
@@ -348,6 +419,39 @@ mod tests {
             parse_key(&STANDARD.encode([0; 32])).err(),
             Some(SecretError::PlaceholderKey)
         );
+    }
+
+    #[test]
+    fn passwords_open_with_the_key_of_before_a_rotation() {
+        let sealed = encrypt_password(&key(1), &secret("pa-ss-word-of-old"), [7; 12]).unwrap();
+        let both = |previous: &str| {
+            let mut all = files(&key_text(&key(2)), &sealed);
+            let text = format!("{PREVIOUS_KEY} = {previous}\n");
+            all.append(Properties::parse(
+                &text,
+                Source::File("agent-key.conf".to_string()),
+            ));
+            Secrets::read(&all)
+        };
+        let old = key_text(&key(1));
+        let read = both(&format!("{} 1970-01-02", old.as_str())).ok().unwrap();
+        assert!(read.password == secret("pa-ss-word-of-old") && read.agent_key == key(2));
+        assert!(read.previous_key == Some((key(1), UnixMillis(86_400_000))));
+        for bad in [
+            old.as_str(),
+            "x 2027-01-01",
+            &format!("{} soon", old.as_str()),
+        ] {
+            let said = shown(both(bad));
+            assert!(
+                said.contains("portcullis.key.previous: is not a key"),
+                "{said}"
+            );
+            assert!(!said.contains(bad), "{said}");
+        }
+        let other = key_text(&key(3));
+        let said = shown(both(&format!("{} 2027-01-01", other.as_str())));
+        assert!(said.contains("cannot be opened with the key"), "{said}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ use crate::{
     token::{
         Secret, jwt,
         pieces::PieceKey,
-        sealed::{KeyRing, Purpose, SealKey},
+        sealed::{KeyRing, Purpose},
     },
     url::{AllowedHosts, HostCheck, Index, Outside, Overrides, Page, Regex, UrlRule, View},
 };
@@ -48,6 +48,8 @@ pub struct Keys {
     pub kept_post: KeyRing,
     /// The kept POSTs themselves.
     pub post_store: PieceKey,
+    /// Those of before the last rotation; what names one says whether it still counts.
+    pub previous_post_store: Option<PieceKey>,
 }
 
 const FQDN: &str = "com.sun.identity.agents.config.fqdn.default";
@@ -183,10 +185,12 @@ impl Snapshot {
             return Err(problems);
         }
         let keys = Keys {
-            pre_authentication: ring(&secrets.agent_key, Purpose::PreAuthentication),
-            session_cookie: ring(&secrets.agent_key, Purpose::SessionCookie),
-            kept_post: ring(&secrets.agent_key, Purpose::PostStore),
+            pre_authentication: secrets.ring(Purpose::PreAuthentication),
+            session_cookie: secrets.ring(Purpose::SessionCookie),
+            kept_post: secrets.ring(Purpose::PostStore),
             post_store: PieceKey::derive(&secrets.agent_key),
+            previous_post_store: (secrets.previous_key.as_ref())
+                .map(|(key, _)| PieceKey::derive(key)),
         };
         Ok(Snapshot {
             identity: identity(&config),
@@ -417,10 +421,6 @@ fn part(digest: &mut SipHasher24, bytes: &[u8]) {
     digest.write(bytes);
 }
 
-fn ring(root: &Secret, purpose: Purpose) -> KeyRing {
-    KeyRing::new(SealKey::derive(root, purpose))
-}
-
 /// Digest of what makes an instance: AM's URLs, the agent's realm and name, the dialect (design 3).
 pub fn identity(config: &Config) -> [u8; 16] {
     let mut urls: Vec<&str> = config.naming_url.iter().map(String::as_str).collect();
@@ -641,6 +641,7 @@ pub fn mistakes(config: &Config, files: &Properties, known: &[Problem]) -> Vec<P
     let secrets = Secrets {
         password: Secret::new(b"nothing is sealed".to_vec()),
         agent_key: Secret::new(vec![0; 32]),
+        previous_key: None,
         cert_key_password: None,
         proxy_password: None,
         monitor_password: None,

@@ -21,6 +21,7 @@ fn secrets() -> Secrets {
     Secrets {
         password: bytes(40),
         agent_key: bytes(1),
+        previous_key: None,
         cert_key_password: None,
         proxy_password: None,
         monitor_password: None,

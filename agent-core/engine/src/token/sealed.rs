@@ -294,7 +294,7 @@ fn head(text: &[u8]) -> Result<Head<'_>, Unsealed> {
 /// The key in use and, for one login lifetime after a rotation, the one before.
 pub struct KeyRing {
     current: SealKey,
-    previous: Option<SealKey>,
+    previous: Option<(SealKey, UnixMillis)>,
 }
 
 impl KeyRing {
@@ -306,17 +306,18 @@ impl KeyRing {
         }
     }
 
-    /// Also opens what this key sealed.
-    pub fn with_previous(self, previous: SealKey) -> KeyRing {
+    /// Also opens, until then, what this key sealed.
+    pub fn with_previous(self, previous: SealKey, until: UnixMillis) -> KeyRing {
         KeyRing {
-            previous: Some(previous),
+            previous: Some((previous, until)),
             ..self
         }
     }
 
     /// One for each key, from which nothing follows about it.
     pub fn fingerprints(&self) -> impl Iterator<Item = [u8; 16]> {
-        let keys = core::iter::once(&self.current).chain(&self.previous);
+        let previous = self.previous.iter().map(|(key, _)| key);
+        let keys = core::iter::once(&self.current).chain(previous);
         keys.map(|key| key.fingerprint)
     }
 
@@ -332,7 +333,8 @@ impl KeyRing {
         self.current.seal(instance, host, expires, plain, nonce)
     }
 
-    /// Opens with whichever key the text names; see [`SealKey::open`].
+    /// Opens with whichever key the text names; see [`SealKey::open`]. What the previous key sealed is good
+    /// as long as that key is, at most.
     pub fn open<'b, const N: usize>(
         &self,
         instance: &[u8; 16],
@@ -341,12 +343,44 @@ impl KeyRing {
         text: &[u8],
         out: &'b mut ArrayVec<u8, N>,
     ) -> Result<(&'b [u8], UnixMillis), Unsealed> {
+        match self.previous_for(text) {
+            None => self.current.open(instance, host, now, text, out),
+            Some((_, until)) if *until < now => {
+                out.clear();
+                Err(Unsealed::UnknownKey)
+            }
+            Some((previous, until)) => {
+                let opened = previous.open(instance, host, now, text, out);
+                opened.map(|(plain, expires)| (plain, expires.min(*until)))
+            }
+        }
+    }
+
+    /// The same for what was sealed without a host name and may be of any length; see [`SealKey::open_long`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_long(
+        &self,
+        instance: &[u8; 16],
+        now: UnixMillis,
+        text: &[u8],
+    ) -> Result<(Vec<u8>, UnixMillis), Unsealed> {
+        match self.previous_for(text) {
+            None => self.current.open_long(instance, now, text),
+            Some((_, until)) if *until < now => Err(Unsealed::UnknownKey),
+            Some((previous, until)) => {
+                let opened = previous.open_long(instance, now, text);
+                opened.map(|(plain, expires)| (plain, expires.min(*until)))
+            }
+        }
+    }
+
+    /// The previous key, where the text names it and not the current one.
+    fn previous_for(&self, text: &[u8]) -> Option<&(SealKey, UnixMillis)> {
         let named = |key: &SealKey| head(text).is_ok_and(|head| head.id == key.id);
-        let key = match &self.previous {
-            Some(previous) if named(previous) && !named(&self.current) => previous,
-            _ => &self.current,
-        };
-        key.open(instance, host, now, text, out)
+        let previous = self.previous.as_ref()?;
+        (named(&previous.0) && !named(&self.current)).then_some(previous)
     }
 }
 
@@ -431,12 +465,18 @@ mod tests {
     fn the_previous_key_opens_but_does_not_seal() {
         let old = key(b"old", Purpose::SessionCookie);
         let text = old.seal(&INSTANCE, "h", NOW, b"token", [1; 12]);
-        let ring = KeyRing::new(key(b"new", Purpose::SessionCookie)).with_previous(old);
+        let text_later = old.seal(&INSTANCE, "h", UnixMillis(NOW.0 + 9), b"token", [3; 12]);
+        let until = UnixMillis(NOW.0 + 5);
+        let ring = KeyRing::new(key(b"new", Purpose::SessionCookie)).with_previous(old, until);
         let mut out = ArrayVec::<u8, 64>::new();
-        assert!(
-            ring.open(&INSTANCE, "h", NOW, text.as_bytes(), &mut out)
-                .is_ok()
-        );
+        let mut open_at = |text: &str, at: u64| {
+            let opened = ring.open(&INSTANCE, "h", UnixMillis(at), text.as_bytes(), &mut out);
+            opened.map(|(_, expires)| expires)
+        };
+        assert_eq!(open_at(&text, NOW.0), Ok(NOW));
+        assert_eq!(open_at(&text_later, NOW.0), Ok(until));
+        assert_eq!(open_at(&text_later, until.0), Ok(until));
+        assert_eq!(open_at(&text_later, until.0 + 1), Err(Unsealed::UnknownKey));
         let fresh = ring.seal(&INSTANCE, "h", NOW, b"token", [2; 12]);
         assert_eq!(
             open(&key(b"new", Purpose::SessionCookie), "h", &fresh).unwrap(),

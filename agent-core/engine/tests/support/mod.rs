@@ -66,6 +66,7 @@ pub(crate) fn secrets() -> Secrets {
     Secrets {
         password: Secret::new(b"pW7-longenough-forTests".to_vec()),
         agent_key: Secret::new((0..32).collect()),
+        previous_key: None,
         cert_key_password: None,
         proxy_password: None,
         monitor_password: Some(Secret::new(MONITOR.to_vec())),
