@@ -10,7 +10,7 @@ use crate::{
     home::Home,
     install::{self, Import, Password, Request},
     instance::Instance,
-    password, plan, remove, rotate, secrets, status, trace, version,
+    migrate, password, plan, remove, rotate, secrets, status, trace, version,
 };
 
 const EXAMPLES: &str = "\
@@ -145,6 +145,7 @@ enum Command {
     Flush(flush::Options),
     Rules(explain::check::Options),
     Status(status::Options),
+    Migrate(migrate::Options),
     Trace(trace::Options),
 }
 
@@ -156,6 +157,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Flush(options)) => return flush::run(options),
         Some(Command::Rules(options)) => return explain::check::run(options),
         Some(Command::Status(options)) => return status::run(options),
+        Some(Command::Migrate(options)) => return migrate::run(options),
         Some(Command::Trace(options)) => return trace::run(options),
         None => {}
     }

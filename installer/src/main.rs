@@ -10,6 +10,7 @@ mod httpd;
 mod includes;
 mod install;
 mod instance;
+mod migrate;
 mod nginx;
 mod password;
 mod plan;

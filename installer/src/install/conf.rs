@@ -11,7 +11,7 @@ use portcullis_engine::{
 use super::{Import, Report, Request, address::url, import};
 
 /// Written by the property table's test.
-const TEMPLATE: &str = include_str!("../../templates/agent.conf.template");
+pub(crate) const TEMPLATE: &str = include_str!("../../templates/agent.conf.template");
 
 /// `agent.conf`: the template, or the imported file, with what this instance has of its own; and what became of an
 /// imported one.
@@ -117,7 +117,7 @@ fn is_secret(line: &Line) -> bool {
 }
 
 /// The text with this value of a property, in the place that it has there, if only as a comment.
-fn with_line(conf: &str, name: &str, value: &str) -> String {
+pub(crate) fn with_line(conf: &str, name: &str, value: &str) -> String {
     let is_it = |line: &str| line.split_once('=').is_some_and(|(n, _)| n.trim() == name);
     let active = conf.lines().position(is_it);
     let comment = || {

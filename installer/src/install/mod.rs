@@ -1,7 +1,7 @@
 //! Installs an instance: everything is checked before anything is written, and what is written is one plan.
 
 mod address;
-mod conf;
+pub(crate) mod conf;
 mod import;
 mod interactive;
 mod takeover;
