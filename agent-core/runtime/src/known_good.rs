@@ -328,8 +328,10 @@ mod tests {
         let late = file.read(NOW + 5 + HOUR);
         assert!(matches!(late, Err(Unusable::Old(..))), "{late:?}");
         // A limit that was lowered since then.
-        let key = Secret::new(vec![1; 32]);
-        let short = KnownGood::open(&path, &key, [7; 16], Duration::from_secs(60)).unwrap();
+        let short = KnownGood {
+            max_age: Duration::from_secs(60),
+            ..open(&path, 1)
+        };
         let late = short.read(NOW + 5 + 60_000);
         assert!(
             matches!(late, Err(Unusable::Old(60_001, 60_000))),
