@@ -16,6 +16,7 @@ use portcullis_engine::{
     token::Secret,
 };
 use portcullis_shm::{InstanceId, InstanceState, MapError, Mapping, clock};
+use rustix::process::geteuid;
 use serde_json::Value;
 
 use crate::{notifications, published::Published};
@@ -81,7 +82,16 @@ impl Running {
         let config = read(conf)?;
         let identity = config::identity(&config);
         let (mut all, mut other) = (Vec::new(), None);
-        for found in files(usage) {
+        // Whoever may change these files, or has to read the key, decides what this agent does anyway.
+        let owner = |path: &Path| fs::metadata(path).map(|about| about.uid());
+        let mut believed = vec![0, geteuid().as_raw()];
+        believed.extend(
+            [conf, &conf.with_file_name("agent-key.conf")]
+                .map(owner)
+                .into_iter()
+                .flatten(),
+        );
+        for found in files(usage, &believed) {
             let attach = match usage {
                 Use::Look => Mapping::look,
                 Use::Change => Mapping::adopt,
@@ -186,8 +196,9 @@ struct Found {
     parents: Vec<u32>,
 }
 
-/// The mappings of the hosts that this user may look into.
-fn files(usage: Use) -> Vec<Found> {
+/// The mappings of the hosts that this user may look into. Only those that a believed user has made: anybody
+/// else could show invented ones to root (rule W3).
+fn files(usage: Use, believed: &[u32]) -> Vec<Found> {
     let mut found: HashMap<(u64, u64), Found> = HashMap::new();
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = processes.filter_map(|p| p.file_name().to_str()?.parse::<u32>().ok());
@@ -201,6 +212,9 @@ fn files(usage: Use) -> Vec<Found> {
             let Ok(about) = fs::metadata(&path) else {
                 continue;
             };
+            if !believed.contains(&about.uid()) {
+                continue;
+            }
             let one = found.entry((about.dev(), about.ino())).or_insert(Found {
                 file: File::options()
                     .read(true)
@@ -217,4 +231,23 @@ fn files(usage: Use) -> Vec<Found> {
     all.iter_mut().for_each(|one| one.parents.sort_unstable());
     all.sort_by(|one, other| one.parents.cmp(&other.parents));
     all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_of_a_user_who_is_not_believed_is_passed_over() {
+        let mapping = Mapping::create(1 << 20).unwrap();
+        let me = geteuid().as_raw();
+        let mine = |believed: &[u32]| {
+            let here = std::process::id();
+            let found = files(Use::Look, believed);
+            found.iter().any(|found| found.parents.contains(&here))
+        };
+        assert!(mine(&[me]));
+        assert!(!mine(&[me.wrapping_add(1)]));
+        drop(mapping);
+    }
 }
