@@ -160,12 +160,21 @@ both_servers! {
     }
 
     fn one_instance_too_many_is_refused(kind: Kind) {
-        let site = site(kind)
-            .global("<VirtualHost *:1>\nServerName too.example.org\nAmAgentConf @DIR@/too/agent.conf\nAmAgent On\n</VirtualHost>\n", "")
-            .host("", "location /too { openam_agent_configuration @DIR@/too/agent.conf; }\n")
-            .prepare();
-        // By another path it is another one.
-        std::os::unix::fs::symlink(site.instance.join("config"), site.server.dir().join("too")).expect("a link");
+        const HERE: &str = "# one more\n";
+        let site = site(kind).global(HERE, "").host("", HERE).prepare();
+        // By another path it is another one. The installer takes no file that has an agent already.
+        let too = site.server.dir().join("too");
+        std::os::unix::fs::symlink(site.instance.join("config"), &too).expect("a link");
+        let conf = too.join("agent.conf").display().to_string();
+        let lines = match kind {
+            Kind::Httpd => format!(
+                "<VirtualHost *:1>\nServerName too.example.org\nAmAgentConf {conf}\nAmAgent On\n</VirtualHost>\n"
+            ),
+            Kind::Nginx => format!("location /too {{ openam_agent_configuration {conf}; }}\n"),
+        };
+        let text = fs::read_to_string(site.server.conf()).expect("configuration");
+        assert_eq!(text.matches(HERE).count(), 1, "{text}");
+        fs::write(site.server.conf(), text.replace(HERE, &lines)).expect("configuration");
         let (passes, said) = site.server.check_with(&[("AM_MAX_AGENTS", "1")]);
         assert!(!passes, "{said}");
         assert!(said.lines().any(|l| l.contains("PCL0722") && l.contains("1 are allowed")), "{said}");
