@@ -26,16 +26,7 @@ pub(crate) fn at_start(config: &Config, now: u64) -> Option<(Code, String)> {
         true => Code::ReportMode,
         false => Code::ReportEnded,
     };
-    let mut places: Vec<String> = config
-        .modes
-        .iter()
-        .filter(|entry| entry.value == Enforcement::Report)
-        .map(|entry| entry.line.index.clone().unwrap_or_default())
-        .collect();
-    if config.mode == Enforcement::Report {
-        places.insert(0, "all paths without a mode of their own".to_owned());
-    }
-    let places = places.join(", ");
+    let places = config.reported().join(", ");
     Some((code, format!("{places}; until {}", format_timestamp(until))))
 }
 

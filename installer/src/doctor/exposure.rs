@@ -21,19 +21,10 @@ pub(crate) fn report_mode(patient: &mut Patient) -> Finding {
     {
         return Finding::ok("the time for reporting is over: decisions are carried out");
     }
-    let mut places: Vec<String> = config
-        .modes
-        .iter()
-        .filter(|entry| entry.value == Enforcement::Report)
-        .map(|entry| entry.line.index.clone().unwrap_or_default())
-        .collect();
-    if config.mode == Enforcement::Report {
-        places.insert(0, "everything without a mode of its own".into());
-    }
     Finding::not_ok(
         format!(
             "decisions are reported, not carried out: {}",
-            places.join(", ")
+            config.reported().join(", ")
         ),
         "portcullis.mode = enforce, once what the audit log says is what is wanted",
     )

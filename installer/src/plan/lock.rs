@@ -19,7 +19,9 @@ use rustix::{
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Held until dropped.
-pub(super) struct Lock(#[allow(dead_code)] File);
+pub(super) struct Lock {
+    _folder: File,
+}
 
 impl Lock {
     pub(super) fn take(folder: &Path) -> Result<Lock> {
@@ -31,7 +33,9 @@ impl Lock {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {
                 // Whoever had it before may have removed the folder.
                 Ok(()) => match fs::metadata(folder) {
-                    Ok(now) if now.ino() == file.metadata()?.ino() => return Ok(Lock(file)),
+                    Ok(now) if now.ino() == file.metadata()?.ino() => {
+                        return Ok(Lock { _folder: file });
+                    }
                     Ok(_) => {}
                     Err(_) => fs::create_dir_all(folder).with_context(|| format!("{shown}"))?,
                 },

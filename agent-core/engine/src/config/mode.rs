@@ -60,6 +60,17 @@ impl Enforcement {
 }
 
 impl Config {
+    /// Where decisions are only reported, in words: paths, and what has no path.
+    #[must_use]
+    pub fn reported(&self) -> Vec<String> {
+        let rest = (self.mode == Enforcement::Report)
+            .then(|| String::from("all paths without a mode of their own"));
+        let paths = (self.modes.iter())
+            .filter(|entry| entry.value == Enforcement::Report)
+            .map(|entry| entry.line.index.clone().unwrap_or_default());
+        rest.into_iter().chain(paths).collect()
+    }
+
     /// The modes that count somewhere.
     pub fn uses(&self, mode: Enforcement) -> bool {
         self.mode == mode || self.modes.iter().any(|entry| entry.value == mode)
