@@ -106,6 +106,8 @@ pub struct Server {
     port: u16,
     child: Option<Child>,
     expected: Vec<String>,
+    /// What httpd said of its own ends, of which there may have been several: lines of `is_about_a_stop`.
+    ends: Vec<String>,
     /// Where its agents are installed.
     agents: Option<PathBuf>,
     environment: Vec<(String, String)>,
@@ -169,6 +171,7 @@ impl Server {
             port,
             child: None,
             expected: Vec::new(),
+            ends: Vec::new(),
             agents: None,
             environment: Vec::new(),
         };
@@ -324,18 +327,13 @@ impl Server {
     /// # Panics
     /// When a process stays, or when a line of level error was not announced.
     pub fn stop(mut self) {
-        let before = self.unexpected();
         self.end();
-        let all = self.unexpected();
-        let unexpected: Vec<&str> = all
-            .lines()
-            .filter(|line| before.contains(line) || !is_about_a_stop(line))
-            .collect();
-        let unexpected = unexpected.join("\n");
+        let unexpected = self.unexpected();
         assert!(
             unexpected.is_empty(),
-            "{:?}: unexpected lines:\n{unexpected}",
-            self.kind
+            "{:?}: unexpected lines:\n{}",
+            self.kind,
+            unexpected.join("\n")
         );
         if let Some(agents) = &self.agents {
             let found = recording::replay(agents);
@@ -361,6 +359,7 @@ impl Server {
             return;
         };
         let family = children(child.id());
+        let before = self.unexpected();
         if matches!(child.try_wait(), Ok(None)) {
             processes::signal(child.id(), "TERM");
         }
@@ -383,10 +382,14 @@ impl Server {
             );
             std::thread::yield_now();
         }
+        // Only what it said since it was told: at any other time such a line is a fault.
+        let mut since = self.unexpected();
+        since.retain(|line| is_about_a_stop(line) && !before.contains(line));
+        self.ends.extend(since);
     }
 
     /// Lines of level error or worse that nobody announced.
-    fn unexpected(&self) -> String {
+    fn unexpected(&self) -> Vec<String> {
         const BAD: [&str; 8] = [
             "[error]", "[crit]", "[alert]", "[emerg]", ":error]", ":crit]", ":alert]", ":emerg]",
         ];
@@ -394,8 +397,9 @@ impl Server {
         let lines = said.lines().filter(|line| {
             BAD.iter().any(|bad| line.contains(bad))
                 && !self.expected.iter().any(|known| line.contains(known))
+                && !self.ends.iter().any(|known| line == known)
         });
-        lines.collect::<Vec<_>>().join("\n")
+        lines.map(str::to_owned).collect()
     }
 }
 
