@@ -41,13 +41,16 @@ fn insist(server: &Server, authority: &str, request: &Request) -> (Response, usi
     panic!("no connection lasted\n{}", server.said());
 }
 
-/// What four clients got.
+/// Each of them has one request under way.
+const CLIENTS: usize = 4;
+
+/// What the clients got.
 struct Load {
     broken: usize,
     answered: usize,
 }
 
-/// Runs `disturb` while four clients ask for what `cases` gives for the next number; each answer must have
+/// Runs `disturb` while the clients ask for what `cases` gives for the next number; each answer must have
 /// its status.
 fn load(
     server: &Server,
@@ -62,7 +65,7 @@ fn load(
     );
     let fresh = AtomicUsize::new(0);
     std::thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..CLIENTS {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     for (request, status) in cases(fresh.fetch_add(1, Ordering::Relaxed)) {
@@ -200,14 +203,20 @@ fn kill_bare(site: &Site, mpm: Mpm, kills: usize) -> Load {
         all
     };
     let load = load(&bare, &site.authority(), &cases, || {
-        for kill in 0..kills {
+        // httpd takes up to a second to see that one has died; the next is killed all the same.
+        let living = || {
             let mut workers = bare.workers();
+            workers.retain(|pid| alive(*pid));
             workers.sort_unstable();
+            workers
+        };
+        for kill in 0..kills {
+            let workers = living();
             let victim = workers[kill % workers.len()];
             signal(victim, "KILL");
             std::thread::sleep(BETWEEN_KILLS);
             wait_until("a worker", || {
-                let now = bare.workers();
+                let now = living();
                 !now.is_empty() && !now.contains(&victim)
             });
         }
@@ -250,6 +259,7 @@ fn kill_under_load(site: Builder, mpm: Mpm) {
             });
         }
     });
+    site.server.killed(kills);
     let last = Instant::now();
     wait_until("a socket", || am.sockets() == 1);
     let back = last.elapsed().as_millis();
@@ -262,6 +272,12 @@ fn kill_under_load(site: Builder, mpm: Mpm) {
         println!("{kills} kills without the agent; {broken} of {answered} connections broken");
     }
     assert!(leaders > 0, "somebody else led each time");
+    // A kill breaks what was under way, and nothing later.
+    assert!(
+        load.broken <= CLIENTS * kills,
+        "{} broken by {kills}",
+        load.broken
+    );
     assert_eq!(logins(am), 0, "the agent's session is everybody's");
     // Somebody leads, and hears what AM says.
     assert!(am.end_session(&visitor.am_token()));

@@ -67,7 +67,7 @@ both_servers! {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
         let agents = site.instance.ancestors().nth(2).expect("agents").to_owned();
-        let found = replay(&agents);
+        let found = replay(&agents, 0);
         assert!(found.same >= 8, "{found:?}");
         // The one answer to a login.
         assert_eq!(found.not.values().sum::<usize>(), 1, "{found:?}");

@@ -35,6 +35,8 @@ pub struct Replayed {
     pub same: usize,
     /// Requests that cannot be, by reason.
     pub not: BTreeMap<String, usize>,
+    /// Lines that a worker was killed in the middle of.
+    pub torn: usize,
 }
 
 /// Where an instance writes its requests down.
@@ -63,22 +65,29 @@ fn fingerprint(text: &[u8]) -> String {
     digest[..8].iter().map(|b| format!("{b:02x}")).collect()
 }
 
-/// Decides all recorded requests again.
+/// Decides all recorded requests again. Each of so many killed workers may have left a part of a line, with the
+/// next worker's line behind it.
 ///
 /// # Panics
-/// When `explain` says something else than the server did, or a request says of no good reason that it
-/// cannot be decided again.
-pub fn replay(agents: &Path) -> Replayed {
+/// When `explain` says something else than the server did, a request says of no good reason that it
+/// cannot be decided again, or more lines cannot be read.
+pub fn replay(agents: &Path, killed: usize) -> Replayed {
     keep(agents);
     let mut found = Replayed::default();
     for instance in instances(agents) {
         let Ok(text) = fs::read_to_string(file(&instance)) else {
             continue;
         };
-        let parsed = text.lines().map(|line| {
-            let value: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
-            (line, value)
-        });
+        let parsed = text
+            .lines()
+            .filter_map(|line| match serde_json::from_str::<Value>(line) {
+                Ok(value) => Some((line, value)),
+                Err(error) => {
+                    found.torn += 1;
+                    assert!(found.torn <= killed, "{error}: {line}");
+                    None
+                }
+            });
         let (requests, others): (Vec<_>, Vec<_>) =
             parsed.partition(|(_, value)| value.get("recorded").is_some());
         let mut by_conf: BTreeMap<&str, Vec<&(&str, Value)>> = BTreeMap::new();

@@ -9,7 +9,7 @@ use std::{
     os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
 
@@ -108,6 +108,8 @@ pub struct Server {
     expected: Vec<String>,
     /// What httpd said of its own ends, of which there may have been several: lines of `is_about_a_stop`.
     ends: Vec<String>,
+    /// Workers that the test has killed.
+    killed: AtomicUsize,
     /// Where its agents are installed.
     agents: Option<PathBuf>,
     environment: Vec<(String, String)>,
@@ -172,6 +174,7 @@ impl Server {
             child: None,
             expected: Vec::new(),
             ends: Vec::new(),
+            killed: AtomicUsize::new(0),
             agents: None,
             environment: Vec::new(),
         };
@@ -322,6 +325,11 @@ impl Server {
         self.expected.push(text.to_owned());
     }
 
+    /// Announces that so many workers were killed, at any moment.
+    pub fn killed(&self, workers: usize) {
+        self.killed.fetch_add(workers, Ordering::Relaxed);
+    }
+
     /// Stops it, waits for all of its processes, and looks at the error log.
     ///
     /// # Panics
@@ -336,7 +344,7 @@ impl Server {
             unexpected.join("\n")
         );
         if let Some(agents) = &self.agents {
-            let found = recording::replay(agents);
+            let found = recording::replay(agents, self.killed.load(Ordering::Relaxed));
             eprintln!("{:?}: decided again: {found:?}", self.kind);
         }
     }
