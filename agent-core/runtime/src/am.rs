@@ -16,7 +16,7 @@ use portcullis_engine::{
             agent_login, attributes,
             audit::{self, AuditEvent},
             logout::{self, Ended},
-            notifications,
+            notifications::{self, Notice, TOPICS},
             policy::{self, Question},
             profile, server_id,
             server_info::{self, ServerInfo},
@@ -35,7 +35,7 @@ use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
 use crate::CallMeter;
-use crate::client::{Answer, Call, Client, ClientError, Failure, Opening, Settings};
+use crate::client::{Answer, Call, Client, ClientError, Failure, Heard, Opening, Settings, Socket};
 
 /// Whom to ask, and as whom.
 #[derive(Clone, Debug)]
@@ -339,6 +339,32 @@ impl Am {
             self.move_on_from(at);
         }
         opening
+    }
+
+    /// Has AM send everything on a socket that it can tell. `meanwhile` gets what it says before it has taken
+    /// all subscriptions.
+    ///
+    /// # Errors
+    /// AM refuses a subscription, or as [`Socket::hear`].
+    pub async fn subscribe(
+        socket: &mut Socket,
+        mut meanwhile: impl FnMut(Notice),
+    ) -> Result<(), String> {
+        for topic in TOPICS {
+            socket.say(notifications::subscribe(topic)).await?;
+        }
+        let mut taken = 0;
+        while taken < TOPICS.len() {
+            let Heard::Text(text) = socket.hear().await? else {
+                continue;
+            };
+            match notifications::parse(text.as_bytes()) {
+                Notice::Subscribed => taken += 1,
+                Notice::Refused(why) => return Err(format!("AM refused a subscription: {why}")),
+                notice => meanwhile(notice),
+            }
+        }
+        Ok(())
     }
 
     fn header(&self) -> Arc<str> {

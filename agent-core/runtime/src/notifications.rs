@@ -8,7 +8,7 @@
 use std::{rc::Rc, sync::atomic::Ordering, time::Duration};
 
 use portcullis_engine::{
-    am::a::notifications::{Notice, TOPICS, parse, subscribe},
+    am::a::notifications::{Notice, parse},
     contract::{SessionKey, UnixMillis},
     event::Code,
     record::Session,
@@ -19,6 +19,7 @@ use rand_core::{RngCore as _, TryRngCore as _};
 use tokio::time::{Instant, timeout};
 
 use crate::{
+    am::Am,
     client::{Call, Heard, Opening, Permit, Socket},
     fetch::Fetcher,
     leader::{Duty, TICK},
@@ -188,23 +189,7 @@ async fn open(fetcher: &Fetcher, term: Term) -> Result<Box<Socket>, Trouble> {
         Ok(Opening::Refused(status)) => return Err(Trouble::Refused(status)),
         Err(failure) => return Err(Trouble::Broken(failure.why)),
     };
-    let subscribed = async {
-        for topic in TOPICS {
-            socket.say(subscribe(topic)).await?;
-        }
-        let mut taken = 0;
-        while taken < TOPICS.len() {
-            let Heard::Text(text) = socket.hear().await? else {
-                continue;
-            };
-            match parse(text.as_bytes()) {
-                Notice::Subscribed => taken += 1,
-                Notice::Refused(why) => return Err(format!("AM refused a subscription: {why}")),
-                notice => heed(fetcher, term, notice),
-            }
-        }
-        Ok(())
-    };
+    let subscribed = Am::subscribe(&mut socket, |notice| heed(fetcher, term, notice));
     match timeout(OPENING, subscribed).await {
         Ok(Ok(())) => Ok(socket),
         Ok(Err(why)) => Err(Trouble::Broken(why)),

@@ -5,11 +5,14 @@ use std::time::Duration;
 use portcullis_engine::{
     am::a::{
         is_client_side, normalize_token,
-        notifications::{Notice, TOPICS, parse, subscribe},
+        notifications::{Notice, parse},
     },
     token::Secret,
 };
-use portcullis_runtime::client::{Heard, Opening, Socket};
+use portcullis_runtime::{
+    am::Am,
+    client::{Heard, Opening, Socket},
+};
 use tokio::time::{sleep, timeout};
 
 use super::{agent, check::Finding, patient::Patient};
@@ -195,12 +198,12 @@ pub(crate) fn news(patient: &mut Patient) -> Finding {
     let Some(password) = patient.start.as_ref().map(|s| s.secrets.password.clone()) else {
         return Finding::skipped("the password is not known");
     };
-    let subscribed = patient.wait(async { timeout(NEWS, subscribe_all(&mut socket)).await });
+    let subscribed = patient.wait(async { timeout(NEWS, Am::subscribe(&mut socket, drop)).await });
     match subscribed {
         Ok(Ok(())) => {}
         Ok(Err(why)) => {
             return Finding::not_ok(
-                format!("AM did not take the subscriptions: {why}"),
+                why,
                 "the proxy before AM: it has to leave an open WebSocket alone; and AM's log",
             );
         }
@@ -261,24 +264,6 @@ fn heard(sessions: usize) -> Finding {
             "but only of one of {more}: what AM does not tell counts until a cache's time is over"
         )),
     }
-}
-
-async fn subscribe_all(socket: &mut Socket) -> Result<(), String> {
-    for topic in TOPICS {
-        socket.say(subscribe(topic)).await?;
-    }
-    let mut taken = 0;
-    while taken < TOPICS.len() {
-        let Heard::Text(text) = socket.hear().await? else {
-            continue;
-        };
-        match parse(text.as_bytes()) {
-            Notice::Subscribed => taken += 1,
-            Notice::Refused(why) => return Err(why),
-            _ => {}
-        }
-    }
-    Ok(())
 }
 
 /// Waits for the end of one of these sessions.
