@@ -1,4 +1,14 @@
 //! A request whose answers are all in the shared table, as a server would hand it over.
+//!
+//! For counting what it costs: `tests/hot_path.rs` counts, and runs the program under a profiler.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "helpers of tests"
+)]
+
+mod library;
 
 use std::{
     cell::Cell,
@@ -14,6 +24,7 @@ use std::{
     ptr::null_mut,
 };
 
+pub use library::Library;
 use portcullis::{portcullis_result::*, portcullis_verdict_kind::*, *};
 use portcullis_engine::{
     config::{self, Properties, Secrets, Snapshot, Source, encrypt_password, key_text},
@@ -31,28 +42,19 @@ const RESOURCE: &str = "http://www.example.com:80/shop/orders/2026/list?page=3";
 const CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 const EXEMPT_RULES: usize = 20;
 
-type Decide = unsafe extern "C" fn(
-    *const portcullis_agent,
-    u32,
-    *const portcullis_request,
-    *const portcullis_sink,
-    *mut *mut portcullis_ticket,
-    *mut portcullis_verdict,
-) -> portcullis_result;
-
 /// A started generation with one instance, a logged-in visitor, and his request.
-pub(crate) struct Scene {
+pub struct Scene {
+    library: Library,
     agent: *mut portcullis_agent,
     mapping: *mut portcullis_mapping,
     headers: Vec<(&'static str, String)>,
     /// Requests so far that differed from all others.
     numbered: Cell<u32>,
-    _home: tempfile::TempDir,
 }
 
 /// Whether one thread sees the very same request again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub enum Asked {
     /// It does: the answer it gave counts once more.
     Again,
     /// Never: each differs in a field from those before, and is decided.
@@ -61,25 +63,57 @@ pub(crate) enum Asked {
 
 /// What the host was told, counted: copying it is the host's work.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Told {
+pub struct Told {
     /// Request headers, `Cookie` among them.
-    pub(crate) headers: u32,
+    pub headers: u32,
     /// Variables.
-    pub(crate) variables: u32,
+    pub variables: u32,
     /// Users.
-    pub(crate) users: u32,
+    pub users: u32,
     /// Anything else.
-    pub(crate) others: u32,
+    pub others: u32,
+}
+
+impl Asked {
+    /// As the program's argument.
+    pub fn word(self) -> &'static str {
+        match self {
+            Asked::Again => "again",
+            Asked::Anew => "anew",
+        }
+    }
+}
+
+impl Told {
+    /// What each request tells the host: `Cookie` without ours, two headers of the session, two of the policy.
+    pub const EACH: Told = Told {
+        headers: 5,
+        variables: 4,
+        users: 1,
+        others: 0,
+    };
+
+    /// So many times this.
+    pub fn times(self, times: u32) -> Told {
+        Told {
+            headers: self.headers * times,
+            variables: self.variables * times,
+            users: self.users * times,
+            others: self.others * times,
+        }
+    }
 }
 
 impl Scene {
-    /// Sets everything up; nothing listens where AM is said to be.
-    pub(crate) fn new() -> Scene {
-        let home = tempfile::tempdir().unwrap();
-        let conf = agent_conf(home.path());
-        let secrets = write_instance(home.path(), &conf);
+    /// Sets everything up, with the instance's files in an empty folder; nothing listens where AM is said to be.
+    ///
+    /// # Panics
+    /// When anything can't be set up.
+    pub fn new(library: Library, home: &Path) -> Scene {
+        let conf = agent_conf(home);
+        let secrets = write_instance(home, &conf);
         let (mut agent, mut mapping, mut index) = (null_mut(), null_mut(), 99);
-        let path = home.path().join("agent.conf");
+        let path = home.join("agent.conf");
         let worker = portcullis_worker_options {
             size: size_of::<portcullis_worker_options>(),
             wake_fd: -1,
@@ -88,34 +122,37 @@ impl Scene {
         // SAFETY: every pointer is to something that lives here.
         let results = unsafe {
             [
-                portcullis_mapping_create(1 << 20, &mut mapping),
-                portcullis_agent_new(&options(), &mut agent),
-                portcullis_agent_add(agent, text(path.as_os_str().as_bytes()), 0, &mut index),
-                portcullis_agent_attach(agent, mapping),
-                portcullis_worker_start(agent, &worker),
+                (library.mapping_create)(1 << 20, &mut mapping),
+                (library.agent_new)(&options(), &mut agent),
+                (library.agent_add)(agent, text(path.as_os_str().as_bytes()), 0, &mut index),
+                (library.agent_attach)(agent, mapping),
+                (library.worker_start)(agent, &worker),
             ]
         };
         // The library keeps panics quiet; a test that fails has to say why.
         drop(std::panic::take_hook());
         assert_eq!((results, index), ([PORTCULLIS_OK; 5], 0));
         // SAFETY: the mapping keeps its fd open.
-        let shared = unsafe { BorrowedFd::borrow_raw(portcullis_mapping_fd(mapping)) };
+        let shared = unsafe { BorrowedFd::borrow_raw((library.mapping_fd)(mapping)) };
         let shared = Mapping::adopt(shared).unwrap();
         let snapshot = compile(&conf, secrets, &shared);
         let cookie = learn(&snapshot, &shared);
         Scene {
+            library,
             agent,
             mapping,
             headers: headers(cookie),
             numbered: Cell::new(0),
-            _home: home,
         }
     }
 
     /// Decides the request so often, and says what the host was told in all.
-    pub(crate) fn decide(&self, asked: Asked, times: u32) -> Told {
+    ///
+    /// # Panics
+    /// When it is not allowed each time.
+    pub fn decide(&self, asked: Asked, times: u32) -> Told {
         // Not inlined here, so that a profile sees the function by its name.
-        let decide: Decide = std::hint::black_box(portcullis_decide);
+        let decide = std::hint::black_box(self.library.decide);
         let mut fields: Vec<portcullis_header> = self.headers.iter().map(field).collect();
         let mut number = [b'0'; 8];
         fields.push(portcullis_header {
@@ -156,9 +193,9 @@ impl Drop for Scene {
     fn drop(&mut self) {
         // SAFETY: handles of the library that nobody uses any more.
         unsafe {
-            portcullis_worker_stop(self.agent);
-            portcullis_agent_free(self.agent);
-            portcullis_mapping_free(self.mapping);
+            (self.library.worker_stop)(self.agent);
+            (self.library.agent_free)(self.agent);
+            (self.library.mapping_free)(self.mapping);
         }
     }
 }
