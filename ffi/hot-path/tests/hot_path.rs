@@ -102,7 +102,7 @@ fn release() -> PathBuf {
         "build",
         "--release",
         "-p",
-        "portcullis-ffi",
+        "libportcullis",
         "-p",
         "agentadmin",
     ]);
