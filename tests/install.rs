@@ -162,6 +162,7 @@ both_servers! {
         assert_eq!(files(&folder), bare);
 
         shell.types(&own("silent"));
+        shell.types(&named("upgraded"));
         works(&mut shell);
         shell.types(&named("removed"));
         assert_eq!(files(&folder), bare);

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::{
@@ -20,6 +20,7 @@ Examples:
   agentadmin --i
   agentadmin --takeover /etc/httpd/conf/httpd.conf /etc/wa1.password
   agentadmin --l
+  agentadmin --upgrade --all
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
   agentadmin --k --rotate agent_1
@@ -70,6 +71,15 @@ pub(crate) struct Arguments {
     /// Put the Web Agent back whose place an instance has taken
     #[arg(long = "rollback", group = "action", value_name = "AGENT")]
     rollback: Option<String>,
+
+    /// After program and modules were replaced: what an older agentadmin wrote for this instance becomes what
+    /// this one writes, and whether the web server must be stopped and started is said
+    #[arg(long = "upgrade", group = "action", num_args = 0..=1, value_name = "AGENT")]
+    upgrade: Option<Option<PathBuf>>,
+
+    /// With --upgrade: every instance
+    #[arg(long = "all", requires = "upgrade")]
+    all: bool,
 
     /// List the instances
     #[arg(long = "l", group = "action")]
@@ -177,6 +187,7 @@ fn options(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     if let Some(named) = &arguments.rotate {
+        plan::repair(&Home::find()?.instances())?;
         return rotate::rotate(&Instance::find(Some(named))?, arguments.old_key_hours);
     }
     if arguments.key {
@@ -206,6 +217,13 @@ fn options(arguments: &Arguments) -> Result<()> {
     }
     if let Some(name) = &arguments.rollback {
         return install::rollback(&home, name);
+    }
+    if let Some(named) = &arguments.upgrade {
+        ensure!(
+            named.is_some() != arguments.all,
+            "--upgrade takes an instance, or --all"
+        );
+        return install::upgrade(&home, named.as_deref());
     }
     if let Some([place, password]) = arguments.takeover.as_deref() {
         return install::takeover(&home, place, password, arguments.force);

@@ -194,10 +194,15 @@ pub(crate) fn include(conf: &Path, text: &str, lines: &Lines) -> String {
              client_max_body_size {BODY_MAX};\n"
         ),
     };
+    switched_on(&lines.agent_conf) + &limit
+}
+
+/// The part of it that switches the agent on; before the limit was raised, all of it.
+pub(crate) fn switched_on(agent_conf: &Path) -> String {
     format!(
         "# Protects every server; `openam_agent off;` in a server or location switches it off there.\n\
-         openam_agent on;\nopenam_agent_configuration {};\n{limit}",
-        lines.agent_conf.display()
+         openam_agent on;\nopenam_agent_configuration {};\n",
+        agent_conf.display()
     )
 }
 

@@ -117,7 +117,7 @@ pub(crate) struct Receipt {
 }
 
 /// Name of the receipt in the folder of the instance.
-const RECEIPT: &str = "installed.json";
+pub(crate) const RECEIPT: &str = "installed.json";
 
 impl Receipt {
     /// The steps that make the changes, and what they will have changed.

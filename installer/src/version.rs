@@ -41,7 +41,7 @@ fn abi() -> &'static str {
 }
 
 /// The version that a module has in it.
-fn module_version(file: &Path) -> String {
+pub(crate) fn module_version(file: &Path) -> String {
     match fs::read(file) {
         Ok(bytes) => version_in(&bytes).unwrap_or_else(|| "unknown version".to_owned()),
         Err(error) => format!("unreadable ({error})"),

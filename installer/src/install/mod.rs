@@ -5,6 +5,7 @@ pub(crate) mod conf;
 mod import;
 mod interactive;
 mod takeover;
+mod upgrade;
 
 use std::{
     collections::BTreeMap,
@@ -30,6 +31,7 @@ pub(crate) use import::Import;
 use import::Report;
 pub(crate) use interactive::install as interactive;
 pub(crate) use takeover::{rollback, takeover};
+pub(crate) use upgrade::upgrade;
 
 /// What `--s` was given.
 pub(crate) struct Request {
@@ -145,21 +147,26 @@ fn target(request: &Request) -> Result<Target> {
     let text =
         fs::read_to_string(&conf).with_context(|| format!("cannot read {}", conf.display()))?;
     let kind = Kind::of(&text);
-    let worker = match (request.change_owner, kind.worker(&conf, &text)) {
-        (false, _) => None,
-        (true, Some((user, group))) => Some(Worker {
-            user: number("passwd", &user)?,
-            group: number("group", &group)?,
-        }),
-        (true, None) => bail!(
-            "--changeOwner: the configuration names no user; set APACHE_RUN_USER and APACHE_RUN_GROUP"
-        ),
+    let worker = match request.change_owner {
+        false => None,
+        true => Some(worker(kind, &conf, &text).context("--changeOwner")?),
     };
     Ok(Target {
         kind,
         conf,
         text,
         worker,
+    })
+}
+
+/// Whom the server's configuration has its workers run as.
+fn worker(kind: Kind, conf: &Path, text: &str) -> Result<Worker> {
+    let Some((user, group)) = kind.worker(conf, text) else {
+        bail!("the configuration names no user; set APACHE_RUN_USER and APACHE_RUN_GROUP");
+    };
+    Ok(Worker {
+        user: number("passwd", &user)?,
+        group: number("group", &group)?,
     })
 }
 
@@ -172,7 +179,7 @@ fn number(database: &str, name: &str) -> Result<u32> {
         .context("getent")?;
     let text = String::from_utf8_lossy(&output.stdout);
     let number = text.trim().split(':').nth(2).and_then(|n| n.parse().ok());
-    number.with_context(|| format!("--changeOwner: the system knows no {name} ({database})"))
+    number.with_context(|| format!("the system knows no {name} ({database})"))
 }
 
 /// Asks AM, unless that is forbidden.
@@ -223,6 +230,14 @@ fn readers(worker: Option<Worker>) -> Option<Owner> {
     worker.map(|w| (rustix::process::geteuid().as_raw(), w.group))
 }
 
+/// Where workers run as somebody else, nobody besides them needs it.
+fn conf_mode(worker: Option<Worker>) -> u32 {
+    match worker {
+        Some(_) => 0o640,
+        None => 0o644,
+    }
+}
+
 /// What the instance is to say; passwords of the operator and of the environment before imported ones.
 fn content(request: &Request, folder: &Path) -> Result<Content> {
     let environment = conf::environment();
@@ -255,12 +270,7 @@ fn content(request: &Request, folder: &Path) -> Result<Content> {
 /// The files of the instance; those of secrets stay the parent's.
 fn files(target: &Target, lines: &Lines, content: &Content) -> Result<Vec<Step>> {
     let config = lines.agent_conf.parent().context("a folder")?;
-    let mode = if target.worker.is_some() {
-        0o640
-    } else {
-        0o644
-    };
-    let readers = readers(target.worker);
+    let (mode, readers) = (conf_mode(target.worker), readers(target.worker));
     let mut steps = vec![Step::file(&lines.agent_conf, mode, readers, &content.text)];
     let key = secrets::new_key()?;
     let encrypted = content.passwords.iter().map(|(name, password)| {

@@ -2,11 +2,13 @@
 //! again after it was done partly: nobody knows how far a killed run came.
 
 use std::{
-    fs::{self, DirBuilder, OpenOptions, Permissions},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions},
     io::{self, ErrorKind, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, chown, symlink},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown, symlink},
     path::{Path, PathBuf},
 };
+
+use rustix::fs::OFlags;
 
 use super::{Owner, Step, without_ours};
 
@@ -80,6 +82,7 @@ impl Disk {
                 Ok(())
             }
             Step::Away { path, owned } => self.rename(path, owned),
+            Step::Rights { path, now, .. } => self.belong(path, now.mode, Some(now.owner)),
         }
     }
 
@@ -134,6 +137,10 @@ impl Disk {
                     false => Ok(()),
                 }
             }
+            Step::Rights { path, before, .. } => match fs::symlink_metadata(path) {
+                Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
+                _ => self.belong(path, before.mode, Some(before.owner)),
+            },
         }
     }
 
@@ -194,20 +201,36 @@ impl Disk {
     }
 
     fn belong(&self, path: &Path, mode: u32, owner: Option<Owner>) -> io::Result<()> {
+        let file = itself(path)?;
         self.next()?;
         if let Some((user, group)) = owner {
-            let there = fs::metadata(path)?;
+            let there = file.metadata()?;
             if (there.uid(), there.gid()) != (user, group) {
-                chown(path, Some(user), Some(group))?;
+                fchown(&file, Some(user), Some(group))?;
             }
         }
         self.next()?;
-        fs::set_permissions(path, Permissions::from_mode(mode))
+        file.set_permissions(Permissions::from_mode(mode))
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.next()?;
         fs::rename(from, to)
+    }
+}
+
+/// The file or folder of this very name. Whoever owns the folder around it may put something else there at any
+/// moment, and what that leads to is not to be given away (rule W3).
+fn itself(path: &Path) -> io::Result<File> {
+    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags.bits().cast_signed())
+        .open(path)?;
+    let there = file.metadata()?;
+    match there.is_dir() || (there.is_file() && there.nlink() == 1) {
+        true => Ok(file),
+        false => Err(io::Error::other("another name leads to it")),
     }
 }
 

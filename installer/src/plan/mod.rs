@@ -12,6 +12,7 @@ mod tests;
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -61,6 +62,29 @@ pub(crate) enum Step {
     },
     /// A file, link or folder that goes, with everything in it.
     Away { path: PathBuf, owned: PathBuf },
+    /// Another mode and owner of a file or folder that stays.
+    Rights {
+        path: PathBuf,
+        before: Rights,
+        now: Rights,
+    },
+}
+
+/// Who may do what with a file or folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Rights {
+    pub(crate) mode: u32,
+    pub(crate) owner: Owner,
+}
+
+impl Rights {
+    /// As they are.
+    pub(crate) fn of(there: &fs::Metadata) -> Rights {
+        Rights {
+            mode: there.mode() & 0o7777,
+            owner: (there.uid(), there.gid()),
+        }
+    }
 }
 
 /// Steps that belong together.
@@ -128,7 +152,8 @@ impl Step {
             | Step::File { path, .. }
             | Step::Link { path, .. }
             | Step::Replace { path, .. }
-            | Step::Away { path, .. } => path,
+            | Step::Away { path, .. }
+            | Step::Rights { path, .. } => path,
         }
     }
 }
@@ -319,6 +344,15 @@ fn possible(steps: &[Step]) -> Result<()> {
                 there.with_context(|| format!("{}", path.display()))?;
                 if fs::symlink_metadata(owned).is_ok() {
                     bail!("{} is in the way", owned.display());
+                }
+            }
+            Step::Rights { path, before, .. } => {
+                let there = there.with_context(|| format!("{}", path.display()))?;
+                if there.is_symlink() || Rights::of(&there) != *before {
+                    bail!(
+                        "{} was changed meanwhile; run agentadmin again",
+                        path.display()
+                    );
                 }
             }
         }

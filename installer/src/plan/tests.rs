@@ -50,12 +50,18 @@ fn tree(root: &Path) -> BTreeMap<PathBuf, (u32, String)> {
     all
 }
 
+fn rights(path: &Path) -> Rights {
+    Rights::of(&fs::symlink_metadata(path).unwrap())
+}
+
 /// A machine before an installation, and a plan with every kind of step.
 fn machine() -> (tempfile::TempDir, Vec<Step>) {
     let root = tempfile::tempdir().unwrap();
     let at = |name: &str| root.path().join(name);
     fs::create_dir(at("instances")).unwrap();
     fs::create_dir_all(at("old/config")).unwrap();
+    fs::create_dir(at("kept")).unwrap();
+    fs::set_permissions(at("kept"), fs::Permissions::from_mode(0o755)).unwrap();
     fs::write(at("old/config/agent.conf"), "old = true\n").unwrap();
     fs::write(at("server.conf"), "Listen 80\n").unwrap();
     fs::set_permissions(at("server.conf"), fs::Permissions::from_mode(0o640)).unwrap();
@@ -77,6 +83,14 @@ fn machine() -> (tempfile::TempDir, Vec<Step>) {
             target: at("server.conf"),
         },
         Step::away(&at("old")),
+        Step::Rights {
+            path: at("kept"),
+            before: rights(&at("kept")),
+            now: Rights {
+                mode: 0o700,
+                ..rights(&at("kept"))
+            },
+        },
         Step::Replace {
             path: at("server.conf"),
             copy: at("server.conf_amagent_1"),
@@ -247,6 +261,28 @@ fn what_somebody_else_has_made_is_not_taken_away() {
     let before = tree(root.path());
     assert!(run(root.path(), steps, None).is_err());
     assert_eq!(tree(root.path()), before);
+}
+
+/// Workers own the folder of their logs, and can put there what they like.
+#[test]
+fn rights_are_given_to_nothing_behind_another_name() {
+    let root = tempfile::tempdir().unwrap();
+    let at = |name: &str| root.path().join(name);
+    fs::write(at("secret"), "of somebody else").unwrap();
+    fs::set_permissions(at("secret"), fs::Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink(at("secret"), at("link")).unwrap();
+    fs::hard_link(at("secret"), at("other")).unwrap();
+    let before = rights(&at("secret"));
+    for name in ["link", "other"] {
+        let now = Rights {
+            mode: 0o666,
+            ..before
+        };
+        let path = at(name);
+        let step = Step::Rights { path, before, now };
+        assert!(Disk::default().apply(&step).is_err(), "{name}");
+    }
+    assert_eq!(rights(&at("secret")), before);
 }
 
 #[test]
