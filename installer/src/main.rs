@@ -19,6 +19,7 @@ mod rotate;
 mod secrets;
 mod server;
 mod status;
+mod terminal;
 mod trace;
 mod validate;
 mod version;

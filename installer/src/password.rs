@@ -42,7 +42,7 @@ agentadmin --p agent-key.conf PASSWORD-FILE, or - for standard input";
 pub(crate) fn encrypt(key: &str, password: &str) -> Result<String> {
     match (key, password) {
         (STDIN, STDIN) => {
-            let key = parse_key(secrets::stdin_line()?.trim())?;
+            let key = parse_key(secrets::stdin_line("Key: ")?.trim())?;
             secrets::encrypt(&key, &secrets::read_password(Path::new(STDIN))?)
         }
         (STDIN, _) => {

@@ -11,12 +11,14 @@ use anyhow::{Context, Result, bail};
 use crate::{
     home::Home,
     includes,
-    plan::{Plan, Step, Work},
+    plan::{self, Plan, Step, Work},
     server::{Receipt, without_marked},
 };
 
 /// Asks, then removes.
 pub(crate) fn remove(home: &Home, name: &str) -> Result<()> {
+    // A removal that was killed may have taken the name from the register.
+    plan::repair(&home.instances())?;
     let find = || -> Result<_> {
         let entries = home.entries()?;
         let Some(entry) = entries.iter().find(|e| e.name == name).cloned() else {

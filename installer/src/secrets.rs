@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Read, Write},
     os::unix::fs::MetadataExt,
     path::Path,
 };
@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail};
 use portcullis_engine::{config, token::Secret};
 use rand_core::TryRngCore;
 use zeroize::{Zeroize, Zeroizing};
+
+use crate::terminal;
 
 pub(crate) const KEY: &str = "com.sun.identity.agents.config.key";
 pub(crate) const PASSWORD: &str = "com.sun.identity.agents.config.password";
@@ -44,11 +46,19 @@ pub(crate) fn new_key_text() -> Result<Zeroizing<String>> {
 /// It cannot be read, is empty, or others may read the file (rule K3).
 pub(crate) fn read_password(path: &Path) -> Result<Secret> {
     let line = match path == Path::new("-") {
-        true => stdin_line()?,
+        true => stdin_line("Password: ")?,
         false => read_line(path)?,
     };
+    password(&line).with_context(|| path.display().to_string())
+}
+
+/// A line as a password; a short one is warned of.
+///
+/// # Errors
+/// It is empty.
+pub(crate) fn password(line: &str) -> Result<Secret> {
     if line.is_empty() {
-        bail!("{}: there is no password in it", path.display());
+        bail!("there is no password in it");
     }
     if line.len() < GOOD_LENGTH {
         eprintln!(
@@ -58,13 +68,19 @@ pub(crate) fn read_password(path: &Path) -> Result<Secret> {
     Ok(Secret::new(line.as_bytes().to_vec()))
 }
 
-/// The next line of standard input.
-pub(crate) fn stdin_line() -> Result<Zeroizing<String>> {
-    let mut line = Zeroizing::new(String::new());
-    io::stdin()
-        .read_line(&mut line)
-        .context("cannot read standard input")?;
-    Ok(without_end(&line))
+/// The next line of standard input; who types it is asked for it, and it is not shown.
+pub(crate) fn stdin_line(question: &str) -> Result<Zeroizing<String>> {
+    let typed = terminal::is_typed();
+    let ask = || match typed {
+        true => io::stderr().write_all(question.as_bytes()),
+        false => Ok(()),
+    };
+    let line = terminal::hidden_line(&mut io::stdin().lock(), typed, ask);
+    let line = line.context("cannot read standard input")?;
+    match line {
+        None if typed => bail!("left; nothing was changed"),
+        line => Ok(line.unwrap_or_default()),
+    }
 }
 
 /// The first line of a file that is its owner's alone.

@@ -10,12 +10,14 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
+use portcullis_engine::token::Secret;
 
 use super::{Password, Request, address::url, import::Import};
 use crate::{
     home::Home,
-    secrets,
+    plan, secrets,
     server::{Kind, Lines},
+    terminal,
 };
 
 /// `--i`.
@@ -23,10 +25,13 @@ use crate::{
 /// # Errors
 /// As for the silent installation.
 pub(crate) fn install(home: &Home) -> Result<()> {
+    // What a killed run has left would be in the way of the first answer.
+    plan::repair(&home.instances())?;
     let mut dialogue = Dialogue {
         input: &mut io::stdin().lock(),
         output: &mut io::stdout(),
         root: rustix::process::geteuid().is_root(),
+        typed: terminal::is_typed(),
     };
     match dialogue.ask()? {
         Some(request) => super::install(home, request),
@@ -55,6 +60,8 @@ pub(crate) struct Dialogue<'io> {
     pub(crate) output: &'io mut dyn Write,
     /// Whether files can be given away.
     pub(crate) root: bool,
+    /// Whether the answers are typed at a terminal, which shows them.
+    pub(crate) typed: bool,
 }
 
 /// What was answered; in the next round these are the defaults.
@@ -68,7 +75,12 @@ struct Answers {
     name: String,
     realm: String,
     password_file: String,
+    /// Where it is asked for.
+    password: Option<Secret>,
 }
+
+/// In place of the file: the password is asked for.
+const ASK: &str = "-";
 
 /// An answer, unless it is that one has had enough.
 type Answer<T> = Result<Option<T>>;
@@ -100,9 +112,10 @@ impl Dialogue<'_> {
             let import = or_leave!(self.questions(&mut answers));
             self.summary(&answers)?;
             if or_leave!(self.yes("Confirm configuration", false)) {
-                let password = match answers.password_file.as_str() {
-                    "" => Password::Imported,
-                    file => Password::File(file.into()),
+                let password = match (answers.password, answers.password_file.as_str()) {
+                    (Some(password), _) => Password::Typed(password),
+                    (None, "") => Password::Imported,
+                    (None, file) => Password::File(file.into()),
                 };
                 return Ok(Some(Request {
                     conf: answers.conf.into(),
@@ -191,18 +204,44 @@ impl Dialogue<'_> {
             .as_ref()
             .is_some_and(|i| i.passwords().contains_key(secrets::PASSWORD));
         let question = match readable {
-            true => "Enter the path to the password file (empty: the imported password)",
-            false => "Enter the path to the password file",
+            true => {
+                "Enter the path to the password file (empty: the imported password; -: type it)"
+            }
+            false => "Enter the path to the password file (-: type it)",
         };
         answers.password_file =
             or_leave!(
                 self.until(question, &answers.password_file, |path| match path {
                     "" if readable => Ok(String::new()),
                     "" => bail!("a file with the agent's password on its first line; mode 600"),
+                    ASK => Ok(ASK.to_owned()),
                     path => secrets::read_password(Path::new(path)).map(|_| path.to_owned()),
                 })
             );
+        answers.password = match answers.password_file.as_str() {
+            ASK => Some(or_leave!(self.password())),
+            _ => None,
+        };
         Ok(Some(import))
+    }
+
+    /// The password itself, which nobody sees.
+    fn password(&mut self) -> Answer<Secret> {
+        loop {
+            let (input, output) = (&mut *self.input, &mut *self.output);
+            let ask = || {
+                output.write_all(b"Password: ")?;
+                output.flush()
+            };
+            let line = or_leave!(
+                terminal::hidden_line(input, self.typed, ask).context("cannot read the password")
+            );
+            self.say("\n")?;
+            match secrets::password(&line) {
+                Ok(password) => return Ok(Some(password)),
+                Err(error) => self.say(&format!("{error:#}\n\n"))?,
+            }
+        }
     }
 
     fn addresses(&mut self, answers: &mut Answers, import: Option<&Import>) -> Answer<()> {
@@ -251,6 +290,7 @@ impl Dialogue<'_> {
         };
         let password = match answers.password_file.as_str() {
             "" => "the imported password",
+            ASK => "none: typed",
             file => file,
         };
         self.say(&format!(
@@ -360,6 +400,7 @@ mod tests {
             input: &mut input.as_bytes(),
             output: &mut output,
             root,
+            typed: false,
         };
         let request = dialogue.ask().unwrap();
         (request, String::from_utf8(output).unwrap())

@@ -52,10 +52,11 @@ pub(crate) struct Request {
 }
 
 /// Where the agent's password comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Password {
     /// The first line of a file.
     File(PathBuf),
+    /// Somebody has typed it.
+    Typed(Secret),
     /// The imported files, where their key opens it.
     Imported,
 }
@@ -252,6 +253,9 @@ fn content(request: &Request, folder: &Path) -> Result<Content> {
         Password::File(file) => {
             let password = secrets::read_password(file)?;
             passwords.insert(secrets::PASSWORD.to_owned(), password);
+        }
+        Password::Typed(password) => {
+            passwords.insert(secrets::PASSWORD.to_owned(), password.clone());
         }
         Password::Imported => ensure!(
             passwords.contains_key(secrets::PASSWORD),

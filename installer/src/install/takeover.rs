@@ -14,7 +14,7 @@ use super::{Import, Password, Request, Target};
 use crate::{
     home::Home,
     includes, nginx,
-    plan::{Plan, Work},
+    plan::{self, Plan, Work},
     remove,
     server::{Change, Kind, Lines, Receipt, WAS, Was, begin, end},
 };
@@ -31,6 +31,8 @@ enum Theirs {
 /// # Errors
 /// No Web Agent is loaded there, or more than one configuration of it is.
 pub(crate) fn takeover(home: &Home, place: &Path, password: &Path, force: bool) -> Result<()> {
+    // A run that was killed may have left our lines there.
+    plan::repair(&home.instances())?;
     let conf = server_conf(place)?;
     let text =
         fs::read_to_string(&conf).with_context(|| format!("cannot read {}", conf.display()))?;
@@ -121,7 +123,8 @@ pub(super) fn changes(target: &Target, lines: &Lines) -> Result<Vec<Change>> {
     Ok(changes)
 }
 
-fn module_line(kind: Kind, module: &Path) -> String {
+/// The line that loads our module.
+pub(super) fn module_line(kind: Kind, module: &Path) -> String {
     match kind {
         Kind::Httpd => format!("LoadModule amagent_module \"{}\"", module.display()),
         Kind::Nginx => format!("load_module {};", module.display()),
@@ -156,7 +159,12 @@ fn theirs(kind: Kind, line: &str) -> Option<(Theirs, PathBuf)> {
         (Kind::Httpd, "loadmodule") if words.get(1).is_some_and(|w| w == "amagent_module") => {
             (words.get(2)?, Theirs::Module)
         }
-        (Kind::Nginx, "load_module") if words.get(1)?.ends_with("openam_ngx_auth_module.so") => {
+        // Ours counts too: it is in the place that is to be taken.
+        (Kind::Nginx, "load_module")
+            if words.get(1).is_some_and(|file| {
+                file.ends_with("openam_ngx_auth_module.so") || file.ends_with(kind.module())
+            }) =>
+        {
             (words.get(1)?, Theirs::Module)
         }
         (Kind::Httpd, "amagentconf") | (Kind::Nginx, "openam_agent_configuration") => {
