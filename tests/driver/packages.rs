@@ -40,6 +40,7 @@ const NEEDS: &[(&str, &str, For)] = &[
     ("valgrind", "valgrind", For::Tests),
     ("pkg-config", "pkg-config", For::Tests),
     ("curl", "curl", For::Tests),
+    ("strace", "strace", For::Tests),
     ("dh", "debhelper", For::Debs),
     ("dpkg-buildpackage", "dpkg-dev", For::Debs),
 ];
