@@ -2,48 +2,68 @@
 //!
 //! A session is ended, then a policy changed; requests follow each other until enough in a row, on connections of
 //! their own, show that every worker knows. Prints times, for reading; nothing passes or fails by a figure.
+//! Of the simulator, and of a real OpenAM where this machine can have one.
 #![allow(clippy::expect_used, reason = "a tool of developers")]
 
 use std::time::{Duration, Instant};
 
+use portcullis_openam::seed::Am;
 use portcullis_tests::{
+    real,
     server::Kind,
-    site::{self, Site},
+    site::{self, AmServer, Site},
     visitor::Visitor,
 };
 use serde_json::json;
 
-const PAGE: &str = "/app/known";
+const PAGE: &str = "/docs/a.html";
 const ROUNDS: usize = 20;
 /// So many answers in a row come from more than one worker of four.
 const IN_A_ROW: usize = 12;
+/// OpenAM 16.0.5 collects its news for 100 ms, and of what begins and ends meanwhile it tells only one.
+const LIFE: Duration = Duration::from_millis(300);
 
 fn main() {
-    println!("server   change            p50 ms    most ms   of {ROUNDS} rounds");
+    let openam = real::openam("news of a real OpenAM");
+    println!("AM         server   change            p50 ms    most ms   of {ROUNDS} rounds");
     for kind in [Kind::Nginx, Kind::Httpd] {
-        measure(kind);
+        measure(kind, None);
+        if let Some(openam) = &openam {
+            measure(kind, Some(Am::at(openam.url()).expect("URL of AM")));
+        }
+    }
+    if let Some(openam) = openam {
+        openam.stop();
     }
 }
 
-fn measure(kind: Kind) {
+fn measure(kind: Kind, am: Option<Am>) {
+    let (name, life) = match &am {
+        Some(_) => ("OpenAM", LIFE),
+        None => ("simulator", Duration::ZERO),
+    };
     let site = site::site(kind)
         .unrecorded()
         .listens()
         .workers(4)
-        .property("portcullis.login.starts.max", "0")
-        .start();
+        .property("portcullis.login.starts.max", "0");
+    let site = match am {
+        Some(am) => site.am(AmServer::Real(am)).start(),
+        None => site.start(),
+    };
     site.wait_for_line("PCL0640");
-    let am = site.am.simulator();
+    let am = site.am.client();
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let mut visitor = site.visitor();
         assert_eq!(visitor.log_in(PAGE).status, 200);
         let token = visitor.am_token();
+        std::thread::sleep(life);
+        am.logout(&token, &token).expect("logout");
         let began = Instant::now();
-        assert!(am.end_session(&token));
         times.push(until(&mut visitor, 302, began));
     }
-    print(kind, "session ended", times);
+    print((name, kind), "session ended", times);
     let mut visitor = site.visitor();
     assert_eq!(visitor.log_in(PAGE).status, 200);
     let mut times = Vec::new();
@@ -52,17 +72,21 @@ fn measure(kind: Kind) {
         let began = allow(&site, get);
         times.push(until(&mut visitor, if get { 200 } else { 403 }, began));
     }
-    print(kind, "policy changed", times);
+    print((name, kind), "policy changed", times);
     site.stop();
 }
 
 /// Allows or forbids GET below `/app`; when AM had done it.
 fn allow(site: &Site, get: bool) -> Instant {
-    let pattern = format!("{}/app/*", site.url());
+    let pattern = format!("{}/docs/*", site.url());
     let members = json!({ "actionValues": { "GET": get } });
+    let name = match &site.am {
+        AmServer::Real(_) => format!("docs-{}", site.agent),
+        AmServer::Simulated(_) => "docs".to_owned(),
+    };
     let admin = site.am.admin();
     admin
-        .replace_policy("/", "docs", &[&pattern], &members)
+        .replace_policy("/", &name, &[&pattern], &members)
         .expect("policy");
     Instant::now()
 }
@@ -80,13 +104,13 @@ fn until(visitor: &mut Visitor<'_>, status: u16, began: Instant) -> Duration {
     since
 }
 
-fn print(kind: Kind, what: &str, mut times: Vec<Duration>) {
+fn print((am, kind): (&str, Kind), what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let ms = |time: Duration| time.as_secs_f64() * 1e3;
     let (middle, most) = (times[times.len() / 2], times[times.len() - 1]);
     let kind = format!("{kind:?}");
     println!(
-        "{kind:<8} {what:<16} {:>8.2}  {:>8.2}",
+        "{am:<10} {kind:<8} {what:<16} {:>8.2}  {:>8.2}",
         ms(middle),
         ms(most)
     );
