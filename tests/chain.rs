@@ -185,7 +185,8 @@ impl Machine {
         // What is made to last costs nothing there.
         let memory = Path::new("/dev/shm");
         let mut builder = tempfile::Builder::new();
-        let builder = builder.prefix("portcullis-chain-");
+        // Other tests look there for what the agent may have left under its own name.
+        let builder = builder.prefix("an-installation-");
         let folder = match memory.is_dir() {
             true => builder.tempdir_in(memory),
             false => builder.tempdir(),
