@@ -15,6 +15,7 @@ use std::{
 use portcullis_tests::{
     both_servers, modules,
     processes::{agent_workers, wait_for_successors},
+    pty::{INTERRUPT, Terminal},
     second::{self, words},
     site::{Site, site},
     wait_until,
@@ -74,6 +75,33 @@ fn a_password_comes_from_a_file_or_from_standard_input() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).expect("mode");
     let said = told(&["--p", &key, &file], "");
     assert!(said.contains("can be read by others (mode 644)"), "{said}");
+}
+
+#[test]
+fn a_password_that_is_typed_is_not_shown() {
+    let folder = tempfile::tempdir().expect("folder");
+    let key = private(&folder.path().join("agent-key.conf"), &format!("{KEY}\n"));
+    for (typed, ends) in [
+        (format!("{PASSWORD}\n"), true),
+        (format!("half{INTERRUPT}"), false),
+    ] {
+        let mut terminal = Terminal::run(&agentadmin(&["--p", &key, "-"]));
+        terminal.wait_for("Password: ");
+        assert!(!terminal.shows_what_is_typed());
+        terminal.types(&typed);
+        terminal.wait_for(if ends {
+            "Encrypted password value: "
+        } else {
+            "left"
+        });
+        assert!(terminal.shows_what_is_typed());
+        let (status, shown) = terminal.end();
+        assert_eq!(status.success(), ends, "{shown}");
+        assert!(
+            !shown.contains(PASSWORD) && !shown.contains("half"),
+            "{shown}"
+        );
+    }
 }
 
 /// A program whose output nobody reads yet, so that it stays; and what it has printed later.

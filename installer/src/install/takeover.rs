@@ -37,6 +37,11 @@ pub(crate) fn takeover(home: &Home, place: &Path, password: &Path, force: bool) 
     let text =
         fs::read_to_string(&conf).with_context(|| format!("cannot read {}", conf.display()))?;
     let agent_conf = agent_conf(&conf, &text)?;
+    ensure!(
+        !agent_conf.starts_with(home.instances()),
+        "this agent is in {} already",
+        conf.display()
+    );
     let import = Import::read(&agent_conf)?;
     let said = |value: Option<&str>, what: &str| {
         let value = value.map(str::to_owned);
@@ -99,22 +104,30 @@ pub(crate) fn rollback(home: &Home, name: &str) -> Result<()> {
 /// The changes that put our lines into the place of theirs.
 pub(super) fn changes(target: &Target, lines: &Lines) -> Result<Vec<Change>> {
     let mut changes = Vec::new();
-    for (path, text) in includes::files(target.kind, &target.conf, &target.text) {
+    let files = includes::files(target.kind, &target.conf, &target.text);
+    let ours = |line: &str| match theirs(target.kind, line) {
+        Some((Theirs::Module, file)) => file.ends_with(target.kind.module()),
+        _ => false,
+    };
+    let loaded = files.iter().any(|(_, text)| text.lines().any(ours));
+    for (path, text) in files {
         let mut now = String::with_capacity(text.len());
         for line in text.split_inclusive('\n') {
-            let ours = match theirs(target.kind, line) {
+            let instead = match theirs(target.kind, line).filter(|_| !ours(line)) {
                 None => {
                     now.push_str(line);
                     continue;
                 }
-                Some((Theirs::Module, _)) => module_line(target.kind, &lines.module),
+                // A package does it.
+                Some((Theirs::Module, _)) if loaded => String::new(),
+                Some((Theirs::Module, _)) => module_line(target.kind, &lines.module) + "\n",
                 Some((Theirs::Configuration, _)) => {
-                    configuration_line(target.kind, &lines.agent_conf)
+                    configuration_line(target.kind, &lines.agent_conf) + "\n"
                 }
             };
             let whole = line.strip_suffix('\n').unwrap_or(line);
             let (begin, end) = (begin(&lines.name), end(&lines.name));
-            now.push_str(&format!("{begin}\n{WAS}{whole}\n{ours}\n{end}\n"));
+            now.push_str(&format!("{begin}\n{WAS}{whole}\n{instead}{end}\n"));
         }
         if now != text {
             changes.push(Change::Edit(Was::read(&path, &text), now));
@@ -159,7 +172,7 @@ fn theirs(kind: Kind, line: &str) -> Option<(Theirs, PathBuf)> {
         (Kind::Httpd, "loadmodule") if words.get(1).is_some_and(|w| w == "amagent_module") => {
             (words.get(2)?, Theirs::Module)
         }
-        // Ours counts too: it is in the place that is to be taken.
+        // Ours may be there as well: see below.
         (Kind::Nginx, "load_module")
             if words.get(1).is_some_and(|file| {
                 file.ends_with("openam_ngx_auth_module.so") || file.ends_with(kind.module())
@@ -195,8 +208,9 @@ fn agent_conf(conf: &Path, text: &str) -> Result<PathBuf> {
         "no Web Agent is loaded by {}; --s or --i installs this one",
         conf.display()
     );
+    // Beside theirs it is a package's, and does nothing until it is configured.
     ensure!(
-        !modules.iter().any(|m| m.ends_with(kind.module())),
+        !modules.iter().all(|m| m.ends_with(kind.module())),
         "this agent is in {} already",
         conf.display()
     );
@@ -239,5 +253,63 @@ fn server_conf(place: &Path) -> Result<PathBuf> {
             register.display(),
             confs.len()
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::without_marked;
+
+    /// A package's module may be loaded beside theirs, before anything is taken over.
+    #[test]
+    fn a_module_that_a_package_loads_is_not_loaded_twice() {
+        let httpd = "LoadModule amagent_module /usr/lib/apache2/modules/mod_portcullis.so\n";
+        let nginx = "load_module modules/ngx_http_portcullis_module.so;\n";
+        for (kind, ours, theirs) in [
+            (
+                Kind::Httpd,
+                httpd,
+                "LoadModule amagent_module \"/opt/theirs/mod_openam.so\"\nAmAgentConf /opt/a.conf\n",
+            ),
+            (
+                Kind::Nginx,
+                nginx,
+                "load_module /opt/theirs/openam_ngx_auth_module.so;\nhttp {\n\
+                 openam_agent_configuration /opt/a.conf;\n}\n",
+            ),
+        ] {
+            let conf = Path::new("/nonexistent/server.conf");
+            let lines = Lines {
+                name: "agent_1".into(),
+                module: Path::new("/opt/p/lib").join(kind.module()),
+                agent_conf: "/opt/p/instances/agent_1/config/agent.conf".into(),
+                include: "/opt/p/instances/agent_1/config/nginx.conf".into(),
+            };
+            for (text, loads) in [
+                (format!("{ours}{theirs}"), false),
+                (theirs.to_owned(), true),
+            ] {
+                let found = agent_conf(conf, &text);
+                assert_eq!(found.unwrap(), Path::new("/opt/a.conf"), "{text}");
+                let target = Target {
+                    kind,
+                    conf: conf.into(),
+                    text: text.clone(),
+                    worker: None,
+                };
+                let [Change::Edit(_, now)] = &changes(&target, &lines).unwrap()[..] else {
+                    panic!("one file")
+                };
+                let line = module_line(kind, &lines.module);
+                assert_eq!(now.contains(&line), loads, "{now}");
+                assert!(now.contains(&configuration_line(kind, &lines.agent_conf)));
+                assert_eq!(now.matches(WAS).count(), 2, "{now}");
+                assert_eq!(without_marked(now, None), text);
+            }
+            let refused = agent_conf(conf, &format!("{ours}http {{\n}}\n"));
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("already"), "{refused}");
+        }
     }
 }
