@@ -8,6 +8,7 @@ use portcullis_tests::{
     guide::{Setup, Shell},
     second::{agentadmin, words},
     site::{Site, site},
+    wait_until,
 };
 use serde_json::Value;
 
@@ -63,6 +64,51 @@ both_servers! {
         let (code, said) = tool(&site, &[&arguments[..], &["--against", other]].concat());
         assert!(code == Some(4) && said.contains("1 change their outcome"), "{said}");
         assert!(said.contains("PCL0410 because portcullis.deny.rule[9]"), "{said}");
+        site.stop();
+    }
+
+    fn one_client_is_looked_at_more_closely(kind: Kind) {
+        let level = "com.sun.identity.agents.config.debug.level";
+        let site = site(kind).workers(1).property(level, "info").start();
+        let mut visitor = site.visitor();
+        assert_eq!(visitor.log_in("/app/page").status, 200);
+        let (code, said) = tool(&site, &["debug", "::ffff:127.0.0.1", "agent_1"]);
+        assert!(code == Some(0) && said.contains("requests of 127.0.0.1 for 10 minutes"), "{said}");
+        assert_eq!(status(&site)["hosts"][0]["debug"]["address"], "127.0.0.1");
+        site.wait_for_line("PCL0723");
+        // The very same request again, which is answered without a decision otherwise.
+        for _ in 0..4 {
+            assert_eq!(visitor.get("/app/page?key=s3cret").status, 200);
+        }
+        let closer = |site: &Site, page: &str| {
+            let log = site.debug_log();
+            let lines = log.lines().filter(|line| line.contains("PCL0725") && line.contains(page));
+            lines.map(str::to_owned).collect::<Vec<_>>()
+        };
+        wait_until("all four", || closer(&site, "/app/page").len() == 4);
+        let line = closer(&site, "/app/page").remove(3);
+        for wanted in ["decided=PCL0100", "stage=\"attributes\"", "known=\"session, policy", "policy set ", "am-auth-jwt"] {
+            assert!(line.contains(wanted), "{wanted}: {line}");
+        }
+        let log = site.debug_log();
+        assert!(log.lines().any(|line| line.contains("PCL0100") && line.contains("/app/page")), "{log}");
+        for secret in visitor.cookies.values().map(String::as_str).chain(["s3cret"]) {
+            assert!(!log.contains(secret), "{log}");
+        }
+        let (code, text) = tool(&site, &["status"]);
+        assert!(code == Some(0) && text.contains("more is written of the requests of 127.0.0.1 until"), "{text}");
+
+        // Of nobody else.
+        assert_eq!(tool(&site, &["debug", "192.0.2.9", "agent_1", "--minutes", "1"]).0, Some(0));
+        site.wait_for_line("client=192.0.2.9 until=");
+        assert_eq!(visitor.get("/app/other").status, 200);
+        assert_eq!(tool(&site, &["debug", "--off", "agent_1"]).0, Some(0));
+        site.wait_for_line("PCL0724");
+        assert!(closer(&site, "/app/other").is_empty() && !site.debug_log().contains("/app/other"));
+        assert!(status(&site)["hosts"][0]["debug"].is_null());
+        assert_eq!(visitor.get("/app/page").status, 200);
+        let (code, said) = tool(&site, &["debug", "nobody", "agent_1"]);
+        assert!(code == Some(1) && said.contains("nobody is not an IP address"), "{said}");
         site.stop();
     }
 

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{ArgGroup, Parser, Subcommand};
 
 use crate::{
-    doctor, explain, flush,
+    debug, doctor, drill, explain, flush,
     home::Home,
     install::{self, Import, Password, Request},
     instance::Instance,
@@ -30,6 +30,8 @@ Examples:
   agentadmin --V agent_1 demo /etc/demo.password /
   agentadmin explain 7Q2W0H5M3R9T1B4C
   agentadmin status
+  agentadmin drill am-down
+  agentadmin debug 192.0.2.7 --minutes 10
   agentadmin flush --all agent_1
   agentadmin rules agent_1
   agentadmin trace --last 20
@@ -150,7 +152,9 @@ pub(crate) struct Arguments {
 /// What is not an option, because the Web Agent does not have it.
 #[derive(Subcommand)]
 enum Command {
+    Debug(debug::Options),
     Doctor(doctor::Options),
+    Drill(drill::Options),
     Explain(explain::Options),
     Flush(flush::Options),
     Rules(explain::check::Options),
@@ -163,6 +167,8 @@ enum Command {
 pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     match &arguments.command {
         Some(Command::Doctor(options)) => return doctor::run(options),
+        Some(Command::Debug(options)) => return debug::run(options),
+        Some(Command::Drill(options)) => return drill::run(options),
         Some(Command::Explain(options)) => return explain::run(options),
         Some(Command::Flush(options)) => return flush::run(options),
         Some(Command::Rules(options)) => return explain::check::run(options),

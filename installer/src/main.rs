@@ -2,7 +2,9 @@
 //! decisions.
 
 mod cli;
+mod debug;
 mod doctor;
+mod drill;
 mod explain;
 mod flush;
 mod home;

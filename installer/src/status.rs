@@ -157,6 +157,15 @@ fn host_text(status: &Value) -> String {
     line(&mut out, "leader", &leads);
     out.push_str(&am_text(am, &status["notifications"]));
     out.push_str(&configuration_text(&status["configuration"]));
+    let closer = &status["debug"];
+    if !closer.is_null() {
+        let (address, until) = (shown(&closer["address"]), shown(&closer["until"]));
+        line(
+            &mut out,
+            "debug",
+            &format!("more is written of the requests of {address} until {until}"),
+        );
+    }
     for (table, facts) in [("sessions", "session"), ("decisions", "policy")] {
         let lookups = &cache[format!("{facts}_lookups")];
         let (used, slots) = (shown(&cache[table]["used"]), shown(&cache[table]["slots"]));

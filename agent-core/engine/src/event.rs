@@ -423,6 +423,14 @@ codes! {
     TooManyInstances 722 Error "there are more instances than this server may have"
         "Each `agent.conf` that the web server's configuration names is one. What it protects is not let through."
         "Raise `AM_MAX_AGENTS` (at most 32), or let servers share an `agent.conf`.";
+    CloserBegun 723 Info "more is written of the requests of one client address"
+        "`agentadmin debug` was told so; the line says of which, and until when. The lines are in the debug log, whatever its level."
+        "Nothing; `agentadmin debug --off` ends it before its time.";
+    CloserOver 724 Info "no more is written of the requests of one client address"
+        "Its time is over, or somebody ended it." "Nothing.";
+    Closer 725 Debug "how it came to the decision before this line"
+        "The request is of the address that `agentadmin debug` was told: which stage decided, what was known, which rules match, which cookies came."
+        "Nothing.";
 }
 
 impl Code {

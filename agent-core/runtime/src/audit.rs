@@ -2,6 +2,8 @@
 //!
 //! Both leave out what could let anybody in: no cookie, no token, no query string.
 
+use std::net::IpAddr;
+
 use portcullis_engine::{
     config::{AuditAccess, AuditTo, Config, Dialect},
     contract::{Decision, Fill, Incident, Opinion, Outcome, RequestView, Why},
@@ -11,7 +13,7 @@ use portcullis_engine::{
 use serde_json::{Value, json};
 
 use crate::{
-    agent::Instance, lines::Line, logs::timestamp, memo::View, transaction, worker::Worker,
+    agent::Instance, closer, lines::Line, logs::timestamp, memo::View, transaction, worker::Worker,
 };
 
 /// Longest target that is shown.
@@ -48,16 +50,25 @@ pub(crate) fn record(
     let shown = decision.would.is_some()
         || matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
     let severity = decision.reason.row().severity;
-    if shown || instance.logs().wants(severity) {
+    let logs = instance.logs();
+    if shown || logs.wants(severity) {
+        let closer = logs.closer_at(address(instance, req));
+        if !(shown || closer || logs.wants_of_all(severity)) {
+            return;
+        }
         let age = view.memo.oldest().max(decision.age);
-        let text = text(&client(instance, req), req, decision, age);
+        let client = client(instance, req);
+        let text = text(&client, req, decision, age);
         let text = text + " transaction=" + &transaction_of(instance, req, view) + &trace(req);
         let line = Line::Log {
             code: decision.reason,
             text,
-            always: shown,
+            always: shown || closer,
         };
         worker.write(instance.index(), line);
+        if closer {
+            closer::say((instance, worker), req, decision, view, &client);
+        }
     }
 }
 
@@ -187,6 +198,13 @@ fn trace(req: &RequestView<'_>) -> String {
 /// The id that AM is sent with every call for this request.
 fn transaction_of(instance: &Instance, req: &RequestView<'_>, view: &View<'_>) -> String {
     transaction::of(req, instance.snapshot().as_deref(), view)
+}
+
+/// The same as an address; where it is unknown, the caller's.
+fn address(instance: &Instance, req: &RequestView<'_>) -> IpAddr {
+    let snap = instance.snapshot();
+    let known = snap.and_then(|snap| client_address(req, &snap.config).known());
+    known.unwrap_or(req.client)
 }
 
 /// The address that decisions are about. Where it is unknown, that of the caller helps to find out

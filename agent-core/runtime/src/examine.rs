@@ -29,6 +29,8 @@ pub fn read(conf: &Path) -> (Option<Start>, Vec<Problem>) {
     (start, problems)
 }
 
+pub use crate::known_good::{AtStart, at_start};
+
 /// What of an instance's way to AM is another for a look at it.
 #[derive(Clone, Debug, Default)]
 pub struct Instead {

@@ -7,25 +7,28 @@ use std::{
     fs::File,
     io,
     os::unix::fs::FileExt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
 use portcullis_engine::{
+    config,
     contract::UnixMillis,
     event::Code,
-    token::sealed::{KeyRing, Unsealed},
+    token::sealed::{KeyRing, Purpose, Unsealed},
 };
 use portcullis_shm::{InstanceState, Term};
 use rand_core::TryRngCore;
 
 use crate::{
+    agent::Start,
     fetch::Fetcher,
+    leader,
     lines::Line,
     logs::{format_timestamp, wall_ms},
     published::Published,
-    sealed_file,
+    sealed_file, state_files,
 };
 
 /// Name of the file.
@@ -271,6 +274,66 @@ pub(crate) fn keep(fetcher: &Fetcher, published: &Published) {
     }
 }
 
+/// What a start of the web server finds, if AM is not there then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AtStart {
+    /// Nothing of the configuration comes from AM.
+    NotNeeded,
+    /// What AM says is not kept: `portcullis.config.last.known.good.max.age` is 0.
+    NotKept,
+    /// Nothing is in the file, or it is not there.
+    Nothing(PathBuf),
+    /// It would count.
+    Counts {
+        /// The file.
+        file: PathBuf,
+        /// When AM said it, in UTC.
+        given: String,
+        /// Milliseconds since then.
+        age: u64,
+        /// Milliseconds for which it goes on to count.
+        left: u64,
+    },
+    /// There is something that would not count, and why.
+    Unusable(PathBuf, String),
+}
+
+/// Looks at an instance's file as a leader at a start without AM; changes nothing.
+#[must_use]
+pub fn at_start(conf: &Path, start: &Start) -> AtStart {
+    let config = &start.config;
+    if !leader::from_am(config) {
+        return AtStart::NotNeeded;
+    }
+    if config.known_good_age == 0 {
+        return AtStart::NotKept;
+    }
+    let path = state_files::folder(conf, start).join(NAME);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return AtStart::Nothing(path),
+        Err(error) => return AtStart::Unusable(path, error.to_string()),
+    };
+    let known = KnownGood {
+        file,
+        keys: start.secrets.file_ring(Purpose::LastKnownGood),
+        instance: config::identity(config),
+        max_age: Duration::from_secs(u64::from(config.known_good_age) * 60),
+        said: AtomicBool::new(false),
+    };
+    let now = wall_ms();
+    match known.read(now) {
+        Ok(None) => AtStart::Nothing(path),
+        Ok(Some(kept)) => AtStart::Counts {
+            file: path,
+            given: format_timestamp(kept.read_at),
+            age: now.saturating_sub(kept.read_at),
+            left: known.until(kept.read_at).saturating_sub(now),
+        },
+        Err(why) => AtStart::Unusable(path, why.to_string()),
+    }
+}
+
 /// A length of time for people: whole minutes, or hours and days where it is longer.
 pub(crate) fn words(ms: u64) -> String {
     let minutes = ms / 60_000;
@@ -283,10 +346,7 @@ pub(crate) fn words(ms: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_engine::token::{
-        Secret,
-        sealed::{Purpose, SealKey},
-    };
+    use portcullis_engine::token::{Secret, sealed::SealKey};
 
     use super::*;
 

@@ -113,6 +113,7 @@ async fn keep_lease(fetcher: Rc<Fetcher>, duty: Rc<Duty>) {
         let worker = &fetcher.worker;
         fetcher.recheck();
         fetcher.look_for_first();
+        fetcher.look_for_closer(duty.term.get().is_some());
         match duty.term.get() {
             Some(held) if worker.draining() => {
                 state.lease_resign(held);

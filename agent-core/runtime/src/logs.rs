@@ -4,16 +4,25 @@
 //! made from codes and from what `evaluate` considers printable.
 
 use std::{
-    sync::atomic::{AtomicU8, Ordering},
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
     time::{SystemTime, UNIX_EPOCH},
 };
 
+use arc_swap::ArcSwapOption;
 use portcullis_engine::{
     config::{self, Config, Level},
     event::{Code, Severity},
 };
+use portcullis_shm::clock;
 
-use crate::logfile::{LogFile, Rotation};
+use crate::{
+    closer::Closer,
+    logfile::{LogFile, Rotation},
+};
 
 /// Receives lines for the host's error log, on any thread.
 pub type HostLog = Box<dyn Fn(Severity, &str) + Send + Sync>;
@@ -59,6 +68,9 @@ impl System {
 pub(crate) struct Logs {
     /// The least [`Severity`] that the debug log gets.
     least: AtomicU8,
+    /// The same, or all while somebody looks more closely at some requests: what requests compare with.
+    wanted: AtomicU8,
+    closer: ArcSwapOption<Closer>,
     debug: Option<LogFile>,
     audit: Option<LogFile>,
     record: Option<LogFile>,
@@ -110,6 +122,8 @@ impl Logs {
         (
             Logs {
                 least: AtomicU8::new(severity_of(config.debug_level) as u8),
+                wanted: AtomicU8::new(severity_of(config.debug_level) as u8),
+                closer: ArcSwapOption::empty(),
                 debug,
                 audit,
                 record,
@@ -123,6 +137,34 @@ impl Logs {
     pub(crate) fn set_level(&self, level: Level) {
         self.least
             .store(severity_of(level) as u8, Ordering::Relaxed);
+        self.want();
+    }
+
+    /// Says whose requests are looked at more closely from now on; whose were before.
+    pub(crate) fn set_closer(&self, closer: Option<Closer>) -> Option<Closer> {
+        let before = self.closer.load().as_deref().copied();
+        if before != closer {
+            self.closer.store(closer.map(Arc::new));
+            self.want();
+        }
+        before
+    }
+
+    fn want(&self) {
+        let wanted = match self.closer.load().is_some() {
+            true => Severity::Debug as u8,
+            false => self.least.load(Ordering::Relaxed),
+        };
+        self.wanted.store(wanted, Ordering::Relaxed);
+    }
+
+    /// Whether requests of this client are looked at more closely. For those who have asked
+    /// [`Logs::wants`] before.
+    pub(crate) fn closer_at(&self, client: IpAddr) -> bool {
+        let closer = self.closer.load();
+        closer.as_ref().is_some_and(|closer| {
+            closer.address == client.to_canonical() && closer.until > clock::boottime_ms()
+        })
     }
 
     /// Whether the debug log gets lines of this severity.
@@ -130,8 +172,14 @@ impl Logs {
         severity as u8 <= self.least.load(Ordering::Relaxed)
     }
 
-    /// Whether anybody reads lines of this severity.
+    /// Whether anybody reads lines of this severity, of any client.
     pub(crate) fn wants(&self, severity: Severity) -> bool {
+        let wanted = || severity as u8 <= self.wanted.load(Ordering::Relaxed);
+        severity <= Severity::Info || (self.debug.is_some() && wanted())
+    }
+
+    /// The same of every client.
+    pub(crate) fn wants_of_all(&self, severity: Severity) -> bool {
         severity <= Severity::Info || (self.debug.is_some() && self.takes(severity))
     }
 

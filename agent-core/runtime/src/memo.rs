@@ -407,7 +407,7 @@ pub(crate) fn is_over(mapping: &Mapping, SessionKey(key): SessionKey) -> bool {
 }
 
 /// Rule S1. "Unknown" is not an answer here: AM is asked, and `fetch` looks again.
-fn is_over_at(mapping: &Mapping, key: u128, now: u64) -> bool {
+pub(crate) fn is_over_at(mapping: &Mapping, key: u128, now: u64) -> bool {
     if mapping.ended().look(Key(key), now) == Ended::Yes {
         return true;
     }

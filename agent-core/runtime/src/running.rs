@@ -47,6 +47,7 @@ pub struct Running {
     mapping: Mapping,
     id: InstanceId,
     parents: Vec<u32>,
+    owner: u32,
     config: Config,
 }
 
@@ -103,6 +104,7 @@ impl Running {
                         mapping,
                         id,
                         parents: found.parents,
+                        owner: found.owner,
                         config: config.clone(),
                     }));
                 }
@@ -139,8 +141,17 @@ impl Running {
         notifications::forget(&self.mapping, &state, key.0, now);
     }
 
+    /// The user that made the memory.
+    pub(crate) fn owner(&self) -> u32 {
+        self.owner
+    }
+
     pub(crate) fn mapping(&self) -> &Mapping {
         &self.mapping
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
     }
 
     pub(crate) fn state(&self) -> InstanceState<'_> {
@@ -194,6 +205,8 @@ pub(crate) fn read(conf: &Path) -> Result<Config, Unread> {
 struct Found {
     file: io::Result<File>,
     parents: Vec<u32>,
+    /// The user that made it.
+    owner: u32,
 }
 
 /// The mappings of the hosts that this user may look into. Only those that a believed user has made: anybody
@@ -221,6 +234,7 @@ fn files(usage: Use, believed: &[u32]) -> Vec<Found> {
                     .write(matches!(usage, Use::Change))
                     .open(&path),
                 parents: Vec::new(),
+                owner: about.uid(),
             });
             if !one.parents.contains(&pid) {
                 one.parents.push(pid);

@@ -33,7 +33,7 @@ pub(crate) struct StateFiles {
 }
 
 /// Where they are: in a folder that the configuration names, or beside `agent.conf`.
-fn folder(conf: &Path, start: &Start) -> PathBuf {
+pub(crate) fn folder(conf: &Path, start: &Start) -> PathBuf {
     match &start.config.state_dir {
         Some(folder) => PathBuf::from(folder),
         None => conf.parent().unwrap_or(conf).to_path_buf(),

@@ -5,7 +5,7 @@
 use std::{fs, path::Path};
 
 use portcullis_engine::event::Code;
-use portcullis_shm::{StatusWord, clock};
+use portcullis_shm::{LAYOUT_VERSION, StatusWord, clock};
 use serde_json::{Value, json};
 
 use crate::{
@@ -26,6 +26,7 @@ impl Running {
             "notifications": self.notifications(),
             "configuration": self.configuration(),
             "cache": self.cache(),
+            "debug": self.closer(),
             "epoch": self.state().epoch(),
             "revocations": self.state().revocations(),
         })
@@ -45,6 +46,8 @@ impl Running {
             "waiting": workers.sum_waiting(),
             "am_calls_in_flight": workers.sum_calls(),
             "shared_memory_bytes": self.mapping().layout().total_bytes(),
+            "layout": LAYOUT_VERSION,
+            "owner": self.owner(),
         })
     }
 
@@ -114,10 +117,11 @@ impl Running {
         let mut all = serde_json::Map::new();
         for (name, table) in tables {
             let usage = table.usage();
-            let (used, slots) = usage
-                .iter()
-                .fold((0, 0), |(used, slots), u| (used + u.used, slots + u.slots));
-            all.insert(name.into(), json!({ "used": used, "slots": slots }));
+            let (used, slots, out) = usage.iter().fold((0, 0, 0), |(used, slots, out), u| {
+                (used + u.used, slots + u.slots, out + u.pushed_out)
+            });
+            let of = json!({ "used": used, "slots": slots, "pushed_out": out });
+            all.insert(name.into(), of);
         }
         let numbers = Numbers(mapping.meters(self.state().id()));
         for (fact, bit, place) in FACTS {

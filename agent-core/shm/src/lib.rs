@@ -31,6 +31,7 @@ mod sum;
 mod table;
 mod traces;
 mod usage;
+mod walk;
 mod workers;
 
 pub use breaker::Breaker;

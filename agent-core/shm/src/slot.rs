@@ -179,6 +179,12 @@ impl<'a> Slot<'a> {
         self.head[EXPIRES].load(Ordering::Relaxed)
     }
 
+    /// Whose record it seems to be; [`Slot::read`] says whether it is.
+    pub(crate) fn key(self) -> Key {
+        let half = |at: usize| u128::from(self.head[at].load(Ordering::Relaxed));
+        Key(half(KEY_LOW) | half(KEY_HIGH) << 64)
+    }
+
     #[inline]
     pub(crate) fn has_key(self, key: Key) -> bool {
         self.head[KEY_LOW].load(Ordering::Relaxed) == key.low()

@@ -2,10 +2,10 @@
 //!
 //! It must not read input or print.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use portcullis_engine::{
-    config::{self, Problem, Properties, Secrets, Severity, Snapshot, Source},
-    contract::{Ask, Decision, Header, Local, Need, RequestView, Step},
+    config::{self, Config, Problem, Properties, Secrets, Severity, Snapshot, Source},
+    contract::{Ask, Decision, Header, Local, Need, RequestView, RuleList, Step},
     decide::{ROUNDS, TOKEN as TOKEN_PSEUDONYM, Trace, cookie_of, explain, rounds_cookie_of},
     decide_unanswered,
     event::Code,
@@ -25,7 +25,7 @@ use super::{
 const TOKEN: &[u8] = b"the token of the given session";
 
 /// A configuration that decides.
-pub(super) struct Decider {
+pub(crate) struct Decider {
     pub(super) snap: Snapshot,
     pub(super) rules: Rules,
 }
@@ -105,6 +105,34 @@ impl Decider {
                 &self.snap.config,
             );
             Verdict::of(decided.decision, rule, decided.told)
+        })
+    }
+
+    /// What it decides with.
+    pub(crate) fn config(&self) -> &Config {
+        &self.snap.config
+    }
+
+    /// The rules that let everybody in, as written.
+    pub(crate) fn exemptions(&self) -> Vec<String> {
+        let config = self.config();
+        let rules = config.rule_ids(&RuleList::NOT_ENFORCED);
+        rules.into_iter().map(|rule| config.rule(rule)).collect()
+    }
+
+    /// What `tell` makes of the decision about one line of input, and of the configured line that decided.
+    ///
+    /// # Errors
+    /// The line cannot be read, or lacks what the agent asks for.
+    pub(crate) fn becomes<T>(
+        &self,
+        line: &str,
+        tell: impl FnOnce(&Decision<'_>, Option<String>) -> T,
+    ) -> Result<T> {
+        let question = Question::read(line).map_err(|unreadable| anyhow!(unreadable.what))?;
+        self.decided(&question, |decided| {
+            let because = matched(decided.decision, decided.trace, &self.rules, self.config());
+            tell(decided.decision, because)
         })
     }
 

@@ -32,7 +32,7 @@ use serde_json::json;
 
 use access_log::Format;
 use answer::{Answer, Failed, Skipped};
-use decider::Decider;
+pub(crate) use decider::Decider;
 use question::{Question, Unreadable};
 use recorded::{Elsewhere, Head};
 use survey::{Assumed, Survey, Verdict};
@@ -183,6 +183,14 @@ fn survey(
     })
 }
 
+/// The configuration of an instance that counts now, for other questions than about requests of an input.
+///
+/// # Errors
+/// It cannot be used.
+pub(crate) fn in_force(instance: &Instance) -> Result<Decider> {
+    Deciders::in_force(instance)
+}
+
 /// What no access log says.
 fn assumed(options: &Options, instance: &Instance, format: Format) -> Result<Assumed> {
     Ok(Assumed {
@@ -194,7 +202,7 @@ fn assumed(options: &Options, instance: &Instance, format: Format) -> Result<Ass
 }
 
 /// Scheme, host and port of an instance, unless they are given.
-fn base(given: Option<&str>, instance: &Instance) -> Result<String> {
+pub(crate) fn base(given: Option<&str>, instance: &Instance) -> Result<String> {
     let registered = || instance.entry.as_ref().map(|e| e.agent.clone());
     let base = given.map(str::to_owned).or_else(registered);
     let base = base.or(instance.read()?.config.agenturi_prefix);
@@ -450,4 +458,4 @@ fn next_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool> {
 #[cfg(test)]
 mod property_tests;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

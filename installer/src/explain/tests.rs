@@ -27,6 +27,11 @@ pub(super) fn decider(more: &str) -> Deciders {
     Deciders::new(text, Some(plain))
 }
 
+/// The same, for other commands' tests.
+pub(crate) fn in_force(more: &str) -> Decider {
+    decider(more).plain.expect("a configuration")
+}
+
 /// What is printed for an input, line by line, and whether all of it was answered.
 fn printed(decider: &Deciders, input: &str, human: bool) -> (String, bool) {
     let mut out = Vec::new();
