@@ -104,6 +104,62 @@ fn a_password_that_is_typed_is_not_shown() {
     }
 }
 
+#[test]
+fn a_password_comes_from_the_environment_or_a_credential() {
+    let folder = tempfile::tempdir().expect("folder");
+    let key = private(&folder.path().join("agent-key.conf"), &format!("{KEY}\n"));
+    private(&folder.path().join("wa1"), &format!("{PASSWORD}\n"));
+    let with = |arguments: &[&str]| {
+        let mut command = agentadmin(arguments);
+        command
+            .env("AM_AGENT_PASSWORD", PASSWORD)
+            .env("CREDENTIALS_DIRECTORY", folder.path());
+        command
+    };
+    for (key, place) in [
+        (&*key, "env:AM_AGENT_PASSWORD"),
+        (&*key, "credential:wa1"),
+        (KEY, "credential:wa1"),
+    ] {
+        let said = words(&with(&["--p", key, place]).output().expect("agentadmin"));
+        assert!(
+            said.contains("Encrypted password value: ") && !said.contains(PASSWORD),
+            "{said}"
+        );
+    }
+    for (arguments, says) in [
+        (
+            ["--p", "-", "env:AM_AGENT_PASSWORD"],
+            "needs the password from there",
+        ),
+        (["--p", &key, "env:AM_NOT_SET"], "no variable AM_NOT_SET"),
+        (["--p", &key, "credential:../wa1"], "without a folder"),
+        (["--p", &key, "credential:other"], "cannot read"),
+    ] {
+        let said = words(&with(&arguments).output().expect("agentadmin"));
+        assert!(said.contains(says) && !said.contains(PASSWORD), "{said}");
+    }
+    // What it runs as then shows nothing, neither in its arguments nor in its environment.
+    let (mut child, mut output) = held(with(&["--p", &key, "env:AM_AGENT_PASSWORD"]));
+    let of = |what: &str| fs::read(format!("/proc/{}/{what}", child.id())).unwrap_or_default();
+    let wanted = format!("agentadmin\0--p\0{key}\0-\0");
+    wait_until("the variable to be taken out", || {
+        of("cmdline") == wanted.as_bytes()
+    });
+    let environment = String::from_utf8_lossy(&of("environ")).into_owned();
+    assert!(
+        environment.contains("CREDENTIALS_DIRECTORY"),
+        "{environment}"
+    );
+    assert!(!environment.contains(PASSWORD), "{environment}");
+    let mut said = String::new();
+    output.read_to_string(&mut said).expect("output");
+    assert!(
+        child.wait().expect("agentadmin").success() && said.contains("Encrypted"),
+        "{said}"
+    );
+}
+
 /// A program whose output nobody reads yet, so that it stays; and what it has printed later.
 fn held(mut command: Command) -> (Child, std::io::PipeReader) {
     let (reader, mut writer) = std::io::pipe().expect("pipe");

@@ -23,6 +23,8 @@ Examples:
   agentadmin --upgrade --all
   agentadmin --r agent_1
   agentadmin --p agent-key.conf /etc/wa1.password
+  agentadmin --p agent-key.conf env:AM_AGENT_PASSWORD
+  agentadmin --p agent-key.conf credential:wa1
   agentadmin --k --rotate agent_1
   systemd-ask-password | agentadmin --p agent-key.conf -
   agentadmin explain --conf agent_1 --human requests.jsonl
@@ -35,6 +37,9 @@ Examples:
   agentadmin flush --all agent_1
   agentadmin rules agent_1
   agentadmin trace --last 20
+
+Where a PASSWORD-FILE is named, it may also be - for standard input, env:NAME for a variable of the environment, and
+credential:NAME for a credential of systemd. A file has mode 0600 or 0400, a mounted one too.
 
 Environment:
   PORTCULLIS_HOME     folder of the instances (default: the folder above the one of this program;
@@ -183,7 +188,25 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
     if let Some(given) = &arguments.validate_worker {
         return doctor::validate(given, true);
     }
+    password::out_of_environment(arguments.password_place())?;
     options(&arguments).map(|()| ExitCode::SUCCESS)
+}
+
+impl Arguments {
+    /// Where an option says that the agent's password is.
+    fn password_place(&self) -> Option<&str> {
+        if let Some([.., place]) = self.silent.as_deref() {
+            return Some(place);
+        }
+        if let Some([_, place]) = self.takeover.as_deref() {
+            return place.to_str();
+        }
+        match self.password.as_deref() {
+            // A key from standard input needs the password from there.
+            Some([key, place]) if key != "-" => Some(place),
+            _ => None,
+        }
+    }
 }
 
 /// Does what an option asks for.

@@ -1,12 +1,14 @@
-//! `--p`: where do key and password come from, and does nobody else see them on the way (rule K3)?
+//! Where do key and password come from, and does nobody else see them on the way (rule K3)?
 //!
-//! Both come from files, or from standard input. The Web Agent takes both themselves as arguments, which every
-//! user of the machine can read; that works here too, but they are handed on to a new image of this program
-//! at once, whose arguments have nothing in them. It must not print either of them, nor an argument that
-//! could be one.
+//! Both come from files, or from standard input; a password also from a variable of the environment, which whoever
+//! may look into this process and every program that it starts could read. The Web Agent takes both themselves
+//! as arguments, which every user of the machine can read. Both ways work, but what is secret is handed on to a
+//! new image of this program at once, whose arguments and environment have nothing of it. It must not print
+//! either of them, nor an argument that could be one.
 
 use std::{
     env,
+    ffi::OsString,
     io::{self, Write},
     os::unix::process::CommandExt,
     path::Path,
@@ -24,6 +26,8 @@ use crate::secrets;
 
 /// The argument that means standard input.
 const STDIN: &str = "-";
+/// An argument that begins with this names the variable of the environment that has the password.
+const VARIABLE: &str = "env:";
 /// Longest argument that is handed on; less than a pipe holds.
 const LONGEST: usize = 2048;
 
@@ -31,6 +35,62 @@ const SEEN: &str = "\
 warning: key and password stood in the arguments. They are taken out now; until this line other users of this
 machine could read them, and the shell's history and audit logs may keep them. Use files instead:
 agentadmin --p agent-key.conf PASSWORD-FILE, or - for standard input";
+
+/// Where the argument for a password names a variable of the environment, runs this program again without it, with
+/// the password on standard input. Otherwise it does nothing.
+///
+/// # Errors
+/// There is no such variable, or what it holds is no password. It does not return where all is well.
+pub(crate) fn out_of_environment(argument: Option<&str>) -> Result<()> {
+    let Some((argument, name)) = argument.and_then(|a| Some((a, a.strip_prefix(VARIABLE)?))) else {
+        return Ok(());
+    };
+    ensure!(
+        !name.is_empty() && !name.contains(['=', '\0']),
+        "{VARIABLE} needs the name of a variable, as in {VARIABLE}AM_AGENT_PASSWORD"
+    );
+    let found = env::var(name).map(Zeroizing::new);
+    // What is no text must not be shown either.
+    let Ok(password) = found else {
+        bail!("the environment has no variable {name} with a password in it");
+    };
+    let line = Zeroizing::new(format!("{}\n", one_line(&password)?));
+    let (reader, mut writer) = io::pipe().context("a pipe")?;
+    writer.write_all(line.as_bytes())?;
+    drop(writer);
+    let program = env::current_exe().context("where is this program?")?;
+    let mut again = without(&program, argument, name, env::args_os());
+    Err(again.stdin(reader).exec()).context("cannot run this program again")
+}
+
+/// The same call with standard input in place of the variable.
+fn without(
+    program: &Path,
+    argument: &str,
+    name: &str,
+    all: impl Iterator<Item = OsString>,
+) -> Command {
+    let same = |given: OsString| match given.to_str() == Some(argument) {
+        true => STDIN.into(),
+        false => given,
+    };
+    let mut command = Command::new(program);
+    command
+        .arg0("agentadmin")
+        .args(all.skip(1).map(same))
+        .env_remove(name);
+    command
+}
+
+/// A password that a pipe takes at once, without its line end.
+fn one_line(password: &str) -> Result<&str> {
+    let password = password.trim_end_matches(['\r', '\n']);
+    ensure!(
+        password.len() <= LONGEST && !password.contains('\n'),
+        "the password is too long, or more than a line"
+    );
+    Ok(password)
+}
 
 /// The encrypted form of a password.
 ///
@@ -79,17 +139,14 @@ fn hand_on(key: &str, password: &str) -> Result<String> {
     Err(again.stdin(reader).exec()).context("cannot run this program again")
 }
 
-/// What the new image reads; a password that is the name of a file is read there and not here.
+/// What the new image reads; a password that stands elsewhere is read there and not here.
 fn lines(key: &str, password: &str) -> Result<Zeroizing<String>> {
-    let password = match Path::new(password).is_file() {
-        true => Zeroizing::new(secrets::read_line(Path::new(password))?.to_string()),
+    let password = match secrets::stands_elsewhere(password) {
+        true => secrets::read_elsewhere(Path::new(password))?,
         false => Zeroizing::new(password.to_owned()),
     };
-    ensure!(
-        password.len() <= LONGEST && !password.contains('\n'),
-        "the password is too long, or more than a line"
-    );
-    Ok(Zeroizing::new(format!("{key}\n{}\n", password.as_str())))
+    let line = one_line(&password)?;
+    Ok(Zeroizing::new(format!("{key}\n{line}\n")))
 }
 
 fn command(program: &Path) -> Command {
@@ -112,6 +169,30 @@ mod tests {
         let all = lines(KEY, "a-Long-enough-pass-phrase").unwrap();
         assert_eq!(all.as_str(), format!("{KEY}\na-Long-enough-pass-phrase\n"));
         assert!(lines(KEY, "a\nb").is_err() && lines(KEY, &"x".repeat(LONGEST + 1)).is_err());
+    }
+
+    #[test]
+    fn what_stood_in_the_environment_is_in_no_environment_any_more() {
+        let all = ["agentadmin", "--p", "agent-key.conf", "env:WA1"].map(OsString::from);
+        let command = without(
+            Path::new("/opt/agentadmin"),
+            "env:WA1",
+            "WA1",
+            all.into_iter(),
+        );
+        let arguments: Vec<_> = command.get_args().collect();
+        assert_eq!(arguments, ["--p", "agent-key.conf", "-"]);
+        let environment: Vec<_> = command.get_envs().collect();
+        assert_eq!(environment, [("WA1".as_ref(), None)]);
+        for (argument, says) in [
+            ("env:", "needs the name"),
+            ("env:a=b", "needs the name"),
+            ("env:PORTCULLIS_NOBODY_SET_THIS", "has no variable"),
+        ] {
+            let said = out_of_environment(Some(argument)).unwrap_err().to_string();
+            assert!(said.contains(says), "{argument}: {said}");
+        }
+        assert!(out_of_environment(None).is_ok() && out_of_environment(Some("/etc/pw")).is_ok());
     }
 
     #[test]

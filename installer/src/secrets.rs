@@ -1,10 +1,11 @@
 //! Keys and passwords of an instance: drawn, encrypted, written for their owner only.
 
 use std::{
+    ffi::OsString,
     fs::File,
     io::{self, Read, Write},
     os::unix::fs::MetadataExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use anyhow::{Context, Result, bail};
@@ -16,6 +17,11 @@ use crate::terminal;
 
 pub(crate) const KEY: &str = "com.sun.identity.agents.config.key";
 pub(crate) const PASSWORD: &str = "com.sun.identity.agents.config.password";
+/// In place of a file: standard input, and a credential of systemd.
+const STDIN: &str = "-";
+const CREDENTIAL: &str = "credential:";
+/// Where systemd puts them (systemd.exec(5)).
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 /// Shorter passwords can be guessed off line from what every user holds (rule K2).
 const GOOD_LENGTH: usize = 16;
 
@@ -40,15 +46,13 @@ pub(crate) fn new_key_text() -> Result<Zeroizing<String>> {
     Ok(config::key_text(&new_key()?))
 }
 
-/// The password in a file, or with `-` on standard input: the first line.
+/// The password in a file, with `-` on standard input, or with `credential:NAME` in a credential of systemd: the
+/// first line.
 ///
 /// # Errors
 /// It cannot be read, is empty, or others may read the file (rule K3).
 pub(crate) fn read_password(path: &Path) -> Result<Secret> {
-    let line = match path == Path::new("-") {
-        true => stdin_line("Password: ")?,
-        false => read_line(path)?,
-    };
+    let line = read_elsewhere(path)?;
     password(&line).with_context(|| path.display().to_string())
 }
 
@@ -66,6 +70,38 @@ pub(crate) fn password(line: &str) -> Result<Secret> {
         );
     }
     Ok(Secret::new(line.as_bytes().to_vec()))
+}
+
+/// Whether this names a place with a password, and is not one itself.
+pub(crate) fn stands_elsewhere(text: &str) -> bool {
+    text == STDIN || text.starts_with(CREDENTIAL) || Path::new(text).is_file()
+}
+
+/// The first line of what is named.
+pub(crate) fn read_elsewhere(place: &Path) -> Result<Zeroizing<String>> {
+    match place.to_str() {
+        Some(STDIN) => stdin_line("Password: "),
+        Some(text) => match text.strip_prefix(CREDENTIAL) {
+            Some(name) => read_line(&credential(name, std::env::var_os(CREDENTIALS))?),
+            None => read_line(place),
+        },
+        None => read_line(place),
+    }
+}
+
+/// The file of a credential that systemd has given to this unit.
+fn credential(name: &str, folder: Option<OsString>) -> Result<PathBuf> {
+    let folder = folder.with_context(|| {
+        format!(
+            "{CREDENTIAL}{name} needs {CREDENTIALS}: run it in a unit with LoadCredential={name}:FILE, or with \
+             systemd-run -p LoadCredential={name}:FILE"
+        )
+    })?;
+    let path = Path::new(name);
+    if path.file_name().is_none_or(|file| file != path.as_os_str()) {
+        bail!("{CREDENTIAL}{name}: the name of a credential is that of a file, without a folder");
+    }
+    Ok(PathBuf::from(folder).join(path))
 }
 
 /// The next line of standard input; who types it is asked for it, and it is not shown.
@@ -165,6 +201,18 @@ mod tests {
     use std::{fs, os::unix::fs::PermissionsExt};
 
     use super::*;
+
+    #[test]
+    fn a_credential_is_a_file_of_its_folder_and_of_no_other() {
+        let folder = || Some(OsString::from("/run/credentials/x.service"));
+        let path = credential("wa1", folder()).unwrap();
+        assert_eq!(path, Path::new("/run/credentials/x.service/wa1"));
+        for name in ["", "..", ".", "../etc/shadow", "/etc/shadow", "a/b", "a/"] {
+            assert!(credential(name, folder()).is_err(), "{name}");
+        }
+        let said = credential("wa1", None).unwrap_err().to_string();
+        assert!(said.contains("LoadCredential=wa1:FILE"), "{said}");
+    }
 
     #[test]
     fn a_password_is_encrypted_so_that_the_agent_can_open_it() {
