@@ -47,6 +47,8 @@ both_servers! {
         assert!(failed.is_empty(), "{report:#}");
         assert_eq!(check(&report, "module")["verdict"], "ok", "{report:#}");
         assert_eq!(check(&report, "notifications")["verdict"], "ok", "{report:#}");
+        assert_eq!(check(&report, "shared.memory")["verdict"], "ok", "{report:#}");
+        assert_eq!(check(&report, "workers")["verdict"], "ok", "{report:#}");
         // The server goes on as before.
         assert_eq!(site.visitor().log_in("/docs/a.html").status, 200);
         site.stop();

@@ -150,17 +150,29 @@ fn judged(patient: &Patient, mine: impl Fn(&Problem) -> bool, what: &str) -> Fin
 
 /// Folders that workers write to.
 pub(crate) fn folders(patient: &mut Patient) -> Finding {
-    let Some(config) = patient.config() else {
+    let Some(folders) = written(patient) else {
         return Finding::skipped("the configuration is not known");
     };
+    let looks = folders
+        .iter()
+        .map(|(folder, forbidden)| one_folder(folder, *forbidden));
+    match folders.is_empty() {
+        true => Finding::not_needed("no folder is configured that workers write to"),
+        false => every(looks.collect()),
+    }
+}
+
+/// Folders that workers write to, each with what nobody else may; `None`: the configuration is not known.
+pub(crate) fn written(patient: &Patient) -> Option<Vec<(PathBuf, u32)>> {
+    let config = patient.config()?;
     let above = |file: &Option<String>| {
         let file = PathBuf::from(file.as_ref()?);
         file.parent().map(Path::to_path_buf)
     };
-    let mut looks: Vec<Finding> = [&config.local_logfile, &config.local_audit_logfile]
+    let mut all: Vec<(PathBuf, u32)> = [&config.local_logfile, &config.local_audit_logfile]
         .into_iter()
         .filter_map(above)
-        .map(|folder| one_folder(&folder, 0o002))
+        .map(|folder| (folder, 0o002))
         .collect();
     if config.post_preserve {
         let own = patient.wish.instance.folder();
@@ -168,12 +180,9 @@ pub(crate) fn folders(patient: &mut Patient) -> Finding {
             Some(named) => PathBuf::from(named),
             None => own.unwrap_or(Path::new("/")).join("pdp-cache"),
         };
-        looks.push(one_folder(&folder, 0o077));
+        all.push((folder, 0o077));
     }
-    match looks.is_empty() {
-        true => Finding::not_needed("no folder is configured that workers write to"),
-        false => every(looks),
-    }
+    Some(all)
 }
 
 /// Rule K2.

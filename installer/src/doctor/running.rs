@@ -7,11 +7,17 @@ use std::{
     time::Duration,
 };
 
-use portcullis_runtime::examine;
+use portcullis_runtime::{Running, Unread, examine};
+use serde_json::Value;
 
-use super::{check::Finding, patient::Patient};
+use super::{
+    check::{Finding, every},
+    patient::Patient,
+};
 use crate::{home::Home, server::Kind};
 
+/// A table is too small where more than one in so many places had to be given up too early.
+const CROWDED: u64 = 10;
 /// How long a worker may take to end.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -107,6 +113,53 @@ fn module(maps: &str) -> Option<Loaded> {
     })
 }
 
+/// Whether the memory of the hosts that run can be read, and whether it is large enough.
+pub(crate) fn shared_memory(patient: &mut Patient) -> Finding {
+    match Running::all(patient.conf()) {
+        Ok(hosts) => every(hosts.iter().map(|host| room(&host.status())).collect()),
+        Err(error @ Unread::Other(..)) => Finding::not_ok(
+            error.to_string(),
+            "stop and start the web server, or use the agentadmin of its version",
+        ),
+        Err(Unread::NotRunning) => {
+            Finding::not_needed("no web server runs with the instance that this user may look into")
+        }
+        Err(error @ Unread::Conf(..)) => Finding::skipped(error.to_string()),
+    }
+}
+
+/// What `status` says of a host, judged.
+fn room(status: &Value) -> Finding {
+    const MIB: u64 = 1 << 20;
+    let host = &status["host"];
+    let number = |value: &Value| value.as_u64().unwrap_or(0);
+    let mut finding = Finding::ok(format!(
+        "process {}: {} MiB, layout {}, made by user {}",
+        number(&host["parents"][0]),
+        number(&host["shared_memory_bytes"]) / MIB,
+        host["layout"],
+        host["owner"],
+    ));
+    for name in ["sessions", "decisions"] {
+        let table = &status["cache"][name];
+        let (used, slots) = (number(&table["used"]), number(&table["slots"]));
+        let out = number(&table["pushed_out"]);
+        let free = slots.saturating_sub(used);
+        let line = format!(
+            "{name}: about {used} of {slots} places used, {free} free; {out} had to go before they expired"
+        );
+        finding = match out > slots / CROWDED {
+            false => finding.and(line),
+            true => Finding::not_ok(
+                line,
+                "a larger AM_MAX_SESSION_CACHE_SIZE in the environment of the web server; docs/sizing.md",
+            )
+            .all(finding.evidence),
+        };
+    }
+    finding
+}
+
 /// Whether a worker starts with these files, gets its configuration and ends; only where it was wished for.
 pub(crate) fn worker(patient: &mut Patient) -> Finding {
     if !patient.wish.worker {
@@ -139,7 +192,36 @@ pub(crate) fn worker(patient: &mut Patient) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::check::Verdict, *};
+
+    #[test]
+    fn a_table_that_gives_places_up_too_early_is_too_small() {
+        let status = |out: u64| {
+            serde_json::json!({
+                "host": { "parents": [7], "shared_memory_bytes": 5 << 20, "layout": 9, "owner": 0 },
+                "cache": {
+                    "sessions": { "used": 90, "slots": 100, "pushed_out": out },
+                    "decisions": { "used": 1, "slots": 100, "pushed_out": 0 },
+                },
+            })
+        };
+        let well = room(&status(10));
+        assert_eq!(well.verdict, Verdict::Ok);
+        assert_eq!(
+            well.evidence[0],
+            "process 7: 5 MiB, layout 9, made by user 0"
+        );
+        assert!(well.evidence[1].contains("about 90 of 100 places used, 10 free"));
+        let crowded = room(&status(11));
+        assert_eq!(crowded.verdict, Verdict::NotOk);
+        assert!(crowded.evidence[0].starts_with("sessions: ") && crowded.evidence.len() == 3);
+        assert!(
+            crowded
+                .remedy
+                .unwrap()
+                .contains("AM_MAX_SESSION_CACHE_SIZE")
+        );
+    }
 
     #[test]
     fn a_module_that_was_replaced_is_seen() {

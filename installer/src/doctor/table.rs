@@ -3,7 +3,7 @@
 use super::{
     agent, bypass,
     check::{Check, Vendor},
-    exposure, files, host, notifications, policy, route, running,
+    exposure, files, host, notifications, policy, route, running, workers,
 };
 
 const CONFIGURED: &[&str] = &["configuration", "secrets"];
@@ -259,6 +259,22 @@ pub(crate) const CHECKS: &[Check] = &[
         run: running::version,
     },
     Check {
+        id: "shared.memory",
+        vendor: None,
+        needs: &[],
+        question: "Can the memory of the web server that runs be read, and does what it learns stay there until it expires?",
+        remedy: "Another layout: stop and start the web server, or use the agentadmin of its version. Too small: `AM_MAX_SESSION_CACHE_SIZE` in the environment of the web server; docs/sizing.md.",
+        run: running::shared_memory,
+    },
+    Check {
+        id: "workers",
+        vendor: None,
+        needs: CONFIGURED,
+        question: "May the user that the workers of the web server that runs have write to the folders that they make files in? By owner and mode.",
+        remedy: "The folder that is named; `agentadmin --s … --changeOwner` gives them to the workers' user.",
+        run: workers::write_access,
+    },
+    Check {
         id: "worker",
         vendor: Some(Vendor::Worker),
         needs: &["profile"],
@@ -335,7 +351,8 @@ agentadmin doctor agent_1 --bundle /root/agent_1.json
 
 This also writes what was found to a new file, mode 0600, for somebody who helps: with the properties that are
 set, of which only switches, numbers and words of a list show their value, and with a digest in place of the user's name.
-Names of machines and paths are in it.
+Names of machines and paths are in it. No log is in it; with `--no-logs` the file `validate_*.log` is not written either, so
+that no exchange is kept on the machine.
 
 This page is made from the code.
 
