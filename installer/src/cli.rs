@@ -10,7 +10,7 @@ use crate::{
     home::Home,
     install::{self, Import, Password, Request},
     instance::Instance,
-    migrate, password, plan, remove, rotate, secrets, status, trace, version,
+    migrate, pages, password, plan, remove, rotate, secrets, status, trace, version,
 };
 
 const EXAMPLES: &str = "\
@@ -166,6 +166,8 @@ enum Command {
     Status(status::Options),
     Migrate(migrate::Options),
     Trace(trace::Options),
+    Man(pages::ManOptions),
+    Completion(pages::CompletionOptions),
 }
 
 /// Does what was asked.
@@ -180,6 +182,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<ExitCode> {
         Some(Command::Status(options)) => return status::run(options),
         Some(Command::Migrate(options)) => return migrate::run(options),
         Some(Command::Trace(options)) => return trace::run(options),
+        Some(Command::Man(options)) => return pages::man(options),
+        Some(Command::Completion(options)) => return pages::completion(options),
         None => {}
     }
     if let Some(given) = &arguments.validate {

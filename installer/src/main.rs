@@ -14,6 +14,7 @@ mod install;
 mod instance;
 mod migrate;
 mod nginx;
+mod pages;
 mod password;
 mod plan;
 mod remove;

@@ -16,8 +16,16 @@ use serde_json::Value;
 
 use crate::instance::Instance;
 
+const EXAMPLES: &str = "\
+Examples:
+  agentadmin trace 7Q2W0H5M3R9T1B4C
+  agentadmin trace --last 20 --json
+
+Exit code: 0 when it could be read; 1 when nothing is kept of that incident, or no web server runs.";
+
 /// Show why a running web server refused requests, by the incident that its page names
 #[derive(Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
     /// The instance: its name or its agent.conf; without it the only one there is
     #[arg(long, value_name = "AGENT")]
