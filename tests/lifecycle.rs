@@ -299,7 +299,7 @@ both_servers! {
 
     /// The long form is the bench `reloads`.
     fn reloads_leave_no_more_behind_than_those_of_a_bare_server(kind: Kind) {
-        assert_no_worse(&compare(kind, 5));
+        assert_no_worse(&compare((kind, Mpm::Event), 5));
     }
 
     fn killed_workers_cost_nothing_that_was_known(kind: Kind) {

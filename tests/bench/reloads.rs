@@ -3,7 +3,7 @@
 
 use portcullis_tests::{
     reloads::{Outcome, assert_no_worse, compare},
-    server::Kind,
+    server::{Kind, Mpm},
 };
 
 const RELOADS: usize = 60;
@@ -12,19 +12,23 @@ fn main() {
     println!(
         "server        answered  repeated  parent: files threads KiB        worker: files threads KiB"
     );
-    for kind in [Kind::Nginx, Kind::Httpd] {
-        let outcomes = compare(kind, RELOADS);
-        print(kind, "bare", &outcomes.0);
-        print(kind, "agent", &outcomes.1);
+    for (server, name) in [
+        ((Kind::Nginx, Mpm::Event), "nginx"),
+        ((Kind::Httpd, Mpm::Event), "event"),
+        ((Kind::Httpd, Mpm::Prefork), "prefork"),
+    ] {
+        let outcomes = compare(server, RELOADS);
+        print(name, "bare", &outcomes.0);
+        print(name, "agent", &outcomes.1);
         assert_no_worse(&outcomes);
     }
 }
 
-fn print(kind: Kind, name: &str, outcome: &Outcome) {
+fn print(server: &str, name: &str, outcome: &Outcome) {
     let (a, b) = (&outcome.before, &outcome.after);
     println!(
         "{:<13} {:>8}  {:>8}  {}->{}  {}->{}  {}->{}   {}->{}  {}->{}  {}->{}",
-        format!("{kind:?} {name}"),
+        format!("{server} {name}"),
         outcome.answered,
         outcome.repeated,
         a.parent.files,

@@ -11,7 +11,7 @@ use std::{
 use crate::{
     client::{Request, Response},
     processes::{agent_workers, threads},
-    server::{Kind, Layout, Server, alive},
+    server::{Kind, Layout, Mpm, Server, alive},
     site::{Site, site},
     wait_until,
 };
@@ -56,13 +56,15 @@ pub struct Outcome {
     pub repeated: usize,
 }
 
-/// Reloads both servers so often, by turns, while clients ask both for pages. Each answer has to be the
+/// Reloads both servers, of four workers each, so often, by turns, while clients ask both for pages. Each answer has to be the
 /// page, after one repetition at most.
 ///
 /// # Panics
 /// When an answer is another one, or none.
-pub fn compare(kind: Kind, reloads: usize) -> (Outcome, Outcome) {
+pub fn compare((kind, mpm): (Kind, Mpm), reloads: usize) -> (Outcome, Outcome) {
     let mut site = site(kind)
+        .mpm(mpm)
+        .workers(4)
         .unrecorded()
         .property("com.sun.identity.agents.config.debug.level", "error")
         .start();
@@ -73,7 +75,12 @@ pub fn compare(kind: Kind, reloads: usize) -> (Outcome, Outcome) {
     let cookie = visitor.cookie_header();
     let home = tempfile::tempdir().expect("folder");
     fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).expect("mode");
-    let mut bare = bare(kind, &site, home.path(), &Layout::default());
+    let layout = Layout {
+        workers: Some(4),
+        mpm,
+        ..Layout::default()
+    };
+    let mut bare = bare(kind, &site, home.path(), &layout);
     bare.expect("AH03490");
 
     let request = Request::get(PAGE).header("Cookie", &cookie);
