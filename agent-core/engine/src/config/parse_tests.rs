@@ -102,6 +102,20 @@ com.forgerock.agents.config.hostmap[0] = am.example.com
     }
 }
 
+/// A file that has grown says something twice; the Web Agent goes by the last line, however many values are on it.
+#[test]
+fn the_last_line_counts_of_what_is_written_on_one() {
+    let text = format!(
+        "{P}.username = wa1\n{P}.naming.url = https://old.example.com/am\n\
+         {P}.naming.url = https://am1.example.com/am https://am2.example.com/am\n{P}.naming.url =\n\
+         com.forgerock.agents.jwt.aud.whitelist = old\ncom.forgerock.agents.jwt.aud.whitelist = wa2, wa3\n"
+    );
+    let (config, _) = read(&file(&text), None);
+    let hosts = ["https://am1.example.com/am/", "https://am2.example.com/am/"];
+    assert_eq!(config.naming_url, hosts);
+    assert_eq!(config.audiences, ["wa2", "wa3"]);
+}
+
 #[test]
 fn what_is_needed_to_ask_am_must_be_there() {
     let (_, problems) = read(&file("# nothing\n"), None);

@@ -315,15 +315,14 @@ impl<'v> Values<'v> {
         }
     }
 
-    /// A list of such URLs, separated by white space or in several lines.
+    /// Such URLs, separated by white space.
     pub(super) fn bases(&mut self, to: &mut Vec<String>) {
+        let Some(line) = self.last() else { return };
         to.clear();
-        for &line in self.lines {
-            for url in line.value.split_whitespace() {
-                match Base::parse(url) {
-                    Ok(base) => to.push(base.to_string()),
-                    Err(why) => self.bad_url(line, why),
-                }
+        for url in line.value.split_whitespace() {
+            match Base::parse(url) {
+                Ok(base) => to.push(base.to_string()),
+                Err(why) => self.bad_url(line, why),
             }
         }
     }

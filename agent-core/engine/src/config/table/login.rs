@@ -68,7 +68,7 @@ pub(super) const ID_TOKEN: &[Property] = &[
     works("com.forgerock.agents.jwt.aud.whitelist", Text, "", "5.7",
         "Further profile names that ID tokens may be made out to, separated by commas.",
         |c, v| {
-            let names = v.lines().iter().flat_map(|line| line.value.split(','));
+            let names = v.last().into_iter().flat_map(|line| line.value.split(','));
             c.audiences = names.map(str::trim).filter(|n| !n.is_empty()).map(Into::into).collect();
         }).test("id_tokens_for_others_count_where_told"),
     idle("com.forgerock.agents.jwt.validate.signature.locally", Switch, "0", "2024.9",
