@@ -14,6 +14,7 @@ pub mod forge;
 pub mod front;
 pub mod guide;
 pub mod http2;
+pub mod imported;
 pub mod killing;
 pub mod leading;
 pub mod modules;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::{
     backend::Backend,
     client::{Request, Response},
-    modules,
+    imported, modules,
     real::Leavings,
     recording,
     server::{Kind, Layout, Mpm, Server},
@@ -287,19 +287,8 @@ impl Builder {
             AmServer::Simulated(_) => self.agent,
         };
         let leavings = seed_agent(&am, &agent, &site_url, &self.profile);
-        let instance = install(
-            home.path(),
-            &server,
-            [&am.url(), &site_url, "/", &agent],
-            &self.password,
-            &self.variables,
-        );
-        let conf = instance.join("config/agent.conf");
-        let mut file = fs::OpenOptions::new()
-            .append(true)
-            .open(&conf)
-            .expect("agent.conf");
         server.has_agents(&home.path().join("agents"));
+        let instance = home.path().join("agents/instances/agent_1");
         let mut lines = self.properties;
         if self.recorded {
             let requests = recording::file(&instance);
@@ -311,9 +300,13 @@ impl Builder {
         if self.local {
             lines.push("com.sun.identity.agents.config.repository.location = local".into());
         }
-        for line in lines {
-            writeln!(file, "{line}").expect("agent.conf");
-        }
+        install(
+            home.path(),
+            &server,
+            [&am.url(), &site_url, "/", &agent],
+            &lines,
+            (&self.password, &self.variables),
+        );
         Site {
             server,
             am,
@@ -405,20 +398,20 @@ fn seed_agent(am: &AmServer, agent: &str, site_url: &str, profile: &Value) -> Op
     matches!(am, AmServer::Real(_)).then(|| Leavings::of(admin, agent, &policy))
 }
 
-/// Runs `agentadmin --s` as an operator would; the folder of the instance. `names` are AM's URL, the
-/// site's, the realm and the agent.
+/// Runs `agentadmin --s` as an operator would, and has these lines in `agent.conf`.
 fn install(
     home: &Path,
     server: &Server,
-    names: [&str; 4],
-    password: &str,
-    variables: &[(String, String)],
-) -> PathBuf {
+    names: imported::Names<'_>,
+    lines: &[String],
+    (password, variables): (&str, &[(String, String)]),
+) {
     let password_file = home.join("password");
     fs::write(&password_file, password).expect("password file");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     fs::set_permissions(&password_file, mode).expect("mode");
     let agents = home.join("agents");
+    let old = imported::begin(home, names, lines);
     let mut command = Command::new(modules::agentadmin());
     command
         .env("PORTCULLIS_HOME", &agents)
@@ -426,9 +419,16 @@ fn install(
         .envs(variables.iter().map(|(n, v)| (n, v)))
         .arg("--s")
         .arg(server.conf())
-        .args(names)
+        .args(if old.is_some() {
+            ["-", names[1], "-", "-"]
+        } else {
+            names
+        })
         .arg(&password_file)
         .args(["--changeOwner", "--forceInstall"]);
+    if let Some(file) = &old {
+        command.arg("--import").arg(file);
+    }
     let output = command.output().expect("agentadmin");
     assert!(
         output.status.success(),
@@ -437,7 +437,13 @@ fn install(
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    agents.join("instances/agent_1")
+    if old.is_none() {
+        let conf = agents.join("instances/agent_1/config/agent.conf");
+        let file = fs::OpenOptions::new().append(true).open(conf);
+        let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        let mut file = file.expect("agent.conf");
+        file.write_all(text.as_bytes()).expect("agent.conf");
+    }
 }
 
 impl Site {

@@ -1,6 +1,6 @@
-//! The reference of properties and the installer's template say what the table says.
+//! The reference of properties, the installer's template and the file of another agent say what the table says.
 //!
-//! `BLESS=1 cargo test -p portcullis-engine --test property_docs` writes both anew.
+//! `BLESS=1 cargo test -p portcullis-engine --test property_docs` writes them anew.
 
 use std::{env, fmt::Write, fs, io, path::PathBuf};
 
@@ -145,6 +145,93 @@ fn shown(row: &Property) -> bool {
     row.state == State::Works && row.kind != Kind::Secret
 }
 
+/// What the installer of the Web Agent 2024.3 writes where that is not what holds here without a line, nor what our own
+/// installer asks for.
+const THEIRS: &[(&str, &str)] = &[
+    ("com.sun.identity.agents.config.trust.server.certs", "true"),
+    ("com.sun.identity.agents.config.debug.level", "Error"),
+    ("com.sun.identity.agents.config.polling.interval", "180"),
+    (
+        "com.sun.identity.agents.config.policy.cache.polling.interval",
+        "60",
+    ),
+    (
+        "com.sun.identity.agents.config.sso.cache.polling.interval",
+        "60",
+    ),
+    (
+        "com.sun.identity.agents.config.postcache.entry.lifetime",
+        "180",
+    ),
+    ("com.sun.identity.agents.config.local.log.rotate", "true"),
+    ("org.forgerock.agents.config.keepalive.disable", "true"),
+    (
+        "com.sun.identity.agents.config.userid.param.type",
+        "session",
+    ),
+    (
+        "com.sun.identity.agents.config.login.url",
+        "AM_OPENAM_URL/UI/Login",
+    ),
+    (
+        "com.sun.identity.agents.config.logout.url",
+        "AM_OPENAM_URL/UI/Logout",
+    ),
+    (
+        "com.sun.identity.agents.config.cdsso.cdcservlet.url",
+        "AM_OPENAM_URL/cdcservlet",
+    ),
+    (
+        "com.sun.identity.agents.config.agenturi.prefix",
+        "AM_AGENT_URL/amagent",
+    ),
+    (
+        "com.sun.identity.client.notification.url",
+        "AM_AGENT_URL/UpdateAgentCacheServlet?shortcircuit=false",
+    ),
+    (
+        "sunIdentityServerDeviceKeyValue",
+        "agentRootURL=AM_AGENT_URL/",
+    ),
+];
+
+/// Whether the Web Agent 2024.3 knows it. What only AM's schema has is in no file.
+fn in_2024_3(row: &Property) -> bool {
+    let mut parts = row.since.split('.').map(|part| part.parse::<u32>().ok());
+    match (parts.next().flatten(), parts.next().flatten()) {
+        (Some(2024), minor) => minor.is_some_and(|minor| minor <= 3),
+        (Some(release), _) => release < 2024,
+        _ => false,
+    }
+}
+
+/// An `agent.conf` with every property of the Web Agent 2024.3, in its notation. Its secrets stand in files beside it.
+fn web_agent() -> String {
+    let mut out = String::from(
+        "# An agent.conf as the Web Agent 2024.3 has it, with each of its properties. Made from the property table; do\n\
+         # not edit. The words that begin with AM_ are filled in by the tests that import it.\n",
+    );
+    for (title, boot) in [("Bootstrap properties", true), ("Other properties", false)] {
+        let _ = write!(out, "\n#\n# {title}\n#\n");
+        let known = PROPERTIES.iter().filter(|row| in_2024_3(row));
+        for row in known.filter(|row| row.bootstrap == boot && row.kind != Kind::Secret) {
+            let theirs = THEIRS.iter().find(|(name, _)| *name == row.name);
+            let ours = row.template.unwrap_or(row.default);
+            let value = theirs.map_or(ours, |(_, value)| value);
+            // An empty list or map is written as AM writes it; a number that is not set cannot be written.
+            let (off, index) = match (row.kind, value) {
+                (Kind::List, _) => ("", "[0]"),
+                (Kind::Map, "") => ("", "[]"),
+                (Kind::Number, "") => ("#", ""),
+                _ => ("", ""),
+            };
+            let line = format!("{off}{}{index} = {value}", row.name);
+            let _ = write!(out, "\n# {}\n{}\n", row.name, line.trim_end());
+        }
+    }
+    out
+}
+
 /// The reference of what is said outside of `agent.conf`.
 fn environment() -> String {
     let mut out = String::from(
@@ -242,6 +329,26 @@ fn the_reference_says_what_the_table_says() -> io::Result<()> {
 #[test]
 fn the_template_says_what_the_table_says() -> io::Result<()> {
     same_as("installer/templates/agent.conf.template", &template())
+}
+
+#[test]
+fn the_web_agents_file_has_every_property_of_2024_3() -> io::Result<()> {
+    let text = web_agent();
+    for row in PROPERTIES
+        .iter()
+        .filter(|row| in_2024_3(row) && row.kind != Kind::Secret)
+    {
+        assert!(
+            text.contains(&format!("\n# {}\n", row.name)),
+            "{}",
+            row.name
+        );
+    }
+    for (name, value) in THEIRS {
+        let row = PROPERTIES.iter().find(|row| row.name == *name);
+        assert!(row.is_some_and(|row| row.default != *value), "{name}");
+    }
+    same_as("tests/corpora/web-agent-2024.3.conf", &text)
 }
 
 /// With the installer's answers in it, the template is a file without a single problem, in both

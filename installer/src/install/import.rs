@@ -18,6 +18,8 @@ use portcullis_engine::{
 
 use super::address::url;
 
+/// The new instance has a key of its own.
+const KEYS: [&str; 2] = [KEY, "portcullis.key.previous"];
 const KEY: &str = "com.sun.identity.agents.config.key";
 pub(super) const URLS: &str = "com.sun.identity.agents.config.naming.url";
 pub(super) const REALM: &str = "com.sun.identity.agents.config.organization.name";
@@ -61,17 +63,20 @@ pub(crate) struct Imported {
     pub(crate) report: Report,
 }
 
-/// The fate of every line with something on it.
+/// The fate of every line with something on it: where it stands, the property, what became of it.
 pub(crate) struct Report {
     path: PathBuf,
-    lines: Vec<(u32, String, Fate)>,
+    lines: Vec<(String, String, Fate)>,
 }
 
 impl Import {
     /// Reads a file, and the key beside it if there is one.
     pub(crate) fn read(path: &Path) -> Result<Import> {
         let shown = path.display();
-        let text = fs::read_to_string(path).with_context(|| format!("cannot read {shown}"))?;
+        let bytes = fs::read(path).with_context(|| format!("cannot read {shown}"))?;
+        // What is no UTF-8 was written before everybody had it: every byte is a character of Latin-1.
+        let text = String::from_utf8(bytes)
+            .unwrap_or_else(|e| e.as_bytes().iter().copied().map(char::from).collect());
         let text = text.strip_prefix('\u{feff}').unwrap_or(&text).to_owned();
         let parsed = Properties::parse(&text, Source::File("agent.conf".into()));
         let mut lines = parsed.lines().to_vec();
@@ -81,7 +86,9 @@ impl Import {
             let beside = fs::read_to_string(path.with_file_name(name)).unwrap_or_default();
             let beside = Properties::parse(&beside, Source::File(name.into()));
             key = beside.last(KEY).map(|line| line.value.clone()).or(key);
-            lines.extend(beside.lines().iter().filter(|l| l.name != KEY).map(|l| {
+            let others = beside.lines().iter();
+            let others = others.filter(|l| !is_key(&l.name) && !l.value.is_empty());
+            lines.extend(others.map(|l| {
                 let mut line = l.clone();
                 line.number = None;
                 line
@@ -164,21 +171,36 @@ impl Import {
             } else if let Some(line) = by_number.get(&number) {
                 let (becomes, fate) = self.becomes(line, written, given, &mut left);
                 text.push_str(&becomes);
-                lines.push((number, line.name.clone(), fate));
+                lines.push((format!("line {number}"), line.name.clone(), fate));
             } else {
                 text.push_str(&format!("# not a property: {plain}"));
-                lines.push((number, String::new(), Fate::Malformed));
+                lines.push((format!("line {number}"), String::new(), Fate::Malformed));
             }
             text.push('\n');
         }
         for (name, value) in given.iter().filter(|(name, _)| left.contains(*name)) {
             text.push_str(&format!("\n{name} = {value}\n"));
         }
+        for line in self.lines.iter().filter(|line| line.number.is_none()) {
+            let fate = match secret(line) {
+                Some(_) => self.opened(line),
+                None => Fate::Unknown,
+            };
+            lines.push((line.source.to_string(), line.name.clone(), fate));
+        }
         let report = Report {
             path: self.path.clone(),
             lines,
         };
         Imported { text, report }
+    }
+
+    fn opened(&self, line: &Line) -> Fate {
+        match self.open(line) {
+            Some(_) => Fate::Opened,
+            None if line.value.is_empty() => Fate::Taken,
+            None => Fate::Unreadable,
+        }
     }
 
     /// What a line becomes.
@@ -191,7 +213,7 @@ impl Import {
     ) -> (String, Fate) {
         let kept = |fate| (written.to_owned(), fate);
         let comment = |what: &str, fate| (format!("# {what}: {}", line.name), fate);
-        if line.name == KEY {
+        if is_key(&line.name) {
             return comment("in agent-key.conf", Fate::Given);
         }
         let Some(row) = row(&line.name) else {
@@ -201,14 +223,10 @@ impl Import {
             );
         };
         if row.kind == Kind::Secret {
-            let fate = match self.open(line) {
-                Some(_) => Fate::Opened,
-                None => Fate::Unreadable,
-            };
-            return comment("in agent-password.conf", fate);
+            return comment("in agent-password.conf", self.opened(line));
         }
         if let Some((name, value)) = given.iter().find(|(name, _)| row.is_called(name)) {
-            if line.value == *value {
+            if line.value == *value || *name == REALM && with_slash(&line.value) == *value {
                 left.remove(*name);
                 return kept(Fate::Taken);
             }
@@ -231,15 +249,28 @@ impl Import {
     }
 }
 
+impl Report {
+    /// Takes note of passwords, by property, that came from elsewhere.
+    pub(super) fn given<'p>(&mut self, passwords: impl Iterator<Item = &'p str>) {
+        for password in passwords {
+            let of_it = self.lines.iter_mut().filter(|(_, name, fate)| {
+                matches!(fate, Fate::Opened | Fate::Unreadable)
+                    && row(name).is_some_and(|row| row.name == password)
+            });
+            of_it.for_each(|(_, _, fate)| *fate = Fate::Given);
+        }
+    }
+}
+
 impl fmt::Display for Report {
-    /// One line for each line of the old file, in its order, and their number of each kind.
+    /// One line for each line of the old files, in their order, and their number of each kind.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Import of {}", self.path.display())?;
         let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
-        for (number, name, fate) in &self.lines {
+        for (place, name, fate) in &self.lines {
             let (word, more) = fate.words();
             *counts.entry(word).or_default() += 1;
-            writeln!(f, "  line {number:<4} {word:<15} {name}{more}")?;
+            writeln!(f, "  {place:<9} {word:<15} {name}{more}")?;
         }
         let counts = counts.iter().map(|(word, n)| format!("{n} {word}"));
         write!(f, "  {}", counts.collect::<Vec<_>>().join(", "))
@@ -292,7 +323,16 @@ fn row(name: &str) -> Option<&'static Property> {
 }
 
 fn secret(line: &Line) -> Option<&'static Property> {
-    row(&line.name).filter(|row| row.kind == Kind::Secret && row.name != KEY)
+    row(&line.name).filter(|row| row.kind == Kind::Secret && !is_key(row.name))
+}
+
+/// The agent reads a realm without its slash, too.
+pub(super) fn with_slash(realm: &str) -> String {
+    format!("/{}", realm.strip_prefix('/').unwrap_or(realm))
+}
+
+fn is_key(name: &str) -> bool {
+    KEYS.contains(&name)
 }
 
 /// `AM_SSL_CA` and the like, which stand in the Web Agent's template.
@@ -395,6 +435,50 @@ mod tests {
             "com.sun.identity.agents.config.username = wa1\n",
         );
         assert!(old.passwords().get(name).is_some_and(|p| *p == password));
+    }
+
+    #[test]
+    fn a_comment_in_latin_1_keeps_nothing_from_being_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("agent.conf");
+        let text = b"# f\xfcr die Filialen\r\ncom.sun.identity.agents.config.username = wa1\r\n";
+        fs::write(&path, text).unwrap();
+        let old = Import::read(&path).unwrap();
+        assert_eq!(old.name(), Some("wa1"));
+        let new = old.text(&[(USERNAME, "wa1".into())]);
+        let wanted = "# f\u{fc}r die Filialen\ncom.sun.identity.agents.config.username = wa1\n";
+        assert_eq!(new.text, wanted);
+    }
+
+    #[test]
+    fn secrets_beside_the_file_have_a_fate_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let beside = format!(
+            "{} = bm90IG91cnM=\n\
+             com.sun.identity.agents.config.forward.proxy.password = bm90IG91cnM=\n",
+            crate::secrets::PASSWORD
+        );
+        fs::write(folder.path().join("agent-password.conf"), beside).unwrap();
+        let key = format!("{KEY} = bm90IG91cnM=\n");
+        fs::write(folder.path().join("agent-key.conf"), key).unwrap();
+        let old = import(
+            folder.path(),
+            "com.sun.identity.agents.config.username = wa1\n",
+        );
+        let mut new = old.text(&[(USERNAME, "wa1".into())]);
+        new.report.given([crate::secrets::PASSWORD].into_iter());
+        let told = new.report.to_string();
+        let words: Vec<Vec<&str>> = told
+            .lines()
+            .filter(|line| line.contains("agent-password.conf"))
+            .map(|line| line.split_whitespace().take(2).collect())
+            .collect();
+        let place = "agent-password.conf";
+        assert_eq!(
+            words,
+            [[place, "replaced"], [place, "unreadable"]],
+            "{told}"
+        );
     }
 
     /// Every property of the table at once, with its default or a value of its own.

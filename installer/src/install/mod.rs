@@ -4,6 +4,8 @@ mod address;
 pub(crate) mod conf;
 mod import;
 mod interactive;
+#[cfg(test)]
+mod rows;
 mod takeover;
 mod upgrade;
 
@@ -242,26 +244,27 @@ fn conf_mode(worker: Option<Worker>) -> u32 {
 /// What the instance is to say; passwords of the operator and of the environment before imported ones.
 fn content(request: &Request, folder: &Path) -> Result<Content> {
     let environment = conf::environment();
-    let (text, report) = conf::agent_conf(request, folder, &environment)?;
+    let (text, mut report) = conf::agent_conf(request, folder, &environment)?;
+    let mut given: BTreeMap<String, Secret> = conf::passwords(&environment).into_iter().collect();
+    let password = match &request.password {
+        Password::File(file) => Some(secrets::read_password(file)?),
+        Password::Typed(password) => Some(password.clone()),
+        Password::Imported => None,
+    };
+    given.extend(password.map(|password| (secrets::PASSWORD.to_owned(), password)));
+    if let Some(report) = &mut report {
+        report.given(given.keys().map(String::as_str));
+    }
     let mut passwords = BTreeMap::new();
     if let Some(import) = &request.import {
         let all = import.passwords().into_iter();
         passwords.extend(all.map(|(name, password)| (name.to_owned(), password)));
     }
-    passwords.extend(conf::passwords(&environment));
-    match &request.password {
-        Password::File(file) => {
-            let password = secrets::read_password(file)?;
-            passwords.insert(secrets::PASSWORD.to_owned(), password);
-        }
-        Password::Typed(password) => {
-            passwords.insert(secrets::PASSWORD.to_owned(), password.clone());
-        }
-        Password::Imported => ensure!(
-            passwords.contains_key(secrets::PASSWORD),
-            "the imported password cannot be read: it is encrypted with a key that is not here; name a file with it"
-        ),
-    }
+    passwords.append(&mut given);
+    ensure!(
+        passwords.contains_key(secrets::PASSWORD),
+        "the imported password cannot be read: it is encrypted with a key that is not here; name a file with it"
+    );
     let content = Content {
         text,
         passwords,
@@ -312,7 +315,11 @@ fn by_hand(kind: Kind, lines: &Lines) -> String {
 }
 
 /// The request with its URLs in their final form; every mistake has its own words.
-fn checked(request: Request) -> Result<Request> {
+fn checked(mut request: Request) -> Result<Request> {
+    let imported = request.import.as_ref().and_then(Import::realm);
+    if imported == Some(&request.realm) {
+        request.realm = import::with_slash(&request.realm);
+    }
     ensure!(
         request.realm.starts_with('/'),
         "the realm begins with a slash: {}",
