@@ -3,10 +3,11 @@
 CARGO ?= cargo
 DEV = $(CARGO) run --bin portcullis-dev --
 
-.PHONY: help test bench demo modules nginx-module deb compiler
+.PHONY: help test test-imported bench demo modules nginx-module deb compiler
 
 help:
 	@echo 'make test              format, lints, unit tests, tests on real servers; ONLY=word: what matches'
+	@echo 'make test-imported     the tests on real servers once more, each on the files of a Web Agent 2024.3'
 	@echo 'make bench             measurements, and what takes too long for every day; docs in tests/bench'
 	@echo 'make demo              both servers with the agent, a tour, and then yours until Ctrl-C'
 	@echo 'make demo ONCE=1       ends after the tour, with an exit code'
@@ -17,6 +18,9 @@ help:
 
 test: compiler
 	@$(DEV) test --only '$(ONLY)'
+
+test-imported: compiler
+	@$(DEV) test --imported --only '$(ONLY)'
 
 # For reading: what is printed passes and fails nothing, but for the models.
 bench: compiler

@@ -5,6 +5,7 @@
 mod deb;
 mod demo;
 mod ending;
+mod imported;
 mod openam;
 mod packages;
 mod programs;
@@ -44,6 +45,9 @@ enum Action {
         /// Only the tests with this word in their names.
         #[arg(long, value_name = "WORD")]
         only: Option<String>,
+        /// Only the tests on real servers, each site with the files of a Web Agent 2024.3.
+        #[arg(long)]
+        imported: bool,
     },
     /// Start both servers with the agent, walk through them, and keep them until Ctrl-C.
     Demo {
@@ -61,7 +65,13 @@ fn main() -> ExitCode {
         Action::Modules => suite::modules_only(),
         Action::NginxModule { source, options } => suite::nginx_module(&source, &options),
         Action::Deb => deb::make(),
-        Action::Test { only } => Ok(suite::run_all(only.as_deref().filter(|w| !w.is_empty()))),
+        Action::Test { only, imported } => {
+            let only = only.as_deref().filter(|word| !word.is_empty());
+            Ok(match imported {
+                true => suite::run_imported(only),
+                false => suite::run_all(only),
+            })
+        }
         Action::Demo { once, am } => demo::run(am, once),
     };
     match good {

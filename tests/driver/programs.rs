@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, bail, ensure};
 use portcullis_openam::STATE_VARIABLE;
-use portcullis_tests::{modules::root, server::PLACE_VARIABLE};
+use portcullis_tests::{imported, modules::root, server::PLACE_VARIABLE};
 use serde_json::Value;
 
 use crate::tally::Tally;
@@ -36,6 +36,8 @@ pub(crate) struct Settings<'s> {
     pub(crate) openam: Option<&'s Path>,
     /// Which of so many programs that run side by side.
     pub(crate) place: Option<(usize, usize)>,
+    /// Sites have the files of a Web Agent.
+    pub(crate) imported: bool,
 }
 
 /// `cargo` in the root of the tree, without input.
@@ -172,6 +174,9 @@ impl Program {
         }
         if let Some((place, places)) = settings.place {
             command.env(PLACE_VARIABLE, format!("{place}/{places}"));
+        }
+        if settings.imported {
+            command.env(imported::VARIABLE, "1");
         }
         if std::io::stdout().is_terminal() {
             command.arg("--color=always");

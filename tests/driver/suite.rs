@@ -1,4 +1,4 @@
-//! `make test`: which stages there are, and in which order.
+//! `make test` and `make test-imported`: which stages there are, and in which order.
 //!
 //! OpenAM takes about a minute to start; it does so while the unit tests run.
 
@@ -11,6 +11,7 @@ use anyhow::{Context, bail, ensure};
 use portcullis_tests::{modules, server::Kind};
 
 use crate::{
+    imported,
     openam::{self, Ready, Shared},
     packages::{self, For, present},
     programs::{self, Program, Settings, cargo, counted, run},
@@ -41,7 +42,7 @@ pub(crate) fn run_all(only: Option<&str>) -> bool {
     if let (Some(word), true) = (only, chosen.is_empty()) {
         stages.run("choice", |_| bail!("no test has {word:?} in its name"));
     }
-    let (acceptance, unit): (Vec<Program>, Vec<Program>) =
+    let (mut acceptance, unit): (Vec<Program>, Vec<Program>) =
         chosen.into_iter().partition(|p| p.acceptance);
     let mut openam = begin_openam(&mut stages, &acceptance);
     if only.is_none() {
@@ -71,7 +72,54 @@ pub(crate) fn run_all(only: Option<&str>) -> bool {
     };
     run_programs(&mut stages, "servers", &acceptance, only, settings);
     drop(openam);
+    if only.is_none() {
+        acceptance.retain(|p| imported::EVERY_DAY.contains(&p.name.as_str()));
+        on_imported_files(&mut stages, &acceptance, only, settings);
+    }
     stages.finish()
+}
+
+/// Runs the tests on real servers once more, with the files of a Web Agent under each site.
+pub(crate) fn run_imported(only: Option<&str>) -> bool {
+    let mut stages = Stages::begin();
+    let uses = [For::Servers, For::OpenAm, For::Tests];
+    stages.run("packages", |_| packages::install(&uses));
+    let mut built = Vec::new();
+    stages.run("build", |_| {
+        run(&mut cargo(&["build", "--workspace", "--bins"]))?;
+        programs::build(&mut built)
+    });
+    built.retain(|program| program.acceptance);
+    let acceptance = choose(built, only);
+    if acceptance.is_empty() {
+        stages.run("choice", |_| bail!("no test has {only:?} in its name"));
+    }
+    let mut openam = begin_openam(&mut stages, &acceptance);
+    stages.run("modules", |_| build_modules());
+    let state = wait_for_openam(&mut stages, openam.as_mut());
+    let settings = Settings {
+        threads: Some(THREADS),
+        openam: state.as_deref(),
+        ..Settings::default()
+    };
+    on_imported_files(&mut stages, &acceptance, only, settings);
+    stages.finish()
+}
+
+fn on_imported_files(
+    stages: &mut Stages,
+    programs: &[Program],
+    only: Option<&str>,
+    settings: Settings<'_>,
+) {
+    let settings = Settings {
+        imported: true,
+        ..settings
+    };
+    stages.run("imported: what is not", |_| imported::begin());
+    run_programs(stages, "imported", programs, only, settings);
+    let all = only.is_none() && programs.len() > imported::EVERY_DAY.len();
+    stages.run("imported: what was not", |_| imported::finish(all));
 }
 
 /// Runs programs side by side; one alone shows what it prints at once.
