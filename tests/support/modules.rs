@@ -96,7 +96,7 @@ pub fn library_build() -> Command {
     let mut command = Command::new(cargo);
     command
         .args(["build", "--profile", &profile()])
-        .args(["-p", "libportcullis", "-p", "agentadmin"])
+        .args(["-p", "portcullis-ffi", "-p", "agentadmin"])
         .current_dir(root());
     command
 }

@@ -102,7 +102,7 @@ fn release() -> PathBuf {
         "build",
         "--release",
         "-p",
-        "libportcullis",
+        "portcullis-ffi",
         "-p",
         "agentadmin",
     ]);

@@ -1,7 +1,6 @@
 //! A C program drives a whole evaluation through the header and both libraries, under memcheck.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests")]
 
-#[path = "../../tests/support/mod.rs"]
 mod support;
 
 use std::{
@@ -20,9 +19,21 @@ fn here() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A library of this build: cargo leaves it beside the test.
+/// A library of this build: beside the test, or built now.
 fn library(name: &str) -> PathBuf {
-    env::current_exe().unwrap().with_file_name(name)
+    let mut exe = env::current_exe().unwrap();
+    exe.pop();
+    if exe.join(name).is_file() {
+        return exe.join(name);
+    }
+    let profile = exe.parent().unwrap();
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.args(["build", "-p", "portcullis-ffi"]);
+    if profile.ends_with("release") {
+        cargo.arg("--release");
+    }
+    done(cargo.current_dir(here()));
+    profile.join(name)
 }
 
 fn run(command: &mut Command) -> Output {
@@ -47,7 +58,7 @@ fn compile(program: &Path, libraries: &[&str]) {
         Command::new("cc")
             .args(["-std=c11", "-g", "-O1", "-Wall", "-Wextra", "-Werror"])
             .arg("-I")
-            .arg(here().join("../../include"))
+            .arg(here().join("../include"))
             .arg("-o")
             .arg(program)
             .arg(here().join("tests/client.c"))
