@@ -5,6 +5,7 @@
 #![allow(clippy::expect_used, clippy::panic)]
 
 use std::{
+    collections::BTreeMap,
     fs,
     io::Write,
     os::unix::fs::PermissionsExt,
@@ -21,7 +22,7 @@ use portcullis_tests::{
     second::{self, am_on_localhost, words},
     server::{Kind, Layout, Server, is_root},
     site::{AGENT, AGENT_PASSWORD, AmServer, Site, site},
-    tree::{Tree, assert_same, tree},
+    tree::{Tree, assert_same, restore, tree},
 };
 
 /// What it says where it is asked whether it may remove something.
@@ -176,6 +177,7 @@ both_servers! {
 struct Machine {
     folder: tempfile::TempDir,
     conf: PathBuf,
+    kept: BTreeMap<String, Tree>,
 }
 
 impl Machine {
@@ -212,7 +214,8 @@ impl Machine {
         let password = root.join("password");
         fs::write(&password, AGENT_PASSWORD).expect("password");
         fs::set_permissions(password, fs::Permissions::from_mode(0o600)).expect("mode");
-        Machine { folder, conf }
+        let kept = BTreeMap::new();
+        Machine { folder, conf, kept }
     }
 
     fn root(&self) -> PathBuf {
@@ -239,14 +242,13 @@ impl Machine {
         command
     }
 
-    fn keep_as(&self, name: &str) {
-        copy(&self.root(), &self.folder.path().join(name));
+    fn keep_as(&mut self, name: &str) {
+        self.kept.insert(name.to_owned(), self.tree());
     }
 
     /// Makes it again what it was when it was kept under this name.
     fn is_again(&self, name: &str) {
-        fs::remove_dir_all(self.root()).expect("folder");
-        copy(&self.folder.path().join(name), &self.root());
+        restore(&self.root(), &self.kept[name]);
     }
 
     fn tree(&self) -> Tree {
@@ -277,8 +279,7 @@ impl Machine {
         self.is_again(from);
         let all = calls(&command, scratch);
         let done = self.shape();
-        self.is_again(end);
-        let bare = self.tree();
+        let bare = &self.kept[end];
         let chosen: Vec<&Call> = all.iter().step_by(stride).collect();
         for call in &chosen {
             let when = format!("{arguments:?} killed at {} {}", call.0, call.1);
@@ -295,15 +296,10 @@ impl Machine {
             if self.instance().exists() {
                 said(self.agentadmin(&["--r", "agent_1"]));
             }
-            assert_same(&self.tree(), &bare, &format!("{when}, removed"));
+            assert_same(&self.tree(), bare, &format!("{when}, removed"));
         }
         chosen.len()
     }
-}
-
-fn copy(from: &Path, to: &Path) {
-    let copied = Command::new("cp").arg("-a").arg(from).arg(to).status();
-    assert!(copied.is_ok_and(|s| s.success()), "cp");
 }
 
 /// A text without the times that copies are named by.
@@ -344,7 +340,7 @@ fn with_a_web_agent(machine: &Machine, kind: Kind) {
 
 both_servers! {
     fn killed_at_any_call_the_next_run_repairs_or_finishes(kind: Kind) {
-        let machine = Machine::new(kind);
+        let mut machine = Machine::new(kind);
         machine.keep_as("bare");
         let (am, url) = ("http://am.test.example.org:80/am", "http://www.test.example.org:80");
         let install = ["--s", "CONF", am, url, "/", AGENT, "PASSWORD", "--changeOwner", "--forceInstall"];

@@ -2,10 +2,19 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     fs,
-    os::unix::fs::MetadataExt,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, lchown, symlink},
+    },
     path::{Path, PathBuf},
 };
+
+/// The kind of a thing, in its mode.
+const KIND: u32 = 0o170_000;
+const FOLDER: u32 = 0o040_000;
+const LINK: u32 = 0o120_000;
 
 /// A file, folder or link.
 #[derive(Clone, PartialEq, Eq)]
@@ -63,6 +72,29 @@ fn add(folder: &Path, all: &mut Tree) {
                 content,
             },
         );
+    }
+}
+
+/// Makes a folder again what it was: what is there goes.
+///
+/// # Panics
+/// When something can't be written.
+pub fn restore(folder: &Path, things: &Tree) {
+    fs::remove_dir_all(folder).expect("folder");
+    fs::create_dir(folder).expect("folder");
+    for (path, thing) in things {
+        let (user, group) = thing.owner;
+        if thing.mode & KIND == LINK {
+            symlink(OsStr::from_bytes(&thing.content), path).expect("link");
+            lchown(path, Some(user), Some(group)).expect("owner");
+            continue;
+        }
+        match thing.mode & KIND {
+            FOLDER => fs::create_dir(path).expect("folder"),
+            _ => fs::write(path, &thing.content).expect("file"),
+        }
+        lchown(path, Some(user), Some(group)).expect("owner");
+        fs::set_permissions(path, fs::Permissions::from_mode(thing.mode & !KIND)).expect("mode");
     }
 }
 
