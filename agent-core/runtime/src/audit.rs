@@ -50,25 +50,39 @@ pub(crate) fn record(
     let shown = decision.would.is_some()
         || matches!(&decision.outcome, Outcome::Respond(page) if page.status >= 400);
     let severity = decision.reason.row().severity;
+    if shown || instance.logs().wants(severity) {
+        write_line((instance, worker), req, decision, view, shown);
+    }
+}
+
+/// Writes the line about a decision, and more where somebody looks at this client more closely. On its own, to keep
+/// the path of what nobody reads short.
+#[cold]
+#[inline(never)]
+fn write_line(
+    (instance, worker): (&Instance, &Worker),
+    req: &RequestView<'_>,
+    decision: &Decision<'_>,
+    view: &View<'_>,
+    shown: bool,
+) {
     let logs = instance.logs();
-    if shown || logs.wants(severity) {
-        let closer = logs.closer_at(address(instance, req));
-        if !(shown || closer || logs.wants_of_all(severity)) {
-            return;
-        }
-        let age = view.memo.oldest().max(decision.age);
-        let client = client(instance, req);
-        let text = text(&client, req, decision, age);
-        let text = text + " transaction=" + &transaction_of(instance, req, view) + &trace(req);
-        let line = Line::Log {
-            code: decision.reason,
-            text,
-            always: shown || closer,
-        };
-        worker.write(instance.index(), line);
-        if closer {
-            closer::say((instance, worker), req, decision, view, &client);
-        }
+    let closer = logs.closer_at(address(instance, req));
+    if !(shown || closer || logs.wants_of_all(decision.reason.row().severity)) {
+        return;
+    }
+    let age = view.memo.oldest().max(decision.age);
+    let client = client(instance, req);
+    let text = text(&client, req, decision, age);
+    let text = text + " transaction=" + &transaction_of(instance, req, view) + &trace(req);
+    let line = Line::Log {
+        code: decision.reason,
+        text,
+        always: shown || closer,
+    };
+    worker.write(instance.index(), line);
+    if closer {
+        closer::say((instance, worker), req, decision, view, &client);
     }
 }
 
