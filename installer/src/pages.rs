@@ -107,11 +107,11 @@ fn pages() -> Result<Vec<(String, Vec<u8>)>> {
     commands().into_iter().map(page).collect()
 }
 
-/// The same page with a ragged right margin: what is to be typed must not be stretched.
+/// The same page with a ragged right margin and without hyphens: what is to be typed must stay as it is.
 fn ragged(page: &[u8]) -> Vec<u8> {
     let text = String::from_utf8_lossy(page);
     let lines = text.lines().map(|line| match line.starts_with(".TH ") {
-        true => format!("{line}\n.ad l\n"),
+        true => format!("{line}\n.ad l\n.nh\n"),
         false => format!("{line}\n"),
     });
     lines.collect::<String>().into_bytes()
