@@ -3,7 +3,7 @@
 CARGO ?= cargo
 DEV = $(CARGO) run --bin portcullis-dev --
 
-.PHONY: help test test-imported bench demo modules nginx-module deb compiler
+.PHONY: help test test-imported bench demo modules nginx-module deb deb-test sbom compiler
 
 help:
 	@echo 'make test              format, lints, unit tests, tests on real servers; ONLY=word: what matches'
@@ -15,6 +15,8 @@ help:
 	@echo 'make modules           builds both modules and agentadmin, in release mode'
 	@echo 'make nginx-module NGINX=dir  the module for any tree of nginx source; OPTIONS="--more --of=configure"'
 	@echo 'make deb               builds the Debian packages'
+	@echo 'make deb-test          builds, installs, uses, upgrades and purges them on Debian 12 and 13: an hour, as root'
+	@echo 'make sbom              writes down what the modules and agentadmin are made of (CycloneDX)'
 
 test: compiler
 	@$(DEV) test --only '$(ONLY)'
@@ -40,6 +42,13 @@ nginx-module: compiler
 
 deb: compiler
 	@$(DEV) deb
+
+# Not in `make test`: it takes too long for every day.
+deb-test: compiler
+	@$(DEV) deb-test $(or $(RELEASE),bookworm trixie)
+
+sbom: compiler
+	@$(DEV) sbom
 
 # Rust needs a linker before it can build the program that installs the other packages.
 compiler:

@@ -3,9 +3,17 @@
 // What can't be had fails the test that wanted it.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use std::{collections::BTreeMap, fs, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    process::Command,
+};
 
-use portcullis_tests::modules::root;
+use portcullis_tests::{
+    modules::{self, root},
+    sbom,
+};
+use serde_json::Value;
 
 fn text(file: &str) -> String {
     fs::read_to_string(root().join(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
@@ -141,17 +149,87 @@ fn scripts_and_rules_can_be_read() {
         let checked = checked.expect("sh");
         assert!(checked.status.success(), "{script}: {checked:?}");
     }
-    let rules = Command::new("make")
-        .current_dir(root())
-        .args([
-            "-n",
-            "-f",
-            "packaging/debian/rules",
-            "override_dh_auto_build",
-        ])
+    // Debian's word for a build that is soon done; what ships is the other.
+    for (options, profile) in [("", "release"), ("nocheck noopt", "quick")] {
+        let rules = Command::new("make")
+            .current_dir(root())
+            .env("DEB_BUILD_OPTIONS", options)
+            .args([
+                "-n",
+                "-f",
+                "packaging/debian/rules",
+                "override_dh_auto_build",
+            ])
+            .output()
+            .expect("make");
+        let said = String::from_utf8_lossy(&rules.stdout).into_owned();
+        assert!(rules.status.success(), "{rules:?}");
+        let build = format!("cargo build --locked --profile {profile} ");
+        assert!(said.contains(&build), "{said}");
+    }
+}
+
+/// Name and version in cargo's identifier of a package.
+fn package(id: &str) -> String {
+    let (place, fragment) = id.rsplit_once('#').expect("an identifier");
+    match fragment.contains('@') {
+        true => fragment.to_owned(),
+        // The folder's name is the package's.
+        false => format!(
+            "{}@{fragment}",
+            place.rsplit('/').next().unwrap_or_default()
+        ),
+    }
+}
+
+/// What cargo compiles for the modules and agentadmin is what the bill of materials names: neither less, nor
+/// anything of the tests, which need more of the same crates and others besides.
+#[test]
+fn the_bill_of_materials_names_what_is_compiled() {
+    modules::built();
+    let output = modules::library_build()
+        .arg("--message-format=json")
         .output()
-        .expect("make");
-    let said = String::from_utf8_lossy(&rules.stdout).into_owned();
-    assert!(rules.status.success(), "{rules:?}");
-    assert!(said.contains("cargo build --locked --profile"), "{said}");
+        .expect("cargo");
+    assert!(output.status.success(), "{output:?}");
+    let messages = String::from_utf8(output.stdout).expect("text");
+    let compiled: BTreeSet<String> = messages
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["reason"] == "compiler-artifact")
+        .map(|message| package(message["package_id"].as_str().expect("an identifier")))
+        .collect();
+    let bom = sbom::bom().expect("the bill");
+    let components = bom["components"].as_array().expect("components");
+    let reference = |one: &Value| one["bom-ref"].as_str().expect("a reference").to_owned();
+    let mut named: BTreeSet<String> = components.iter().map(reference).collect();
+    assert_eq!(named.len(), components.len(), "twice the same");
+    assert!(named.remove("rust-std"));
+    assert_eq!(named, compiled);
+    let find = |name: &str| components.iter().find(|one| one["name"] == name);
+    for (name, scope) in [
+        ("portcullis-engine", "required"),
+        ("aws-lc-sys", "required"),
+        ("serde_derive", "excluded"), // a macro
+        ("cc", "excluded"),           // of a build script
+    ] {
+        let one = find(name).unwrap_or_else(|| panic!("no {name}"));
+        assert_eq!(one["scope"], scope, "{name}");
+    }
+    for name in ["am-simulator", "axum", "proptest", "ring", "tempfile"] {
+        assert_eq!(find(name), None);
+    }
+    for one in components.iter().filter(|one| one.get("purl").is_some()) {
+        let sum = one["hashes"][0]["content"].as_str().unwrap_or_default();
+        assert_eq!(sum.len(), 64, "{one}");
+        assert!(one["licenses"][0]["expression"].is_string(), "{one}");
+    }
+    for line in bom["dependencies"].as_array().expect("dependencies") {
+        for needed in line["dependsOn"].as_array().expect("a list") {
+            assert!(
+                compiled.contains(needed.as_str().unwrap_or_default()),
+                "{line}"
+            );
+        }
+    }
 }

@@ -3,6 +3,9 @@
 //! It decides what runs in which order and tells how it went; what is tested is not its business.
 
 mod deb;
+mod deb_root;
+mod deb_test;
+mod deb_use;
 mod demo;
 mod ending;
 mod imported;
@@ -40,6 +43,14 @@ enum Action {
     },
     /// Build the Debian packages for this machine's release; says where they are.
     Deb,
+    /// Build, install, use, upgrade and purge the Debian packages in roots of Debian releases. Needs root.
+    DebTest {
+        /// Code names of the releases.
+        #[arg(required = true)]
+        releases: Vec<String>,
+    },
+    /// Write down what the modules and agentadmin are made of; says where.
+    Sbom,
     /// Run format check, lints, unit tests and the tests on real servers.
     Test {
         /// Only the tests with this word in their names.
@@ -72,6 +83,8 @@ fn main() -> ExitCode {
                 false => suite::run_all(only),
             })
         }
+        Action::DebTest { releases } => deb_test::run(&releases),
+        Action::Sbom => deb::sbom(),
         Action::Demo { once, am } => demo::run(am, once),
     };
     match good {

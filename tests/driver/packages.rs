@@ -22,6 +22,8 @@ pub(crate) enum For {
     Tests,
     /// Build Debian packages.
     Debs,
+    /// Make roots of Debian releases and work in them.
+    Roots,
 }
 
 /// A program of the `PATH` or an absolute path, the package that brings it, and what for.
@@ -43,6 +45,8 @@ const NEEDS: &[(&str, &str, For)] = &[
     ("strace", "strace", For::Tests),
     ("dh", "debhelper", For::Debs),
     ("dpkg-buildpackage", "dpkg-dev", For::Debs),
+    ("debootstrap", "debootstrap", For::Roots),
+    ("unshare", "util-linux", For::Roots),
 ];
 
 /// Installs what is missing for any of `uses`; asks `sudo` when not root.

@@ -27,6 +27,7 @@ pub mod pty;
 pub mod real;
 pub mod recording;
 pub mod reloads;
+pub mod sbom;
 pub mod second;
 pub mod server;
 pub mod site;
