@@ -211,6 +211,7 @@ both_servers! {
         let cookies = visitor.cookie_header();
         let refused = shell.site().visitor().log_in("/secret/a.html");
         assert_eq!(refused.status, 403, "{refused:?}");
+        shell.waits_for("PCL0300");
         shell.types(&named("log"));
         shell.types(&named(upgrade));
         let known = Request::get("/docs/a.html").header("Cookie", &cookies);
@@ -375,6 +376,7 @@ both_servers! {
             Kind::Httpd => "size_httpd",
             Kind::Nginx => "size_nginx",
         }));
+        shell.waits_for("PCL0312");
         shell.has_read(&refused.text());
         shell.keeps("demo.password", USER_PASSWORD);
         for setup in ["incident", "circles", "ask", "ask_am", "health", "doctor"] {
@@ -382,7 +384,7 @@ both_servers! {
         }
         stop_am(shell.site());
         assert_eq!(shell.site().send(&unknown(&cookies)).status, 503);
-        shell.site().wait_for_line("PCL0515");
+        shell.waits_for("PCL0515");
         shell.types(&named("unavailable"));
         shell.types(&named("doctor_finds"));
         guide::set(shell.site(), "com.sun.identity.agents.config.sso.only = perhaps");

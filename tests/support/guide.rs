@@ -367,6 +367,18 @@ impl<'s> Shell<'s> {
         self.site
     }
 
+    /// Waits until the agent's log has a line with this code: the lines are written by another thread, and whoever
+    /// looks into the log looks a moment later.
+    ///
+    /// # Panics
+    /// When it does not come in time.
+    pub fn waits_for(&self, code: &str) {
+        let log = self.home.join("instances/agent_1/logs/debug/debug.log");
+        crate::wait_until(code, || {
+            fs::read_to_string(&log).is_ok_and(|text| text.contains(code))
+        });
+    }
+
     /// A text of the guide with what is meant on this machine.
     fn here(&self, setup: &Setup, text: &str) -> String {
         let folder = self.folder.path().display();
