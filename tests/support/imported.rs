@@ -20,7 +20,10 @@ pub const VARIABLE: &str = "PORTCULLIS_TEST_IMPORTED";
 
 /// Tests whose sites have this agent's own file all the same, and why. `make test-imported` prints them, and fails when
 /// they are not exactly those that had one.
-pub const PLAIN: &[(&str, &str)] = &[];
+pub const PLAIN: &[(&str, &str)] = &[(
+    "pages_are_the_operators_where_wished",
+    "its file is one that the server refuses; the import refuses it before",
+)];
 
 /// Who an instance is: AM's URL, the site's, the realm and the agent's name.
 pub type Names<'n> = [&'n str; 4];

@@ -266,16 +266,14 @@ impl Work {
 
     fn repair(&self) -> Result<()> {
         let path = self.journal();
+        // A run was killed before it had begun, or when it was about to say that it is done: either way what is
+        // under the name itself counts.
+        let new = beside(&path, "new");
+        let removed = self.disk.remove(&new);
+        removed.with_context(|| format!("{}", new.display()))?;
         let text = match fs::read(&path) {
             Ok(text) => text,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                // A run was killed before it had begun.
-                let new = beside(&path, "new");
-                return self
-                    .disk
-                    .remove(&new)
-                    .with_context(|| format!("{}", new.display()));
-            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(e) => return Err(e).with_context(|| format!("cannot read {}", path.display())),
         };
         let journal: Journal = serde_json::from_slice(&text)
@@ -309,7 +307,8 @@ impl Drop for Work {
 /// # Errors
 /// As [`Work::begin`].
 pub(crate) fn repair(folder: &Path) -> Result<()> {
-    if folder.join(JOURNAL).exists() {
+    let journal = folder.join(JOURNAL);
+    if journal.exists() || beside(&journal, "new").exists() {
         Work::begin(folder)?;
     }
     Ok(())
