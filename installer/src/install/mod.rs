@@ -165,7 +165,14 @@ fn target(request: &Request) -> Result<Target> {
 /// Whom the server's configuration has its workers run as.
 fn worker(kind: Kind, conf: &Path, text: &str) -> Result<Worker> {
     let Some((user, group)) = kind.worker(conf, text) else {
-        bail!("the configuration names no user; set APACHE_RUN_USER and APACHE_RUN_GROUP");
+        match kind {
+            Kind::Httpd => {
+                bail!("the configuration names no user; set APACHE_RUN_USER and APACHE_RUN_GROUP")
+            }
+            Kind::Nginx => {
+                bail!("the configuration has no line `user`: write there whom its workers run as")
+            }
+        }
     };
     Ok(Worker {
         user: number("passwd", &user)?,
