@@ -52,7 +52,9 @@ impl Terminal {
             .expect("terminal");
         let copy = || there.try_clone().expect("terminal");
         let mut leader = Command::new("setsid");
-        leader.arg("--ctty").arg(command.get_program());
+        // Whoever runs the tests in the background may have had Ctrl+C ignored, and that is inherited.
+        leader.args(["--ctty", "env", "--default-signal=INT"]);
+        leader.arg(command.get_program());
         leader.args(command.get_args());
         for (name, value) in command.get_envs() {
             leader.env(name, value.unwrap_or_default());
