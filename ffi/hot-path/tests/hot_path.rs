@@ -22,7 +22,8 @@ use tempfile::TempDir;
 /// set, measured like the next; the goal is 3 500 and 3 for each byte of the token.
 const BUDGET_AGAIN: u64 = 3_530;
 /// Instructions of `portcullis_decide` for the request in `scene`, in the release profile: 17 468 when
-/// this was set, measured with valgrind 3.19 on x86-64 with AES-NI, and a tenth more; 19 082 and 18 835 since.
+/// this was set, measured with valgrind 3.19 on x86-64 with AES-NI, and a tenth more; 19 082 and 18 835 since, and
+/// 18 887 in the library as it ships, where the others were counted in a program that had been optimised as a whole.
 /// What lowers the figure should lower this.
 const BUDGET: u64 = 19_200;
 
