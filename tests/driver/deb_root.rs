@@ -263,15 +263,17 @@ fn bootstrap(release: &str, to: &Path) -> anyhow::Result<()> {
     run(Command::new("debootstrap")
         .args(["--variant=minbase", "--include=ca-certificates", release])
         .arg(to))?;
-    let sources: String = [
-        ("debian", ""),
-        ("debian", "-updates"),
-        ("debian-security", "-security"),
-    ]
-    .iter()
-    .map(|(archive, suite)| format!("deb http://deb.debian.org/{archive} {release}{suite} main\n"))
-    .collect();
-    fs::write(to.join("etc/apt/sources.list"), sources)?;
+    // It has written down where it has the release from. What was mended since then is beside that.
+    let list = to.join("etc/apt/sources.list");
+    let text = fs::read_to_string(&list)?;
+    let archive = text.split(' ').nth(1).context("an archive of packages")?;
+    let archive = archive.trim_end_matches('/');
+    let sources = format!(
+        "deb {archive} {release} main\n\
+         deb {archive} {release}-updates main\n\
+         deb {archive}-security {release}-security main\n"
+    );
+    fs::write(list, sources)?;
     // No package starts a server: tests do.
     let policy = to.join("usr/sbin/policy-rc.d");
     fs::write(&policy, "#!/bin/sh\nexit 101\n")?;
