@@ -7,10 +7,9 @@
 use std::{
     collections::BTreeMap,
     fs,
-    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::Command,
 };
 
 use portcullis_tests::{
@@ -19,27 +18,16 @@ use portcullis_tests::{
     modules,
     processes::{agent_workers, wait_for_successors},
     pty::{INTERRUPT, Terminal},
-    second::{self, am_on_localhost, words},
+    second::{self, am_on_localhost, answered, words},
     server::{Kind, Layout, Server, is_root},
     site::{AGENT, AGENT_PASSWORD, AmServer, Site, site},
     tree::{Tree, assert_same, restore, tree},
 };
 
-/// What it says where it is asked whether it may remove something.
-fn with_yes(mut command: Command) -> Output {
-    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = command.stderr(Stdio::piped()).spawn().expect("agentadmin");
-    let mut answer = child.stdin.take().expect("pipe");
-    // Who is not asked does not listen.
-    let _ = answer.write_all(b"yes\n");
-    drop(answer);
-    child.wait_with_output().expect("agentadmin")
-}
-
 /// What it says; it has to end well.
 fn said(command: Command) -> String {
     let shown = format!("{command:?}");
-    let output = with_yes(command);
+    let output = answered(command, "yes\n");
     let text = words(&output);
     assert!(output.status.success(), "{shown}\n{text}");
     text
@@ -285,7 +273,7 @@ impl Machine {
             let when = format!("{arguments:?} killed at {} {}", call.0, call.1);
             self.is_again(from);
             kill_at(&command, call, scratch);
-            let again = with_yes(self.agentadmin(arguments));
+            let again = answered(self.agentadmin(arguments), "yes\n");
             let text = words(&again);
             // It had come so far that there is nothing left to do but to say so.
             let finished = text.contains("was interrupted when all was done")

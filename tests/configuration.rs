@@ -6,7 +6,6 @@
 
 use std::{
     fs,
-    io::Write,
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
 };
@@ -17,7 +16,7 @@ use portcullis_tests::{
     client::Request,
     front::{Certificates, Front},
     outage::stop_am,
-    second::{Second, agentadmin, am_on_localhost, words},
+    second::{Second, agentadmin, am_on_localhost, answered, words},
     server::Kind,
     site::{AGENT, AGENT_PASSWORD, Site, site},
     wait_until,
@@ -414,15 +413,6 @@ both_servers! {
 }
 
 /// Runs a command that asks, and answers.
-fn answer(mut command: Command, text: &str) -> String {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("agentadmin");
-    let mut input = child.stdin.take().expect("input");
-    input.write_all(text.as_bytes()).expect("answer");
-    drop(input);
-    words(&child.wait_with_output().expect("agentadmin"))
+fn answer(command: Command, text: &str) -> String {
+    words(&answered(command, text))
 }

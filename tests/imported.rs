@@ -4,30 +4,19 @@
 // Scenarios are functions of their own: Clippy does not take them for tests.
 #![allow(clippy::expect_used, clippy::panic)]
 
-use std::{collections::BTreeMap, fs, io::Write, process::Stdio};
+use std::{collections::BTreeMap, fs};
 
 use portcullis_tests::{
     both_servers,
     imported::{WebAgent, active, files},
-    second::{agentadmin, am_on_localhost, words},
+    second::{agentadmin, am_on_localhost, answered, words},
     server::Kind,
     site::{AmServer, Site, site},
 };
 
 /// Runs `agentadmin`, which has to end well; what it printed.
 fn done(site: &Site, arguments: &[&str]) -> String {
-    let mut command = agentadmin(site, arguments);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("agentadmin");
-    let mut answers = child.stdin.take().expect("standard input");
-    // It may not ask.
-    let _ = answers.write_all(b"yes\n");
-    drop(answers);
-    let output = child.wait_with_output().expect("agentadmin");
+    let output = answered(agentadmin(site, arguments), "yes\n");
     let said = words(&output);
     assert!(output.status.success(), "{arguments:?}: {said}");
     said

@@ -3,8 +3,9 @@
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write,
     path::PathBuf,
-    process::{Command, Output},
+    process::{Command, Output, Stdio},
 };
 
 use am_simulator::{Config, Running, Simulator};
@@ -38,6 +39,19 @@ pub fn agentadmin(site: &Site, arguments: &[&str]) -> Command {
 pub fn words(output: &Output) -> String {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     text(&output.stdout) + &text(&output.stderr)
+}
+
+/// Runs a program that may ask something, with this answer; who is not asked does not listen.
+///
+/// # Panics
+/// When it can't be run.
+pub fn answered(mut command: Command, text: &str) -> Output {
+    let command = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = command.stderr(Stdio::piped()).spawn().expect("a program");
+    let mut answer = child.stdin.take().expect("pipe");
+    let _ = answer.write_all(text.as_bytes());
+    drop(answer);
+    child.wait_with_output().expect("a program")
 }
 
 /// The second site and a browser for it.
